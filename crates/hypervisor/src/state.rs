@@ -77,8 +77,7 @@ impl GuestState {
         }
     }
 
-    /// The number as the host list carries it: one byte, 0 ("no state") for what does not fit or
-    /// would read as a different state.
+    /// The number as the host list carries it: one byte, 0 ("no state") for what does not fit.
     #[must_use]
     pub fn wire_code(self) -> u8 {
         u8::try_from(self.code()).unwrap_or(0)
@@ -183,6 +182,22 @@ impl Observation {
                 true,
             ) => Power::On,
             _ => Power::Unknown,
+        }
+    }
+}
+
+impl Observation {
+    /// What is left to say of a transient guest that `by` has ended and no longer knows.
+    pub(crate) fn vanished(&self, by: String) -> Self {
+        Self {
+            guest: self.guest.clone(),
+            state: GuestState::ShutOff,
+            reason: "destroyed, no longer known".to_owned(),
+            active: false,
+            persistent: false,
+            resumable: false,
+            by,
+            at: Timestamp::now(),
         }
     }
 }
