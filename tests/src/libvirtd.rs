@@ -1,0 +1,1 @@
+//! A private libvirtd, to be stalled or killed.
