@@ -1,0 +1,206 @@
+//! What is wrong with a definition, where, and what would be right.
+
+use std::fmt::Write as _;
+use std::ops::Range;
+
+use annotate_snippets::{AnnotationKind, Level, Renderer, Snippet};
+
+/// One thing that is wrong with a definition.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Problem {
+    /// What is wrong: a lowercase fragment without a full stop.
+    pub message: String,
+    /// What would be right, where that can be said.
+    pub help: Option<String>,
+    /// Where in the text, in bytes.
+    pub span: Range<usize>,
+    /// Line of the place, counted from 1.
+    pub line: usize,
+    /// Column of the place in characters, counted from 1.
+    pub column: usize,
+}
+
+/// A definition that cannot be used, with everything that is wrong with it.
+///
+/// `Display` shows each problem with its line, column and a picture of the place.
+#[derive(Debug, Clone)]
+pub struct DefinitionError {
+    path: String,
+    source: String,
+    problems: Vec<Problem>,
+}
+
+impl DefinitionError {
+    pub(crate) fn new(path: &str, source: &str, findings: Vec<Finding>) -> Self {
+        let problems = findings
+            .into_iter()
+            .map(|finding| finding.locate(source))
+            .collect();
+        Self {
+            path: path.to_owned(),
+            source: source.to_owned(),
+            problems,
+        }
+    }
+
+    /// The problems, in the order of the text. Never empty.
+    #[must_use]
+    pub fn problems(&self) -> &[Problem] {
+        &self.problems
+    }
+
+    /// The name of the file as it was given.
+    #[must_use]
+    pub fn path(&self) -> &str {
+        &self.path
+    }
+
+    /// The report for people; with colours if `colour` says so.
+    #[must_use]
+    pub fn report(&self, colour: bool) -> String {
+        let renderer = if colour {
+            Renderer::styled()
+        } else {
+            Renderer::plain()
+        };
+        let mut out = String::new();
+        for problem in &self.problems {
+            let place = Snippet::source(&self.source)
+                .path(&self.path)
+                .annotation(AnnotationKind::Primary.span(problem.span.clone()));
+            let mut group = Level::ERROR.primary_title(&problem.message).element(place);
+            if let Some(help) = &problem.help {
+                group = group.element(Level::HELP.message(help));
+            }
+            let _ = writeln!(out, "{}", renderer.render(&[group]));
+        }
+        out.truncate(out.trim_end().len());
+        out
+    }
+}
+
+impl std::fmt::Display for DefinitionError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.report(false))
+    }
+}
+
+impl std::error::Error for DefinitionError {}
+
+/// A problem before its line and column are known.
+#[derive(Debug)]
+pub(crate) struct Finding {
+    pub(crate) message: String,
+    pub(crate) help: Option<String>,
+    pub(crate) span: Range<usize>,
+}
+
+impl Finding {
+    pub(crate) fn new(span: Range<usize>, message: impl Into<String>) -> Self {
+        Self {
+            message: message.into(),
+            help: None,
+            span,
+        }
+    }
+
+    pub(crate) fn help(mut self, help: impl Into<String>) -> Self {
+        self.help = Some(help.into());
+        self
+    }
+
+    /// From what the TOML reader reports. Its message spans lines where it quotes alternatives; a
+    /// misspelt key gets a suggestion.
+    pub(crate) fn from_toml(error: &toml::de::Error) -> Self {
+        let message = error.message().trim_end();
+        let (title, rest) = message
+            .split_once('\n')
+            .map_or((message, None), |(title, rest)| (title, Some(rest)));
+        let mut finding = Self::new(error.span().unwrap_or(0..0), title);
+        finding.help = suggestion(title).or_else(|| rest.map(|rest| rest.replace('\n', "; ")));
+        finding
+    }
+
+    fn locate(self, source: &str) -> Problem {
+        let end = floor_char(source, self.span.end.min(source.len()));
+        let start = floor_char(source, self.span.start.min(end));
+        let before = &source[..start];
+        let line_start = before.rfind('\n').map_or(0, |at| at + 1);
+        Problem {
+            message: self.message,
+            help: self.help,
+            span: start..end,
+            line: before.matches('\n').count() + 1,
+            column: source[line_start..start].chars().count() + 1,
+        }
+    }
+}
+
+fn floor_char(source: &str, mut at: usize) -> usize {
+    while !source.is_char_boundary(at) {
+        at -= 1;
+    }
+    at
+}
+
+/// For "unknown field `x`, expected one of `a`, `b`": the alternative that looks most like `x`.
+/// The words between backticks are all that is relied on.
+fn suggestion(message: &str) -> Option<String> {
+    if !message.starts_with("unknown ") {
+        return None;
+    }
+    let mut quoted = message.split('`').skip(1).step_by(2);
+    let given = quoted.next()?;
+    let (distance, best) = quoted
+        .map(|candidate| (distance(given, candidate), candidate))
+        .min()?;
+    let close_enough = distance <= 1 + given.chars().count() / 4;
+    close_enough.then(|| format!("did you mean `{best}`?"))
+}
+
+/// Levenshtein's distance. Words longer than 64 characters count as unlike everything.
+fn distance(a: &str, b: &str) -> usize {
+    let b: Vec<char> = b.chars().collect();
+    if a.chars().count() > 64 || b.len() > 64 {
+        return usize::MAX;
+    }
+    let mut row: Vec<usize> = (0..=b.len()).collect();
+    for (i, from) in a.chars().enumerate() {
+        let mut diagonal = row[0];
+        row[0] = i + 1;
+        for (j, to) in b.iter().enumerate() {
+            let replaced = diagonal + usize::from(from != *to);
+            diagonal = row[j + 1];
+            row[j + 1] = replaced.min(diagonal + 1).min(row[j] + 1);
+        }
+    }
+    row[b.len()]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_nearest_word_is_suggested() {
+        let message = "unknown field `adress`, expected one of `name`, `address`";
+        assert_eq!(
+            suggestion(message).as_deref(),
+            Some("did you mean `address`?")
+        );
+        assert_eq!(
+            suggestion("unknown field `colour`, expected `name` or `address`"),
+            None
+        );
+        assert_eq!(suggestion("invalid type: `a`, `a`"), None);
+    }
+
+    #[test]
+    fn distances() {
+        assert_eq!(distance("kitten", "sitting"), 3);
+        assert_eq!(distance("", "abc"), 3);
+        assert_eq!(distance("same", "same"), 0);
+        assert_eq!(distance(&"x".repeat(65), "x"), usize::MAX);
+    }
+}
