@@ -10,7 +10,7 @@ use serde::Deserialize;
 use toml::Spanned;
 
 use crate::error::{DefinitionError, Finding};
-use crate::types::{Address, Group, Interface, Line, Name, NodeName, PlainPath, Span};
+use crate::types::{Address, Group, Interface, Line, Name, NodeName, PlainPath, Port, Span};
 
 /// The most nodes a cluster may have: what Corosync and Pacemaker are commonly supported with.
 pub const MAX_NODES: usize = 32;
@@ -78,7 +78,7 @@ pub struct Fencing {
     /// The multicast group of the requests.
     pub multicast: Group,
     /// The port of the requests.
-    pub port: u16,
+    pub port: Port,
     /// What becomes of a failed node.
     pub action: FenceAction,
     /// The most one fencing action may take.
@@ -154,17 +154,10 @@ pub struct Service {
 #[non_exhaustive]
 pub struct Http {
     /// The TCP port.
-    #[serde(default = "http_port")]
-    pub port: std::num::NonZeroU16,
+    #[serde(default)]
+    pub port: Port,
     /// What the page says besides the node's name.
     pub text: Option<Line>,
-}
-
-const fn http_port() -> std::num::NonZeroU16 {
-    match std::num::NonZeroU16::new(80) {
-        Some(port) => port,
-        None => std::num::NonZeroU16::MIN,
-    }
 }
 
 /// Why a definition could not be cut or extended to another number of nodes.
@@ -221,7 +214,7 @@ struct RawFencing {
     agent: FenceAgent,
     key_file: Option<PlainPath>,
     multicast: Option<Group>,
-    port: Option<std::num::NonZeroU16>,
+    port: Option<Port>,
     #[serde(default)]
     action: FenceAction,
     timeout: Option<Span>,
@@ -272,7 +265,7 @@ impl Definition {
                 .key_file
                 .unwrap_or_else(PlainPath::default_key_file),
             multicast: raw.fencing.multicast.unwrap_or(Group::DEFAULT),
-            port: raw.fencing.port.map_or(1229, std::num::NonZeroU16::get),
+            port: raw.fencing.port.unwrap_or(Port::FENCE_VIRT),
             action: raw.fencing.action,
             timeout: raw.fencing.timeout.unwrap_or(Span::from_secs(60)),
             favour,
@@ -523,7 +516,14 @@ fn favour_of(
             .all(|node| node.name.get_ref() != favour.get_ref())
     {
         let message = format!("there is no node named `{}`", favour.get_ref());
-        findings.push(Finding::new(favour.span(), message));
+        let names: Vec<_> = nodes
+            .iter()
+            .map(|node| format!("`{}`", node.name.get_ref()))
+            .collect();
+        findings.push(
+            Finding::new(favour.span(), message)
+                .help(format!("the nodes are {}", names.join(" and "))),
+        );
     }
     let node = fencing.favour.as_ref().map_or_else(
         || nodes.last().map(|node| node.name.get_ref()),

@@ -21,7 +21,7 @@ pub use render::{
     render_host,
 };
 pub use secrets::Secrets;
-pub use types::{Address, Group, Interface, Invalid, Line, Name, NodeName, PlainPath, Span};
+pub use types::{Address, Group, Interface, Invalid, Line, Name, NodeName, PlainPath, Port, Span};
 
 /// The OCF resource agent that serves a service's page, a shell script. [`render_guests`] puts it
 /// among the guests' files; Pacemaker knows it as `ocf:picket:httpd`.

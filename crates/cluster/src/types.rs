@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::net::IpAddr;
+use std::num::NonZeroU16;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::time::Duration;
@@ -384,6 +385,57 @@ impl TryFrom<String> for PlainPath {
             )));
         }
         Ok(Self(PathBuf::from(text)))
+    }
+}
+
+/// A TCP or UDP port: 1 to 65535.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Port(NonZeroU16);
+
+impl Port {
+    /// The port of fencing requests.
+    pub(crate) const FENCE_VIRT: Self = Self(NonZeroU16::new(1229).expect("not zero"));
+    /// The port of HTTP.
+    pub(crate) const HTTP: Self = Self(NonZeroU16::new(80).expect("not zero"));
+
+    /// The number.
+    #[must_use]
+    pub const fn get(self) -> u16 {
+        self.0.get()
+    }
+}
+
+impl Default for Port {
+    fn default() -> Self {
+        Self::HTTP
+    }
+}
+
+impl fmt::Display for Port {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+impl<'de> Deserialize<'de> for Port {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Visitor;
+        impl serde::de::Visitor<'_> for Visitor {
+            type Value = Port;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a port number from 1 to 65535, without quotation marks")
+            }
+
+            fn visit_i64<E: serde::de::Error>(self, number: i64) -> Result<Port, E> {
+                u16::try_from(number)
+                    .ok()
+                    .and_then(NonZeroU16::new)
+                    .map(Port)
+                    .ok_or_else(|| E::invalid_value(serde::de::Unexpected::Signed(number), &self))
+            }
+        }
+        deserializer.deserialize_i64(Visitor)
     }
 }
 

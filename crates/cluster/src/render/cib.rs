@@ -19,7 +19,7 @@ const SCHEMA: &str = "pacemaker-3.9";
 struct Element {
     name: &'static str,
     attributes: Vec<(&'static str, String)>,
-    children: Vec<Element>,
+    children: Vec<Self>,
 }
 
 impl Element {
