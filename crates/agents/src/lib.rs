@@ -1,1 +1,9 @@
-//! (being written)
+//! Fence agents in one multi-call binary.
+//!
+//! [`AGENTS`] lists them. Each is a declared table and a behaviour on top of the `fence-agent` crate;
+//! [`run`] picks one by the name the program was called by.
+
+mod multicall;
+pub mod virt;
+
+pub use multicall::{AGENTS, Entry, run};

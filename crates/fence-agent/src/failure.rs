@@ -32,16 +32,30 @@ pub struct Failure {
     pub kind: FailureKind,
     /// A lowercase sentence fragment that names what failed and how to mend it.
     pub message: String,
+    exit: Exit,
 }
 
 impl Failure {
     /// A failure of the given kind.
     #[must_use]
     pub fn new(kind: FailureKind, message: impl Into<String>) -> Self {
+        let exit = if kind == FailureKind::Denied {
+            Exit::DENIED
+        } else {
+            Exit::FAILED
+        };
         Self {
             kind,
             message: message.into(),
+            exit,
         }
+    }
+
+    /// The same with an exit status of its own, for agents whose callers tell more apart.
+    #[must_use]
+    pub const fn with_exit(mut self, exit: Exit) -> Self {
+        self.exit = exit;
+        self
     }
 
     /// Wrong options.
@@ -83,10 +97,7 @@ impl Failure {
     /// The exit status of this failure.
     #[must_use]
     pub const fn exit(&self) -> Exit {
-        match self.kind {
-            FailureKind::Denied => Exit::DENIED,
-            _ => Exit::FAILED,
-        }
+        self.exit
     }
 }
 

@@ -44,3 +44,12 @@ pub use options::Options;
 pub use session::{RUN_LIMIT, Session, Stop, Wake};
 pub use start::{Behaviour, start};
 pub use table::{Action, Agent, Alias, Kind, Need, Opt};
+
+/// Writes to standard output, all of it or an error, within [`RUN_LIMIT`]. For programs that print
+/// before any agent has started.
+///
+/// # Errors
+/// When standard output is closed, full, or not read in time.
+pub fn print(text: &str) -> std::io::Result<()> {
+    stdout::write(text.as_bytes(), deadline::Deadline::after(RUN_LIMIT))
+}
