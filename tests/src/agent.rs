@@ -111,7 +111,11 @@ impl Call {
     #[must_use]
     pub fn channel(subject: Subject, port: u16) -> Self {
         let port = port.to_string();
-        Self::new(subject, Program::Virt, &["-A", "127.0.0.1", "-p", &port, "-t", "20"])
+        Self::new(
+            subject,
+            Program::Virt,
+            &["-A", "127.0.0.1", "-p", &port, "-t", "20"],
+        )
     }
 
     /// With further arguments.
@@ -119,6 +123,16 @@ impl Call {
     pub fn with(mut self, args: &[&str]) -> Self {
         self.args.extend(args.iter().map(|&arg| arg.to_owned()));
         self
+    }
+
+    /// With little time, and retransmissions in quick succession where there are any: for requests
+    /// that must not be served.
+    #[must_use]
+    pub fn impatient(self) -> Self {
+        match self.program {
+            Program::Xvm => self.with(&["-t", "2", "-r", "10"]),
+            Program::Virt => self.with(&["-t", "2"]),
+        }
     }
 
     /// With these hashes.
@@ -161,7 +175,13 @@ impl Call {
     #[must_use]
     pub fn run(&self, rig: &Rig) -> Ran {
         let guest = Some(&rig.cable.guest);
-        run(&mut self.command(rig), guest, rig.dir(), self.input.as_deref(), self.limit)
+        run(
+            &mut self.command(rig),
+            guest,
+            rig.dir(),
+            self.input.as_deref(),
+            self.limit,
+        )
     }
 
     /// Starts it in the guest and does not wait.

@@ -37,7 +37,12 @@ pub enum Route {
 
 impl Route {
     /// The routes over a network.
-    pub const NETWORK: [Self; 4] = [Self::MulticastV4, Self::MulticastV6, Self::TcpV4, Self::TcpV6];
+    pub const NETWORK: [Self; 4] = [
+        Self::MulticastV4,
+        Self::MulticastV6,
+        Self::TcpV4,
+        Self::TcpV6,
+    ];
 
     /// Whether requests are multicast.
     #[must_use]
@@ -139,14 +144,28 @@ impl Config {
             Route::TcpV6 => set("address", &HOST_V6.to_string()),
             Route::Serial | Route::VmChannel => {
                 set("uri", self.uris.first().map_or("", String::as_str));
-                let path = self.sockets.as_ref().expect("a serial listener has sockets");
+                let path = self
+                    .sockets
+                    .as_ref()
+                    .expect("a serial listener has sockets");
                 set("path", &path.display().to_string());
-                set("mode", if self.route == Route::Serial { "serial" } else { "vmchannel" });
+                set(
+                    "mode",
+                    if self.route == Route::Serial {
+                        "serial"
+                    } else {
+                        "vmchannel"
+                    },
+                );
             }
         }
         let mut backend = String::new();
         for (index, uri) in self.uris.iter().enumerate() {
-            let number = if index == 0 { String::new() } else { index.to_string() };
+            let number = if index == 0 {
+                String::new()
+            } else {
+                index.to_string()
+            };
             let _ = writeln!(backend, "\t\turi{number} = \"{uri}\";");
         }
         let groups = if self.groups.is_empty() {
@@ -188,9 +207,17 @@ impl Daemon {
         static COUNT: AtomicU32 = AtomicU32::new(0);
         let number = COUNT.fetch_add(1, Ordering::Relaxed);
         let config_file = rig.write_private(&format!("virt-{number}.conf"), text.as_bytes());
-        let mut command = command(subject, &config_file, &rig.path(&format!("virtd-{number}.pid")));
+        let mut command = command(
+            subject,
+            &config_file,
+            &rig.path(&format!("virtd-{number}.pid")),
+        );
         let process = Process::start(&mut command, Some(&rig.cable.host), rig.dir());
-        Self { process, subject, config_file }
+        Self {
+            process,
+            subject,
+            config_file,
+        }
     }
 
     /// Waits until the listener of `route` is there, by looking at the kernel's tables: a probing
@@ -200,15 +227,19 @@ impl Daemon {
     /// When the daemon ends instead, or takes too long.
     pub fn wait_until_listening(&mut self, route: Route) {
         let subject = self.subject;
-        wait_for(&format!("{subject} daemon to listen ({route:?})"), PATIENCE, || {
-            assert!(
-                self.process.is_running(),
-                "the {subject} daemon ended at its start\n{}\n{}",
-                self.process.printed(),
-                fs::read_to_string(&self.config_file).unwrap_or_default(),
-            );
-            listens(&self.process, route).then_some(())
-        });
+        wait_for(
+            &format!("{subject} daemon to listen ({route:?})"),
+            PATIENCE,
+            || {
+                assert!(
+                    self.process.is_running(),
+                    "the {subject} daemon ended at its start\n{}\n{}",
+                    self.process.printed(),
+                    fs::read_to_string(&self.config_file).unwrap_or_default(),
+                );
+                listens(&self.process, route).then_some(())
+            },
+        );
     }
 
     /// Whether it listens.
@@ -224,7 +255,8 @@ impl Daemon {
     pub fn stop(mut self) -> Option<i32> {
         self.process.signal(Signal::TERM);
         let status = self.process.ended_within(PATIENCE);
-        let status = status.unwrap_or_else(|| panic!("the {} daemon ignores SIGTERM", self.subject));
+        let status =
+            status.unwrap_or_else(|| panic!("the {} daemon ignores SIGTERM", self.subject));
         status.code()
     }
 }
@@ -241,7 +273,14 @@ pub fn command(subject: Subject, config: &Path, pid_file: &Path) -> Command {
             command
         }
     };
-    command.arg("-F").arg("-d").arg("99").arg("-f").arg(config).arg("-p").arg(pid_file);
+    command
+        .arg("-F")
+        .arg("-d")
+        .arg("99")
+        .arg("-f")
+        .arg(config)
+        .arg("-p")
+        .arg(pid_file);
     command
 }
 

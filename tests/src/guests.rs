@@ -19,13 +19,21 @@ impl Guest {
     /// A running guest.
     #[must_use]
     pub fn running(name: &str, uuid: &str) -> Self {
-        Self { name: name.to_owned(), uuid: uuid.to_owned(), runs: true, socket: None }
+        Self {
+            name: name.to_owned(),
+            uuid: uuid.to_owned(),
+            runs: true,
+            socket: None,
+        }
     }
 
     /// A guest that is shut off.
     #[must_use]
     pub fn stopped(name: &str, uuid: &str) -> Self {
-        Self { runs: false, ..Self::running(name, uuid) }
+        Self {
+            runs: false,
+            ..Self::running(name, uuid)
+        }
     }
 
     fn element(&self) -> String {
@@ -61,7 +69,10 @@ pub const VM2_UUID: &str = "22222222-2222-4222-8222-222222222222";
 /// Two running guests, `vm1` and `vm2`.
 #[must_use]
 pub fn pair() -> Vec<Guest> {
-    vec![Guest::running("vm1", VM1_UUID), Guest::running("vm2", VM2_UUID)]
+    vec![
+        Guest::running("vm1", VM1_UUID),
+        Guest::running("vm2", VM2_UUID),
+    ]
 }
 
 /// `count` running guests whose names are `length` bytes long.

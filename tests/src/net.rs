@@ -105,13 +105,23 @@ impl Cable {
     #[must_use]
     pub fn lay() -> Self {
         let (host, guest) = (Namespace::create("host"), Namespace::create("guest"));
-        let pair =
-            ["link", "add", "h0", "netns", host.name(), "type", "veth", "peer", "name", "g0"];
+        let pair = [
+            "link",
+            "add",
+            "h0",
+            "netns",
+            host.name(),
+            "type",
+            "veth",
+            "peer",
+            "name",
+            "g0",
+        ];
         ip(&[&pair[..], &["netns", guest.name()]].concat(), "");
-        // The default route lets IPv6 multicast leave by the cable, as in a guest with a network.
-        for (end, device, v4, v6) in
-            [(&host, "h0", HOST_V4, HOST_V6), (&guest, "g0", GUEST_V4, GUEST_V6)]
-        {
+        for (end, device, v4, v6) in [
+            (&host, "h0", HOST_V4, HOST_V6),
+            (&guest, "g0", GUEST_V4, GUEST_V6),
+        ] {
             end.ip(&format!(
                 "link set lo up\nlink set {device} up\naddr add {v4}/24 dev {device}\n\
                  addr add {v6}/64 dev {device} nodad\n"
@@ -128,7 +138,10 @@ fn ip(args: &[&str], input: &str) {
         .stderr(Stdio::piped())
         .spawn()
         .expect("iproute2 is installed");
-    let fed = child.stdin.take().map(|mut pipe| pipe.write_all(input.as_bytes()));
+    let fed = child
+        .stdin
+        .take()
+        .map(|mut pipe| pipe.write_all(input.as_bytes()));
     let mut complaint = String::new();
     if let Some(mut pipe) = child.stderr.take() {
         // What cannot be read is missing from the message only.
@@ -183,5 +196,8 @@ fn remove_leftovers() {
 
 fn delete(name: &str) {
     // Runs in Drop: a failure must not hide the test's own. A leftover goes with the next run.
-    let _ = Command::new("ip").args(["netns", "del", name]).stderr(Stdio::null()).status();
+    let _ = Command::new("ip")
+        .args(["netns", "del", name])
+        .stderr(Stdio::null())
+        .status();
 }

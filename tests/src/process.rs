@@ -73,9 +73,10 @@ impl Process {
     /// When it cannot be started.
     pub fn start(command: &mut Command, namespace: Option<&Namespace>, dir: &Path) -> Self {
         static COUNT: AtomicU32 = AtomicU32::new(0);
-        let program = Path::new(command.get_program())
-            .file_name()
-            .map_or_else(|| "program".to_owned(), |name| name.to_string_lossy().into_owned());
+        let program = Path::new(command.get_program()).file_name().map_or_else(
+            || "program".to_owned(),
+            |name| name.to_string_lossy().into_owned(),
+        );
         let number = COUNT.fetch_add(1, Ordering::Relaxed);
         let log = dir.join(format!("{program}-{number}"));
         let create = |suffix: &str| {
@@ -118,14 +119,17 @@ impl Process {
     /// # Panics
     /// When the process is gone.
     pub fn signal(&self, signal: Signal) {
-        kill_process(self.pid(), signal)
-            .unwrap_or_else(|error| panic!("{} takes no signal: {error}\n{}", self.name, self.printed()));
+        kill_process(self.pid(), signal).unwrap_or_else(|error| {
+            panic!("{} takes no signal: {error}\n{}", self.name, self.printed())
+        });
     }
 
     /// Stops the process and waits until it really stands still.
     pub fn freeze(&self) {
         self.signal(Signal::STOP);
-        wait_for("a process to stop", PATIENCE, || (self.state() == Some('T')).then_some(()));
+        wait_for("a process to stop", PATIENCE, || {
+            (self.state() == Some('T')).then_some(())
+        });
     }
 
     /// Lets a frozen process go on.
@@ -140,7 +144,10 @@ impl Process {
 
     /// Whether it still runs.
     pub fn is_running(&mut self) -> bool {
-        self.child.try_wait().expect("one's own child can be asked").is_none()
+        self.child
+            .try_wait()
+            .expect("one's own child can be asked")
+            .is_none()
     }
 
     /// Waits for the end, but not past `limit`.
@@ -242,7 +249,10 @@ impl Drop for Process {
 }
 
 fn read_lossy(path: &Path) -> String {
-    fs::read(path).map_or_else(|_| String::new(), |bytes| String::from_utf8_lossy(&bytes).into_owned())
+    fs::read(path).map_or_else(
+        |_| String::new(),
+        |bytes| String::from_utf8_lossy(&bytes).into_owned(),
+    )
 }
 
 /// How a program ended.
@@ -292,7 +302,11 @@ pub fn run(
     input: Option<&str>,
     limit: Duration,
 ) -> Ran {
-    command.stdin(if input.is_some() { Stdio::piped() } else { Stdio::null() });
+    command.stdin(if input.is_some() {
+        Stdio::piped()
+    } else {
+        Stdio::null()
+    });
     let mut process = Process::start(command, namespace, dir);
     if let (Some(text), Some(mut pipe)) = (input, process.child.stdin.take()) {
         // A program that ends without reading is the test's finding, not the harness's failure.

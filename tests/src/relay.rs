@@ -47,17 +47,24 @@ impl DeviceSocket {
             fs::create_dir_all(parent).expect("the test's directory takes directories");
         }
         let listener = UnixListener::bind(path).expect("a new socket");
-        listener.set_nonblocking(true).expect("a socket can be made non-blocking");
+        listener
+            .set_nonblocking(true)
+            .expect("a socket can be made non-blocking");
         Self { listener }
     }
 
     /// Waits for the daemon to connect.
     #[must_use]
     pub fn accept(&self) -> UnixStream {
-        let stream = wait_for("the daemon to connect to the guest's device", PATIENCE, || {
-            self.listener.accept().ok()
-        });
-        stream.0.set_nonblocking(false).expect("a socket can be made blocking");
+        let stream = wait_for(
+            "the daemon to connect to the guest's device",
+            PATIENCE,
+            || self.listener.accept().ok(),
+        );
+        stream
+            .0
+            .set_nonblocking(false)
+            .expect("a socket can be made blocking");
         stream.0
     }
 }
@@ -73,7 +80,10 @@ impl Relay {
     fn spawn(work: impl FnOnce(&AtomicBool) + Send + 'static) -> Self {
         let stop = Arc::new(AtomicBool::new(false));
         let seen = Arc::clone(&stop);
-        Self { stop, worker: Some(thread::spawn(move || work(&seen))) }
+        Self {
+            stop,
+            worker: Some(thread::spawn(move || work(&seen))),
+        }
     }
 }
 
@@ -121,8 +131,13 @@ pub fn channel(guest: &Namespace, stream: UnixStream) -> (Relay, u16) {
     let listener = guest
         .enter(|| TcpListener::bind((Ipv4Addr::LOCALHOST, 0)))
         .expect("a free port on the loopback");
-    let port = listener.local_addr().expect("a bound socket has an address").port();
-    listener.set_nonblocking(true).expect("a socket can be made non-blocking");
+    let port = listener
+        .local_addr()
+        .expect("a bound socket has an address")
+        .port();
+    listener
+        .set_nonblocking(true)
+        .expect("a socket can be made non-blocking");
     let relay = Relay::spawn(move |stop| {
         while !stop.load(Ordering::Relaxed) {
             if readable(&[listener.as_fd()])[0]
@@ -168,7 +183,10 @@ fn carry(mut from: impl Read, mut to: impl Write) -> io::Result<()> {
 
 /// Which of `ends` have something to read, after a moment at most: the relay must see its stop flag.
 fn readable(ends: &[rustix::fd::BorrowedFd<'_>]) -> Vec<bool> {
-    let mut polled: Vec<_> = ends.iter().map(|end| PollFd::new(end, PollFlags::IN)).collect();
+    let mut polled: Vec<_> = ends
+        .iter()
+        .map(|end| PollFd::new(end, PollFlags::IN))
+        .collect();
     let moment = Timespec::try_from(Duration::from_millis(50)).expect("a short time");
     // An interrupted wait is only another look.
     let _ = poll(&mut polled, Some(&moment));

@@ -34,7 +34,10 @@ impl Rig {
     /// A new one, with the key of the facts' captures.
     #[must_use]
     pub fn new() -> Self {
-        let rig = Self { cable: Cable::lay(), dir: temp_dir() };
+        let rig = Self {
+            cable: Cable::lay(),
+            dir: temp_dir(),
+        };
         rig.write_key(&(0..64).collect::<Vec<u8>>());
         rig
     }
@@ -94,9 +97,15 @@ impl Rig {
 pub fn temp_dir() -> TempDir {
     static SWEEP: Once = Once::new();
     SWEEP.call_once(|| {
-        for entry in fs::read_dir(env::temp_dir()).into_iter().flatten().flatten() {
+        for entry in fs::read_dir(env::temp_dir())
+            .into_iter()
+            .flatten()
+            .flatten()
+        {
             let name = entry.file_name().to_string_lossy().into_owned();
-            let tag = name.strip_prefix(PREFIX).and_then(|rest| rest.split('-').next());
+            let tag = name
+                .strip_prefix(PREFIX)
+                .and_then(|rest| rest.split('-').next());
             if tag.is_some_and(owner_is_gone) {
                 // Another run may be removing it at the same time.
                 let _ = fs::remove_dir_all(entry.path());

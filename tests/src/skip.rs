@@ -45,10 +45,13 @@ impl Need {
 /// means that a test was lost.
 #[must_use]
 pub fn skipped(needs: &[Need]) -> bool {
-    needs.iter().find_map(|need| need.missing()).is_some_and(|reason| {
-        skip(&reason);
-        true
-    })
+    needs
+        .iter()
+        .find_map(|need| need.missing())
+        .is_some_and(|reason| {
+            skip(&reason);
+            true
+        })
 }
 
 /// Announces that the running test is skipped for `reason`.

@@ -5,6 +5,8 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use crate::daemon::Route;
+
 /// Whose program plays a part in a case.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Subject {
@@ -24,8 +26,20 @@ impl fmt::Display for Subject {
 }
 
 impl Subject {
-    /// Both of them.
-    pub const BOTH: [Self; 2] = [Self::C, Self::Ours];
+    /// Both of them, or the one that `$PICKET_SUBJECT` (`c` or `ours`) names: with `c` the cases
+    /// themselves can be checked without a build of Picket.
+    ///
+    /// # Panics
+    /// When the variable names something else.
+    #[must_use]
+    pub fn all() -> Vec<Self> {
+        match env::var("PICKET_SUBJECT").as_deref() {
+            Err(_) => vec![Self::C, Self::Ours],
+            Ok("c") => vec![Self::C],
+            Ok("ours") => vec![Self::Ours],
+            Ok(other) => panic!("PICKET_SUBJECT is `{other}`: it must be c or ours, or not set"),
+        }
+    }
 
     /// The daemon's program.
     #[must_use]
@@ -37,14 +51,23 @@ impl Subject {
     }
 }
 
-/// Pairs of agent and daemon that can be tested, the C pair first: where that one fails, the case
-/// itself is wrong.
-pub const PAIRS: [(Subject, Subject); 4] = [
-    (Subject::C, Subject::C),
-    (Subject::C, Subject::Ours),
-    (Subject::Ours, Subject::C),
-    (Subject::Ours, Subject::Ours),
-];
+/// Pairs of agent and daemon, the C pair first: where that one fails, the case itself is wrong.
+#[must_use]
+pub fn pairs() -> Vec<(Subject, Subject)> {
+    let all = Subject::all();
+    all.iter()
+        .flat_map(|&agent| all.iter().map(move |&daemon| (agent, daemon)))
+        .collect()
+}
+
+/// Every pair with every one of `routes`.
+#[must_use]
+pub fn pairs_over(routes: &[Route]) -> Vec<(Subject, Subject, Route)> {
+    pairs()
+        .into_iter()
+        .flat_map(|(agent, daemon)| routes.iter().map(move |&route| (agent, daemon, route)))
+        .collect()
+}
 
 /// The directory of the built programs: `$PICKET_BINDIR`, or the workspace's release directory.
 #[must_use]
