@@ -34,9 +34,9 @@ impl Output {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum GuestLog {
-    /// Corosync's: `/run/corosync.log`, time stamps with milliseconds.
+    /// Corosync's, time stamps with milliseconds.
     Corosync,
-    /// Pacemaker's: `/run/pacemaker.log`.
+    /// Pacemaker's.
     Pacemaker,
     /// What the guest's start script and the programs it started printed.
     Start,
@@ -47,8 +47,8 @@ impl GuestLog {
     #[must_use]
     pub const fn path(self) -> &'static str {
         match self {
-            Self::Corosync => "/run/corosync.log",
-            Self::Pacemaker => "/run/pacemaker.log",
+            Self::Corosync => cluster::COROSYNC_LOG,
+            Self::Pacemaker => cluster::PACEMAKER_LOG,
             Self::Start => "/run/start.log",
         }
     }

@@ -46,7 +46,7 @@ pub use fault::{Fault, Injected};
 pub use guest::{ClockOffset, GuestLog, Output};
 pub use lab::{Form, Lab, Origin, Removed, Summary};
 pub use preflight::Precondition;
-pub use spec::{ClusterFiles, GuestFile, LabName, Node, Owner, Spec, Stack};
+pub use spec::{LabName, Node, Spec, Stack};
 
 /// Address of the machine itself on the lab's bridge, where `fence_virtd` listens.
 pub const HOST_ADDRESS: std::net::Ipv4Addr = std::net::Ipv4Addr::new(10, 9, 0, 254);
@@ -54,8 +54,5 @@ pub const HOST_ADDRESS: std::net::Ipv4Addr = std::net::Ipv4Addr::new(10, 9, 0, 2
 pub const PREFIX: u8 = 24;
 /// The lab's bridge, inside its network namespace.
 pub const BRIDGE: &str = "br0";
-/// Where the host keeps the key that guests and `fence_virtd` share is up to the lab; this is where
-/// guests expect it.
-pub const GUEST_KEY_FILE: &str = "/etc/cluster/fence_xvm.key";
 /// The most nodes a lab holds: their addresses are 10.9.0.1 to 10.9.0.16.
 pub const MAX_NODES: usize = 16;

@@ -5,6 +5,7 @@ use std::net::Ipv4Addr;
 use std::path::PathBuf;
 use std::str::FromStr;
 
+use cluster::{Definition, File};
 use serde::{Deserialize, Serialize};
 
 use crate::command::Cancel;
@@ -101,82 +102,15 @@ pub struct Node {
     pub address: Ipv4Addr,
 }
 
-/// Who owns a file in the guest.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Owner {
-    /// root:root
-    Root,
-    /// hacluster:haclient, as Pacemaker wants its own files.
-    Cluster,
-}
-
-/// A file that every guest gets before its cluster starts.
-#[derive(Debug, Clone)]
-pub struct GuestFile {
-    /// Absolute path in the guest.
-    pub path: String,
-    /// Permission bits.
-    pub mode: u32,
-    /// Who owns it.
-    pub owner: Owner,
-    /// Contents.
-    pub bytes: Vec<u8>,
-}
-
-impl GuestFile {
-    /// A file of root's that everyone may read.
-    #[must_use]
-    pub fn plain(path: impl Into<String>, bytes: impl Into<Vec<u8>>) -> Self {
-        Self {
-            path: path.into(),
-            mode: 0o644,
-            owner: Owner::Root,
-            bytes: bytes.into(),
-        }
-    }
-
-    /// The same file with other permission bits.
-    #[must_use]
-    pub fn mode(mut self, mode: u32) -> Self {
-        self.mode = mode;
-        self
-    }
-
-    /// The same file owned by hacluster:haclient.
-    #[must_use]
-    pub fn for_cluster(mut self) -> Self {
-        self.owner = Owner::Cluster;
-        self
-    }
-}
-
-/// The rendered cluster: what the guests read, and what has to be seen before it counts as formed.
-///
-/// The files are those that a real node would have: `/etc/corosync/corosync.conf`,
-/// `/etc/corosync/authkey`, `/etc/pacemaker/authkey`, `/var/lib/pacemaker/cib/cib.xml`,
-/// [`crate::GUEST_KEY_FILE`], resource agents. The lab adds its own start script and the fencing agents
-/// of the chosen [`Stack`]. Corosync has to log to `/run/corosync.log` ([`crate::GuestLog::Corosync`]).
-#[derive(Debug, Clone)]
-pub struct ClusterFiles {
-    /// The nodes, in order. Names and addresses must be unique, addresses in 10.9.0.0/24 and not
-    /// [`crate::HOST_ADDRESS`].
-    pub nodes: Vec<Node>,
-    /// What each guest gets.
-    pub guest_files: Vec<GuestFile>,
-    /// The fencing key, for `fence_virtd` outside. The guests' copy is one of `guest_files`.
-    pub fence_key: Vec<u8>,
-    /// Ids of the resources (the fencing device among them) that run somewhere once the cluster has
-    /// formed.
-    pub resources: Vec<String>,
-}
-
 /// What [`crate::Lab::up`] is to bring up.
 #[derive(Debug, Clone)]
 pub struct Spec {
     /// Which lab. Several can run side by side.
     pub name: LabName,
-    /// The cluster in it.
-    pub cluster: ClusterFiles,
+    /// The cluster in it. Its nodes and virtual addresses must lie in 10.9.0.0/24.
+    pub definition: Definition,
+    /// Further files for every guest, besides those rendered from the definition.
+    pub extra_files: Vec<File>,
     /// Memory of each guest in MiB. 384 holds Corosync, Pacemaker and a small service.
     pub memory_mib: u32,
     /// Whose fencing programs.
@@ -193,12 +127,14 @@ impl Spec {
     /// Memory of a guest unless said otherwise, in MiB.
     pub const DEFAULT_MEMORY_MIB: u32 = 384;
 
-    /// A lab of the default name and size for `cluster`, with our programs from [`Spec::default_bindir`].
+    /// A lab of the default name and size for `definition`, with our programs from
+    /// [`Spec::default_bindir`].
     #[must_use]
-    pub fn new(cluster: ClusterFiles) -> Self {
+    pub fn new(definition: Definition) -> Self {
         Self {
             name: LabName::default(),
-            cluster,
+            definition,
+            extra_files: Vec::new(),
             memory_mib: Self::DEFAULT_MEMORY_MIB,
             stack: Stack::Picket,
             bindir: Self::default_bindir(),
