@@ -22,6 +22,7 @@
 //! - Exit status 0 means that standard output was written.
 
 mod argv;
+mod clock;
 mod exit;
 mod failure;
 mod given;

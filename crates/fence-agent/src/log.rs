@@ -9,8 +9,9 @@ use std::io::{self, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::os::unix::net::UnixDatagram;
 
-use jiff::Zoned;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
+
+use crate::clock::LocalTime;
 
 /// How much a message matters.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -158,12 +159,12 @@ impl Log {
     /// An outcome for the record: syslog and debug file keep it at any level, stderr shows it from
     /// info level on.
     pub fn record(&mut self, text: &str) {
-        let now = Zoned::now();
+        let now = LocalTime::now();
         if self.stderr && self.level <= Level::Info {
-            print_stderr(&line(&now, Level::Info, text));
+            print_stderr(&line(now, Level::Info, text));
         }
-        self.append_file(&now, Level::Info, text);
-        self.send_syslog(&now, Level::Info, text);
+        self.append_file(now, Level::Info, text);
+        self.send_syslog(now, Level::Info, text);
     }
 
     /// Whether a debug message would be seen by anyone: for messages that are costly to build.
@@ -192,24 +193,24 @@ impl Log {
         if !shown && self.file.is_none() {
             return;
         }
-        let now = Zoned::now();
+        let now = LocalTime::now();
         if shown && self.stderr {
-            print_stderr(&line(&now, level, text));
+            print_stderr(&line(now, level, text));
         }
-        self.append_file(&now, level, text);
+        self.append_file(now, level, text);
         if shown {
-            self.send_syslog(&now, level, text);
+            self.send_syslog(now, level, text);
         }
     }
 
-    fn append_file(&mut self, now: &Zoned, level: Level, text: &str) {
+    fn append_file(&mut self, now: LocalTime, level: Level, text: &str) {
         if let Some(file) = &mut self.file {
             // Losing a debug line must not change the outcome of a fencing action.
             let _ = file.write_all(line(now, level, text).as_bytes());
         }
     }
 
-    fn send_syslog(&mut self, now: &Zoned, level: Level, text: &str) {
+    fn send_syslog(&mut self, now: LocalTime, level: Level, text: &str) {
         if matches!(self.syslog, Syslog::NotYet) {
             self.syslog = connect().map_or(Syslog::Off, Syslog::Connected);
         }
@@ -221,15 +222,13 @@ impl Log {
 }
 
 /// One line as stderr and the debug file get it: control characters cannot forge another line.
-fn line(now: &Zoned, level: Level, text: &str) -> String {
-    let stamp = now.strftime("%Y-%m-%d %H:%M:%S");
-    let milli = now.millisecond();
-    format!("{stamp},{milli:03} {}: {}\n", level.name(), one_line(text))
+fn line(now: LocalTime, level: Level, text: &str) -> String {
+    format!("{now} {}: {}\n", level.name(), one_line(text))
 }
 
-fn datagram(facility: Facility, ident: &str, now: &Zoned, level: Level, text: &str) -> String {
+fn datagram(facility: Facility, ident: &str, now: LocalTime, level: Level, text: &str) -> String {
     let priority = facility.code() * 8 + level.severity();
-    let stamp = now.strftime("%b %e %H:%M:%S");
+    let stamp = now.syslog();
     format!("<{priority}>{stamp} {ident}: {}", one_line(text))
 }
 
@@ -264,16 +263,10 @@ fn print_stderr(text: &str) {
 mod tests {
     use super::*;
 
-    fn moment() -> Zoned {
-        "2026-11-02T14:10:49.007+01:00[+01:00]"
-            .parse()
-            .expect("a moment")
-    }
-
     #[test]
     fn lines_have_the_form_of_the_agent_api() {
         assert_eq!(
-            line(&moment(), Level::Error, "no\nsuch plug\n"),
+            line(LocalTime::EXAMPLE, Level::Error, "no\nsuch plug\n"),
             "2026-11-02 14:10:49,007 ERROR: no such plug\n"
         );
     }
@@ -281,11 +274,23 @@ mod tests {
     #[test]
     fn datagrams_have_the_form_of_syslog() {
         assert_eq!(
-            datagram(Facility::User, "fence_t", &moment(), Level::Error, "no"),
+            datagram(
+                Facility::User,
+                "fence_t",
+                LocalTime::EXAMPLE,
+                Level::Error,
+                "no"
+            ),
             "<11>Nov  2 14:10:49 fence_t: no"
         );
         assert_eq!(
-            datagram(Facility::Daemon, "fence_xvm", &moment(), Level::Info, "off"),
+            datagram(
+                Facility::Daemon,
+                "fence_xvm",
+                LocalTime::EXAMPLE,
+                Level::Info,
+                "off"
+            ),
             "<30>Nov  2 14:10:49 fence_xvm: off"
         );
     }

@@ -103,7 +103,7 @@ impl Exchange {
                 Ok(count) => count,
                 Err(Errno::INTR) => continue,
                 Err(Errno::AGAIN) => return Ok(self.progress()),
-                Err(error) => return Err(Broken::Io(error.into())),
+                Err(error) => return Err(self.lost(error)),
             };
             if let Some(answer) = self.receive(&buffer[..count])? {
                 return Ok(Progress::Answered(answer));
@@ -132,10 +132,18 @@ impl Exchange {
                 Ok(count) => drop(self.outgoing.drain(..count)),
                 Err(Errno::INTR) => {}
                 Err(Errno::AGAIN) => return Ok(()),
-                Err(error) => return Err(Broken::Io(error.into())),
+                Err(error) => return Err(self.lost(error)),
             }
         }
         Ok(())
+    }
+
+    /// A daemon that refuses a request closes with our bytes unread, which arrives as a reset.
+    fn lost(&self, error: Errno) -> Broken {
+        match error {
+            Errno::CONNRESET | Errno::PIPE => self.closed(),
+            error => Broken::Io(error.into()),
+        }
     }
 
     fn progress(&self) -> Progress {
