@@ -73,7 +73,7 @@ pub(super) fn watch_lifecycle(connect: &Connect, listener: Opaque) -> Result<c_i
         sys::virConnectDomainEventRegisterAny(
             connect.as_ptr(),
             ptr::null_mut(),
-            sys::VIR_DOMAIN_EVENT_ID_LIFECYCLE as c_int,
+            sys::VIR_DOMAIN_EVENT_ID_LIFECYCLE.cast_signed(),
             Some(callback),
             opaque,
             Some(free_opaque),
@@ -185,7 +185,7 @@ fn parameter(parameters: &[sys::virTypedParameter], name: &CStr) -> Option<c_int
         let field = parameter.field.iter().zip(wanted);
         field.clone().count() == wanted.len() && field.into_iter().all(|(a, b)| *a as u8 == *b)
     })?;
-    if found.type_ != sys::VIR_TYPED_PARAM_INT as c_int {
+    if found.type_ != sys::VIR_TYPED_PARAM_INT.cast_signed() {
         return None;
     }
     // SAFETY: the type tag says that the union holds an int.
@@ -252,7 +252,7 @@ mod tests {
         let value = sys::_virTypedParameter__bindgen_ty_1 { i: value };
         sys::virTypedParameter {
             field,
-            type_: sys::VIR_TYPED_PARAM_INT as c_int,
+            type_: sys::VIR_TYPED_PARAM_INT.cast_signed(),
             value,
         }
     }
@@ -260,7 +260,7 @@ mod tests {
     #[test]
     fn parameters_are_found_by_their_whole_name_and_type() {
         let mut unsigned = integer(c"state.reason", 9);
-        unsigned.type_ = sys::VIR_TYPED_PARAM_UINT as c_int;
+        unsigned.type_ = sys::VIR_TYPED_PARAM_UINT.cast_signed();
         let list = [
             integer(c"state.state.more", 1),
             integer(c"state.state", 5),
