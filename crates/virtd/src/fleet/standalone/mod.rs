@@ -1,0 +1,394 @@
+//! The mode for hosts that form no cluster: the hypervisors of the configuration are all there is.
+//!
+//! A guest is looked for on all of them. It is off only if it is off on every one, it is switched on
+//! only if it is certain that it is on nowhere, and whoever cannot be asked makes the answer "cannot
+//! know" unless another one has the guest running. A guest that leaves by live migration is noticed,
+//! written down, and from then on unknown: following it needs hosts that form a cluster.
+//!
+//! Requests for one guest are carried out one after the other. A reboot holds its guest until it has
+//! been started again, although its requester has had the answer since the power-off was confirmed.
+
+mod host;
+mod locks;
+mod survey;
+mod watch;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use deadline::Deadline;
+use hypervisor::libvirt::Libvirt;
+use hypervisor::{Evidence, GuestRef, Hypervisor, Observation, Power, PoweredOff};
+use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
+
+use super::{
+    BoxFuture, Fleet, FleetError, FleetPlan, Health, Inventory, Mode, Order, Presence, Rebooting,
+    StatusReport,
+};
+use crate::audit::Auditor;
+use crate::config::diagnose::Diagnostic;
+use crate::config::grammar::Spanned;
+use crate::config::section::View;
+use host::{CallError, Host};
+use locks::{Guard, Locks};
+use survey::Survey;
+use watch::Departures;
+
+/// How this mode is configured.
+pub(super) const MODE: Mode = Mode {
+    backend: "libvirt",
+    read: read_plan,
+};
+
+/// How long the second half of a reboot may take. Nobody waits for it but later requests for the
+/// same guest.
+const RESTART_LIMIT: Duration = Duration::from_secs(60);
+
+/// Most hypervisors of one daemon.
+const MAX_URIS: usize = 32;
+
+/// The hypervisors to ask, by URI.
+#[derive(Debug)]
+struct Plan {
+    uris: Vec<String>,
+}
+
+/// Reads `uri`, `uri1`, `uri2` … up to the first gap, as C does.
+fn read_plan(view: &View<'_>, backend: &Spanned) -> Option<Box<dyn FleetPlan>> {
+    let mut uris: Vec<String> = Vec::new();
+    let mut gap = None;
+    for number in 0..MAX_URIS {
+        let key = if number == 0 {
+            "uri".to_owned()
+        } else {
+            format!("uri{number}")
+        };
+        match (view.text(&key), &gap) {
+            (None, None) => gap = Some(key),
+            (None, Some(_)) => {}
+            (Some(uri), Some(missing)) => view.remarks().add(
+                Diagnostic::warning(
+                    uri.span.clone(),
+                    format!("`{}` is not read", view.path_of(&key)),
+                )
+                .label(format!("`{missing}` is missing"))
+                .help("number the hypervisors uri, uri1, uri2 and so on, without a gap"),
+            ),
+            (Some(uri), None) if uris.contains(&uri.text) => view.remarks().add(
+                Diagnostic::warning(
+                    uri.span.clone(),
+                    format!("`{}` names the same hypervisor again", view.path_of(&key)),
+                )
+                .label("asked only once")
+                .help("remove it"),
+            ),
+            (Some(uri), None) => uris.push(uri.text.clone()),
+        }
+    }
+    if uris.is_empty() {
+        let place = if view.place().is_empty() {
+            backend.span.clone()
+        } else {
+            view.place()
+        };
+        view.remarks().add(
+            Diagnostic::error(place, "the libvirt back end has no hypervisor to ask")
+                .label("no `uri`")
+                .help("add `backends { libvirt { uri = \"qemu:///system\"; } }`"),
+        );
+        return None;
+    }
+    Some(Box::new(Plan { uris }))
+}
+
+impl FleetPlan for Plan {
+    fn describe(&self) -> String {
+        format!("standalone: {}", self.uris.join(", "))
+    }
+
+    fn build(&self, auditor: &Auditor) -> Result<Arc<dyn Fleet>, String> {
+        let mut hypervisors: Vec<Arc<dyn Hypervisor>> = Vec::new();
+        for uri in &self.uris {
+            hypervisors.push(Arc::new(Libvirt::new(uri)));
+        }
+        Ok(Arc::new(Standalone::new(hypervisors, auditor)))
+    }
+}
+
+/// The fleet of hosts that form no cluster.
+pub struct Standalone {
+    hosts: Arc<Vec<Host>>,
+    locks: Arc<Locks>,
+    departures: Arc<Departures>,
+}
+
+impl Standalone {
+    /// A fleet of these hypervisors. What happens on them is watched and audited from now on.
+    #[must_use]
+    pub fn new(hypervisors: Vec<Arc<dyn Hypervisor>>, auditor: &Auditor) -> Self {
+        let departures = Arc::new(Departures::default());
+        for hypervisor in &hypervisors {
+            watch::start(&**hypervisor, &departures, auditor);
+        }
+        Self {
+            hosts: Arc::new(hypervisors.into_iter().map(Host::new).collect()),
+            locks: Arc::default(),
+            departures,
+        }
+    }
+
+    /// Asks every hypervisor for the guest, all at the same time.
+    async fn survey(&self, guest: &GuestRef, order: &Order) -> Result<Survey, FleetError> {
+        let answers: Vec<_> = self
+            .hosts
+            .iter()
+            .map(|host| {
+                let (guest, deadline) = (guest.clone(), order.deadline);
+                host.ask(order, move |hypervisor| {
+                    hypervisor.observe(&guest, deadline)
+                })
+            })
+            .collect();
+        let mut survey = Survey::default();
+        for (number, answer) in answers.into_iter().enumerate() {
+            let name = self.hosts[number].name();
+            match answer.await {
+                Ok(seen) => survey.add(number, name, Ok(seen)),
+                Err(CallError::Hypervisor(error)) => survey.add(number, name, Err(error)),
+                Err(CallError::Fleet(error @ (FleetError::Withdrawn | FleetError::TooLate))) => {
+                    return Err(error);
+                }
+                Err(CallError::Fleet(error)) => survey.silent.push(error.to_string()),
+            }
+        }
+        Ok(survey)
+    }
+
+    /// Finds the guest and takes hold of it: what the survey says then stays true as far as this
+    /// daemon is concerned.
+    async fn hold(&self, order: &Order) -> Result<(Survey, Uuid, Guard), FleetError> {
+        let generation = self.locks.generation();
+        let survey = self.survey(&order.guest, order).await?;
+        let uuid = survey.identity(&order.guest)?;
+        let guard = self.locks.take(uuid, order).await?;
+        if self.locks.generation() == generation {
+            return Ok((survey, uuid, guard));
+        }
+        let guest = GuestRef::Uuid(uuid);
+        let survey = self.survey(&guest, order).await?;
+        survey.identity(&guest)?;
+        Ok((survey, uuid, guard))
+    }
+
+    /// Powers the guest off wherever it is defined, at the same time everywhere.
+    async fn off_everywhere(
+        &self,
+        order: &Order,
+        survey: &Survey,
+        uuid: Uuid,
+    ) -> Result<Vec<(usize, PoweredOff)>, FleetError> {
+        let calls: Vec<_> = survey
+            .found
+            .iter()
+            .map(|(number, seen)| {
+                let deadline = order.deadline;
+                let call = self.hosts[*number].ask(order, move |hypervisor| {
+                    hypervisor.power_off(&GuestRef::Uuid(uuid), deadline)
+                });
+                (*number, seen, call)
+            })
+            .collect();
+        let mut done = Vec::new();
+        let mut failed = Vec::new();
+        for (number, seen, call) in calls {
+            match call.await {
+                Ok(off) => done.push((number, off)),
+                Err(error) => failed.push((seen, error)),
+            }
+        }
+        let was_active = done.iter().any(|(_, off)| off.was_active);
+        for (seen, error) in failed {
+            // It left that host and was ended on another one: nothing of it is left there.
+            let left_behind = !seen.active && seen.power() == Power::Unknown;
+            if !(was_active && left_behind) {
+                return Err(error.into());
+            }
+        }
+        if was_active {
+            self.departures.forget(&uuid);
+        } else {
+            survey.nowhere_else(self.departures.from(&uuid).as_deref())?;
+        }
+        Ok(done)
+    }
+
+    async fn do_status(&self, order: Order) -> Result<StatusReport, FleetError> {
+        let report = |survey: Survey, departures: &Departures| {
+            let uuid = survey.identity(&order.guest)?;
+            let status = survey.status(departures.from(&uuid).as_deref())?;
+            Ok(StatusReport {
+                status,
+                observations: survey.found.into_iter().map(|(_, seen)| seen).collect(),
+            })
+        };
+        // Without anything going on there is nothing to wait for.
+        if self.locks.are_free() {
+            let survey = self.survey(&order.guest, &order).await?;
+            return report(survey, &self.departures);
+        }
+        let (survey, _, _guard) = self.hold(&order).await?;
+        report(survey, &self.departures)
+    }
+
+    async fn do_off(&self, order: Order) -> Result<Vec<Evidence>, FleetError> {
+        let (survey, uuid, _guard) = self.hold(&order).await?;
+        let off = self.off_everywhere(&order, &survey, uuid).await?;
+        Ok(off.into_iter().map(|(_, off)| off.evidence).collect())
+    }
+
+    async fn do_on(&self, order: Order) -> Result<Vec<Evidence>, FleetError> {
+        let (survey, uuid, _guard) = self.hold(&order).await?;
+        let number = match survey.running_at() {
+            Some(number) => number,
+            None => {
+                // Two running instances destroy the guest's data, so doubt means no.
+                survey.nowhere_else(self.departures.from(&uuid).as_deref())?;
+                survey.found.first().map_or(0, |(number, _)| *number)
+            }
+        };
+        let deadline = order.deadline;
+        let call = self.hosts[number].ask(&order, move |hypervisor| {
+            hypervisor.power_on(&GuestRef::Uuid(uuid), None, deadline)
+        });
+        Ok(vec![call.await?])
+    }
+
+    async fn do_reboot(&self, order: Order) -> Result<Rebooting, FleetError> {
+        let (survey, uuid, guard) = self.hold(&order).await?;
+        let off = self.off_everywhere(&order, &survey, uuid).await?;
+        let mut restart: Option<BoxFuture<'static, _>> = None;
+        let mut evidence = Vec::new();
+        for (number, off) in off {
+            evidence.push(off.evidence);
+            if restart.is_none() && off.was_active {
+                let hosts = Arc::clone(&self.hosts);
+                restart = Some(Box::pin(async move {
+                    let deadline = Deadline::after(RESTART_LIMIT);
+                    let again = Order {
+                        guest: GuestRef::Uuid(uuid),
+                        deadline,
+                        // A guest that was powered off for a reboot is started, whoever still waits.
+                        given_up: CancellationToken::new(),
+                    };
+                    let revival = off.revival;
+                    let call = hosts[number].ask(&again, move |hypervisor| {
+                        hypervisor.power_on(&GuestRef::Uuid(uuid), revival.as_ref(), deadline)
+                    });
+                    call.await.map_err(FleetError::from)
+                }));
+            }
+        }
+        let restart = restart.map(|restart| -> BoxFuture<'static, _> {
+            Box::pin(async move {
+                let result = restart.await;
+                drop(guard);
+                result
+            })
+        });
+        Ok(Rebooting { evidence, restart })
+    }
+
+    async fn do_list(&self, deadline: Deadline) -> Inventory {
+        let calls: Vec<_> = self
+            .hosts
+            .iter()
+            .map(|host| host.question(deadline, move |hypervisor| hypervisor.list(deadline)))
+            .collect();
+        let mut inventory = Inventory::default();
+        let mut by_uuid: BTreeMap<Uuid, Observation> = BTreeMap::new();
+        for call in calls {
+            match call.await {
+                Ok(guests) => guests
+                    .into_iter()
+                    .for_each(|seen| merge(&mut by_uuid, seen)),
+                Err(error) => inventory.silent.push(FleetError::from(error).to_string()),
+            }
+        }
+        inventory.guests = by_uuid.into_values().collect();
+        inventory
+            .guests
+            .sort_by_cached_key(|seen| (seen.guest.name.to_lowercase(), seen.guest.name.clone()));
+        inventory
+    }
+
+    async fn do_health(&self, deadline: Deadline) -> Health {
+        let calls: Vec<_> = self
+            .hosts
+            .iter()
+            .map(|host| {
+                let call = host.question(deadline, move |hypervisor| hypervisor.health(deadline));
+                (host.name().to_owned(), call)
+            })
+            .collect();
+        let mut health = Health::default();
+        for (name, call) in calls {
+            match call.await {
+                Ok(()) => health.well.push(name),
+                Err(error) => health.ill.push(FleetError::from(error).to_string()),
+            }
+        }
+        health
+    }
+}
+
+/// Of a guest that two hypervisors know, the one that runs is shown.
+fn merge(guests: &mut BTreeMap<Uuid, Observation>, seen: Observation) {
+    match guests.get_mut(&seen.guest.uuid) {
+        None => {
+            guests.insert(seen.guest.uuid, seen);
+        }
+        Some(known) if !known.active && seen.active => *known = seen,
+        Some(_) => {}
+    }
+}
+
+impl Fleet for Standalone {
+    fn locate(&self, guest: &GuestRef, deadline: Deadline) -> BoxFuture<'_, Presence> {
+        let order = Order {
+            guest: guest.clone(),
+            deadline,
+            given_up: CancellationToken::new(),
+        };
+        Box::pin(async move {
+            self.survey(&order.guest, &order)
+                .await
+                .map_or(Presence::CannotTell, |survey| survey.presence())
+        })
+    }
+
+    fn status(&self, order: Order) -> BoxFuture<'_, Result<StatusReport, FleetError>> {
+        Box::pin(self.do_status(order))
+    }
+
+    fn off(&self, order: Order) -> BoxFuture<'_, Result<Vec<Evidence>, FleetError>> {
+        Box::pin(self.do_off(order))
+    }
+
+    fn on(&self, order: Order) -> BoxFuture<'_, Result<Vec<Evidence>, FleetError>> {
+        Box::pin(self.do_on(order))
+    }
+
+    fn reboot(&self, order: Order) -> BoxFuture<'_, Result<Rebooting, FleetError>> {
+        Box::pin(self.do_reboot(order))
+    }
+
+    fn list(&self, deadline: Deadline) -> BoxFuture<'_, Inventory> {
+        Box::pin(self.do_list(deadline))
+    }
+
+    fn health(&self, deadline: Deadline) -> BoxFuture<'_, Health> {
+        Box::pin(self.do_health(deadline))
+    }
+}

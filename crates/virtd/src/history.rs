@@ -1,0 +1,311 @@
+//! What was asked before: duplicates and replays.
+//!
+//! Two memories, both bounded and both on the monotonic clock:
+//!
+//! - [`Replays`] knows the signatures of packets that were accepted, for as long as there is room.
+//!   The same signed packet is never accepted twice (W14): every packet that a client really sends
+//!   has fresh random bytes in it, retransmissions too.
+//! - [`History`] knows requests by source, operation, guest and sequence number. A retransmission of
+//!   a request that runs gets that request's answer; of one that has ended, none, until the window
+//!   has passed.
+//!
+//! Neither reads a clock or locks anything.
+
+use std::collections::{HashMap, HashSet, VecDeque};
+use std::time::{Duration, Instant};
+
+use fence_wire::Operation;
+
+/// How long a finished request is remembered. The C daemon's 10 to 12 seconds, made exact.
+pub const WINDOW: Duration = Duration::from_secs(12);
+
+/// Finished requests remembered at most.
+const MAX_FINISHED: usize = 16_384;
+
+/// Signatures remembered at most: at ten requests a second nearly two hours.
+pub const MAX_REPLAYS: usize = 65_536;
+
+/// What makes two packets the same request.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Fingerprint {
+    source: String,
+    operation: u8,
+    plug: String,
+    seqno: u32,
+}
+
+impl Fingerprint {
+    /// The request `operation` on `plug`, numbered `seqno`, from `source`. Guest names compare
+    /// without case, as in C; the source is part of it, unlike in C (W30).
+    #[must_use]
+    pub fn new(source: &str, operation: Operation, plug: &str, seqno: u32) -> Self {
+        Self {
+            source: source.to_ascii_lowercase(),
+            operation: operation.0,
+            plug: plug.to_ascii_lowercase(),
+            seqno,
+        }
+    }
+}
+
+/// What is known about a request.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Seen<T> {
+    /// Never seen, or too long ago. It counts as running from now on.
+    New,
+    /// It runs; this is how to share its answer.
+    Running(T),
+    /// It ended less than [`WINDOW`] ago.
+    Finished,
+}
+
+/// Requests that run or have ended lately. `T` is what a duplicate needs to share the answer.
+#[derive(Debug)]
+pub struct History<T> {
+    running: HashMap<Fingerprint, T>,
+    finished: HashMap<Fingerprint, Instant>,
+    order: VecDeque<(Instant, Fingerprint)>,
+}
+
+impl<T> Default for History<T> {
+    fn default() -> Self {
+        Self {
+            running: HashMap::new(),
+            finished: HashMap::new(),
+            order: VecDeque::new(),
+        }
+    }
+}
+
+impl<T: Clone> History<T> {
+    /// Looks a request up, and notes it as running with what `begin` makes if it is new.
+    pub fn begin(
+        &mut self,
+        request: &Fingerprint,
+        now: Instant,
+        begin: impl FnOnce() -> T,
+    ) -> Seen<T> {
+        self.forget_old(now);
+        if let Some(shared) = self.running.get(request) {
+            return Seen::Running(shared.clone());
+        }
+        if self.finished.contains_key(request) {
+            return Seen::Finished;
+        }
+        self.running.insert(request.clone(), begin());
+        Seen::New
+    }
+
+    /// The request has been answered; its duplicates are refused until the window has passed.
+    pub fn finish(&mut self, request: &Fingerprint, now: Instant) {
+        if self.running.remove(request).is_none() {
+            return;
+        }
+        self.finished.insert(request.clone(), now);
+        self.order.push_back((now, request.clone()));
+        self.forget_old(now);
+    }
+
+    /// The request ended before anything was done for it (its sender could not be reached or did
+    /// not prove itself): a retransmission is to be taken up again.
+    pub fn abandon(&mut self, request: &Fingerprint) {
+        self.running.remove(request);
+    }
+
+    fn forget_old(&mut self, now: Instant) {
+        while let Some((at, _)) = self.order.front() {
+            let fresh = now.saturating_duration_since(*at) < WINDOW;
+            if fresh && self.order.len() <= MAX_FINISHED {
+                return;
+            }
+            if let Some((_, request)) = self.order.pop_front() {
+                self.finished.remove(&request);
+            }
+        }
+    }
+}
+
+/// The part of a signature that is remembered: enough to never meet twice by chance.
+type Digest = [u8; 16];
+
+/// The signatures of accepted packets, the oldest forgotten first.
+#[derive(Debug)]
+pub struct Replays {
+    known: HashSet<Digest>,
+    order: VecDeque<Digest>,
+    room: usize,
+}
+
+impl Replays {
+    /// A memory with room for `room` signatures.
+    #[must_use]
+    pub fn new(room: usize) -> Self {
+        Self {
+            known: HashSet::new(),
+            order: VecDeque::new(),
+            room: room.max(1),
+        }
+    }
+
+    /// Notes the signature of an accepted packet; false if it was there already.
+    #[must_use]
+    pub fn accept(&mut self, signature: &[u8]) -> bool {
+        let mut digest = Digest::default();
+        let length = signature.len().min(digest.len());
+        digest[..length].copy_from_slice(&signature[..length]);
+        if !self.known.insert(digest) {
+            return false;
+        }
+        self.order.push_back(digest);
+        if self.order.len() > self.room
+            && let Some(oldest) = self.order.pop_front()
+        {
+            self.known.remove(&oldest);
+        }
+        true
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn request(source: &str, seqno: u32) -> Fingerprint {
+        Fingerprint::new(source, Operation::OFF, "vm1", seqno)
+    }
+
+    #[test]
+    fn a_retransmission_shares_the_answer_and_then_gets_none() {
+        let mut history = History::default();
+        let start = Instant::now();
+        assert_eq!(history.begin(&request("a", 1), start, || 7), Seen::New);
+        assert_eq!(
+            history.begin(&request("A", 1), start, || 8),
+            Seen::Running(7)
+        );
+        history.finish(&request("a", 1), start);
+        let soon = start + WINDOW - Duration::from_millis(1);
+        assert_eq!(history.begin(&request("a", 1), soon, || 9), Seen::Finished);
+        assert_eq!(
+            history.begin(&request("a", 1), start + WINDOW, || 9),
+            Seen::New
+        );
+    }
+
+    #[test]
+    fn another_source_number_guest_or_operation_is_another_request() {
+        let mut history = History::default();
+        let now = Instant::now();
+        for other in [
+            request("a", 1),
+            request("b", 1),
+            request("a", 2),
+            Fingerprint::new("a", Operation::ON, "vm1", 1),
+            Fingerprint::new("a", Operation::OFF, "vm2", 1),
+        ] {
+            assert_eq!(history.begin(&other, now, || ()), Seen::New);
+        }
+        assert_eq!(
+            history.begin(&Fingerprint::new("a", Operation::OFF, "VM1", 1), now, || ()),
+            Seen::Running(())
+        );
+    }
+
+    #[test]
+    fn what_was_abandoned_may_come_again() {
+        let mut history = History::default();
+        let now = Instant::now();
+        assert_eq!(history.begin(&request("a", 1), now, || ()), Seen::New);
+        history.abandon(&request("a", 1));
+        assert_eq!(history.begin(&request("a", 1), now, || ()), Seen::New);
+    }
+
+    #[test]
+    fn memory_is_bounded() {
+        let mut history = History::default();
+        let now = Instant::now();
+        for seqno in 0..50_000 {
+            history.begin(&request("a", seqno), now, || ());
+            history.finish(&request("a", seqno), now);
+        }
+        assert!(history.finished.len() <= MAX_FINISHED && history.order.len() <= MAX_FINISHED);
+        assert!(history.running.is_empty());
+    }
+
+    #[test]
+    fn the_oldest_signature_is_forgotten_first() {
+        let mut replays = Replays::new(2);
+        assert!(replays.accept(&[1; 64]));
+        assert!(replays.accept(&[2; 64]));
+        assert!(!replays.accept(&[1; 64]));
+        assert!(replays.accept(&[3; 64]));
+        assert!(replays.accept(&[1; 64]));
+        assert!(!replays.accept(&[3; 64]));
+        assert_eq!(replays.known.len(), 2);
+    }
+
+    #[derive(Debug, Clone)]
+    enum Step {
+        Begin(u32),
+        Finish(u32),
+        Abandon(u32),
+        Wait(u64),
+    }
+
+    fn step() -> impl Strategy<Value = Step> {
+        prop_oneof![
+            (0u32..4).prop_map(Step::Begin),
+            (0u32..4).prop_map(Step::Finish),
+            (0u32..4).prop_map(Step::Abandon),
+            (0u64..8000).prop_map(Step::Wait),
+        ]
+    }
+
+    #[derive(Debug, Clone, Copy, PartialEq)]
+    enum Model {
+        Absent,
+        Running,
+        Finished(Instant),
+    }
+
+    proptest! {
+        /// Against one state per request, with a virtual clock.
+        #[test]
+        fn agrees_with_the_model(steps in proptest::collection::vec(step(), 1..60)) {
+            let mut history = History::default();
+            let mut model = [Model::Absent; 4];
+            let mut now = Instant::now();
+            for step in steps {
+                match step {
+                    Step::Wait(millis) => now += Duration::from_millis(millis),
+                    Step::Finish(n) => {
+                        history.finish(&request("a", n), now);
+                        if model[n as usize] == Model::Running {
+                            model[n as usize] = Model::Finished(now);
+                        }
+                    }
+                    Step::Abandon(n) => {
+                        history.abandon(&request("a", n));
+                        if model[n as usize] == Model::Running {
+                            model[n as usize] = Model::Absent;
+                        }
+                    }
+                    Step::Begin(n) => {
+                        let state = &mut model[n as usize];
+                        let expected = match *state {
+                            Model::Running => Seen::Running(n),
+                            Model::Finished(at) if now - at < WINDOW => Seen::Finished,
+                            _ => Seen::New,
+                        };
+                        if expected == Seen::New {
+                            *state = Model::Running;
+                        }
+                        prop_assert_eq!(history.begin(&request("a", n), now, || n), expected);
+                    }
+                }
+            }
+        }
+    }
+}
