@@ -17,8 +17,9 @@ pub enum Need {
 }
 
 /// The C programs on both ends, and the tools that build a network.
-pub const PEERS: [Need; 4] = [
+pub const PEERS: [Need; 5] = [
     Need::Root,
+    Need::File("/usr/bin/stdbuf", "coreutils"),
     Need::File("/usr/sbin/fence_xvm", "fence-virt"),
     Need::File("/usr/sbin/fence_virtd", "fence-virtd"),
     Need::File("/usr/sbin/ip", "iproute2"),
@@ -52,6 +53,12 @@ pub fn skipped(needs: &[Need]) -> bool {
             skip(&reason);
             true
         })
+}
+
+/// As [`skipped`], for what `more` lists beside the [`PEERS`].
+#[must_use]
+pub fn skipped_with(more: &[Need]) -> bool {
+    skipped(&[&PEERS[..], more].concat())
 }
 
 /// Announces that the running test is skipped for `reason`.

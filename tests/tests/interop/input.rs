@@ -86,6 +86,12 @@ fn questions_that_need_no_daemon() {
     cases::all(&all, 4, |&(agent, program)| {
         let rig = Rig::new();
         let key = rig.key().display().to_string();
+        // Over a network, so that the key matters to both programs.
+        let network: &[&str] = if program == Program::Virt {
+            &["-T", "10.77.0.1"]
+        } else {
+            &[]
+        };
         let cases: [(&[&str], i32); 9] = [
             (&["-h"], 0),
             (&["-V"], 0),
@@ -98,7 +104,7 @@ fn questions_that_need_no_daemon() {
             (&["-k", &key, "-c", "md5", "-o", "status", "-n", "vm1"], 1),
         ];
         for (args, code) in cases {
-            let ran = Call::new(agent, program, args).run(&rig);
+            let ran = Call::new(agent, program, network).with(args).run(&rig);
             assert_eq!(ran.code, Some(code), "{args:?}: {ran:?}");
         }
         for (input, code) in [("action=metadata\n", 0), ("action=conquer\nport=vm1\n", 1)] {
