@@ -39,7 +39,7 @@ man:
 	$(CARGO) xtask man
 
 audit:
-	$(CARGO) deny --offline check licenses bans sources
+	$(cargo) deny check licenses bans sources
 
 clean-lab:
 	target/release/picket lab down --all
