@@ -148,6 +148,14 @@ pub struct Service {
     pub http: Http,
 }
 
+impl Service {
+    /// The ids of its resources in Pacemaker, in the order in which they start.
+    #[must_use]
+    pub fn resource_ids(&self) -> Vec<String> {
+        ["ip", "http"].map(|part| format!("{}.{part}", self.name)).to_vec()
+    }
+}
+
 /// A small web server whose page names the node that serves it.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]

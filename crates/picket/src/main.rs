@@ -1,2 +1,7 @@
-//! (being written)
-fn main() {}
+//! The `picket` program.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    picket::main()
+}

@@ -1,0 +1,93 @@
+//! How `picket` ends: its exit codes. They are an interface; scripts rely on them.
+//!
+//! "Did not recover", "recovered without proof" and "could not be tried" are different outcomes.
+
+use std::process::ExitCode;
+
+/// What was asked for was done. For a drill: the failed node was fenced, with evidence, and the
+/// service answered from a survivor.
+pub const SUCCESS: u8 = 0;
+
+/// Something failed that none of the other codes describes; the message says what.
+pub const FAILED: u8 = 1;
+
+/// The command line is wrong. Nothing was done.
+pub const USAGE: u8 = 2;
+
+/// The definition is wrong, or does not describe what the command needs. Nothing was done.
+pub const DEFINITION: u8 = 3;
+
+/// The machine lacks something the command needs: root, memory, a program. Nothing was changed.
+pub const UNFIT: u8 = 4;
+
+/// There is no such lab, it is at work elsewhere, or one is up that was made for something else.
+pub const STATE: u8 = 5;
+
+/// Drill: the service did not answer from a survivor within the time allowed.
+pub const NOT_RECOVERED: u8 = 10;
+
+/// Drill: the service answers from a survivor, but nothing proves that the failed node was switched
+/// off. Two nodes may be running the service: the drill has failed.
+pub const NOT_PROVEN: u8 = 11;
+
+/// Ended by SIGINT or SIGTERM; what had been started has been taken down.
+pub const CANCELLED: u8 = 130;
+
+/// Every code with its meaning, for help and man pages.
+pub const TABLE: &[(u8, &str)] = &[
+    (
+        SUCCESS,
+        "done; for a drill: fenced with evidence, and recovered",
+    ),
+    (FAILED, "failed; the message says why"),
+    (USAGE, "the command line is wrong"),
+    (
+        DEFINITION,
+        "the definition is wrong, or lacks what the command needs",
+    ),
+    (UNFIT, "this machine lacks something; nothing was changed"),
+    (
+        STATE,
+        "no such lab, or it is busy, or it was made for something else",
+    ),
+    (
+        NOT_RECOVERED,
+        "drill: the service did not answer from a survivor in time",
+    ),
+    (
+        NOT_PROVEN,
+        "drill: recovered, but without evidence of the power-off",
+    ),
+    (CANCELLED, "cancelled by SIGINT or SIGTERM"),
+];
+
+/// The code for an error of the lab.
+#[must_use]
+pub const fn of_lab(kind: lab::Kind) -> u8 {
+    match kind {
+        lab::Kind::Usage => USAGE,
+        lab::Kind::Precondition => UNFIT,
+        lab::Kind::Busy | lab::Kind::State => STATE,
+        lab::Kind::Cancelled => CANCELLED,
+        _ => FAILED,
+    }
+}
+
+/// As the operating system takes it.
+#[must_use]
+pub fn code(number: u8) -> ExitCode {
+    ExitCode::from(number)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_code_is_listed_once() {
+        let mut codes: Vec<u8> = TABLE.iter().map(|(code, _)| *code).collect();
+        assert!(codes.is_sorted());
+        codes.dedup();
+        assert_eq!(codes.len(), TABLE.len());
+    }
+}
