@@ -124,15 +124,24 @@ impl Call {
         }
     }
 
-    /// With `key` set in the environment.
-    pub(crate) fn env(mut self, key: &str, value: impl AsRef<std::ffi::OsStr>) -> Self {
-        self.command.env(key, value);
-        self
+    /// `program` in a session of its own: a terminal that goes away does not take it along.
+    pub(crate) fn detached(program: &str) -> Self {
+        // setsid(1) stays the same process as long as it does not lead a process group already.
+        let mut command = Command::new("setsid");
+        command
+            .arg(program)
+            .stdin(Stdio::null())
+            .env("LC_ALL", "C.UTF-8")
+            .current_dir("/");
+        Self {
+            command,
+            program: program.to_owned(),
+        }
     }
 
-    /// With its input from `file`.
-    pub(crate) fn input(mut self, file: File) -> Self {
-        self.command.stdin(file);
+    /// With one more argument.
+    pub(crate) fn arg(mut self, arg: impl AsRef<std::ffi::OsStr>) -> Self {
+        self.command.arg(arg);
         self
     }
 
@@ -187,7 +196,7 @@ impl Call {
         Ok((status, called))
     }
 
-    /// Starts it in a session of its own, with everything it prints appended to `log`.
+    /// Starts it with everything it prints appended to `log`, and does not wait for it.
     pub(crate) fn daemon(mut self, log: &Path) -> Result<Child, Error> {
         let file = File::options()
             .create(true)

@@ -30,22 +30,39 @@
 //! An `up` that fails, or is cancelled, takes down what it had started. One that is killed leaves its
 //! state directory behind; the next `up` or `down` of the same name starts by removing what it names.
 
+mod accel;
+mod cache;
 mod command;
+mod config;
+mod domain;
 mod error;
 mod event;
 mod fault;
+mod fencing;
+mod form;
 mod guest;
+mod image;
 mod lab;
+mod libvirt;
+mod lock;
+mod net;
 mod preflight;
+mod process;
+mod saved;
 mod spec;
+mod state;
+mod tsc;
+mod up;
 
+pub use accel::Accel;
+pub use cache::{Cache, Entry as CacheEntry, EntryKind};
 pub use command::Cancel;
 pub use error::{Error, Kind};
 pub use event::{Event, Step};
 pub use fault::{Fault, Injected};
 pub use guest::{ClockOffset, GuestLog, Output};
 pub use lab::{Form, Lab, Origin, Removed, Summary};
-pub use preflight::Precondition;
+pub use preflight::{Precondition, check as preflight};
 pub use spec::{LabName, Node, Spec, Stack};
 
 /// Address of the machine itself on the lab's bridge, where `fence_virtd` listens.

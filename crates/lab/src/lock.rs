@@ -33,12 +33,16 @@ impl Lock {
         match file.try_lock() {
             Ok(()) => {
                 // For whoever finds it locked; nothing depends on it.
-                let _ = file.set_len(0).and_then(|()| writeln!(file, "{}", std::process::id()));
+                let _ = file
+                    .set_len(0)
+                    .and_then(|()| writeln!(file, "{}", std::process::id()));
                 Ok(Ok(Self { _file: file }))
             }
             Err(TryLockError::WouldBlock) => {
                 let mut text = String::new();
-                let _ = file.seek(SeekFrom::Start(0)).and_then(|_| file.take(32).read_to_string(&mut text));
+                let _ = file
+                    .seek(SeekFrom::Start(0))
+                    .and_then(|_| file.take(32).read_to_string(&mut text));
                 Ok(Err(Held {
                     by: text.trim().parse().ok(),
                 }))

@@ -115,7 +115,10 @@ mod tests {
 
     #[test]
     fn a_process_is_known_by_its_start() {
-        let mut child = std::process::Command::new("sleep").arg("60").spawn().unwrap();
+        let mut child = std::process::Command::new("sleep")
+            .arg("60")
+            .spawn()
+            .unwrap();
         let identity = Identity::of(child.id()).unwrap();
         assert!(identity.lives());
         let other = Identity {

@@ -32,7 +32,9 @@ pub(crate) fn measure_khz() -> Option<u32> {
 pub(crate) fn same_rate(saved: Option<u32>, now: Option<u32>) -> bool {
     match (saved, now) {
         (None, None) => true,
-        (Some(saved), Some(now)) => (f64::from(saved) - f64::from(now)).abs() <= f64::from(now) * TOLERANCE,
+        (Some(saved), Some(now)) => {
+            (f64::from(saved) - f64::from(now)).abs() <= f64::from(now) * TOLERANCE
+        }
         _ => false,
     }
 }
@@ -49,7 +51,10 @@ fn sample() -> (Instant, u64) {
             best = Some((spent, before, counter));
         }
     }
-    best.map_or_else(|| (Instant::now(), counter::read()), |(_, at, counter)| (at, counter))
+    best.map_or_else(
+        || (Instant::now(), counter::read()),
+        |(_, at, counter)| (at, counter),
+    )
 }
 
 /// The only unsafe code of this crate.

@@ -25,10 +25,25 @@ impl Archive {
         self.entries += 1;
         let links = if mode & 0o170_000 == 0o040_000 { 2 } else { 1 };
         // Magic, inode, mode, uid, gid, links, mtime, size, device, special device, name size, check.
-        let fields = [self.entries, mode, 0, 0, links, 0, size, 0, 0, 0, 0, name_size, 0];
+        let fields = [
+            self.entries,
+            mode,
+            0,
+            0,
+            links,
+            0,
+            size,
+            0,
+            0,
+            0,
+            0,
+            name_size,
+            0,
+        ];
         self.bytes.extend_from_slice(b"070701");
         for field in fields {
-            self.bytes.extend_from_slice(format!("{field:08X}").as_bytes());
+            self.bytes
+                .extend_from_slice(format!("{field:08X}").as_bytes());
         }
         self.bytes.extend_from_slice(name.as_bytes());
         self.bytes.push(0);
@@ -48,7 +63,12 @@ impl Archive {
 }
 
 /// Writes the archive `to`. `modules` are loaded in the given order.
-pub(crate) fn write(to: &Path, init: &str, busybox: &Path, modules: &[PathBuf]) -> Result<(), Error> {
+pub(crate) fn write(
+    to: &Path,
+    init: &str,
+    busybox: &Path,
+    modules: &[PathBuf],
+) -> Result<(), Error> {
     let mut archive = Archive::default();
     for directory in ["bin", "lib", "dev", "proc", "sys", "mnt", "newroot"] {
         archive.add(directory, DIRECTORY, &[]);
@@ -77,7 +97,11 @@ mod tests {
     #[test]
     fn cpio_reads_what_is_written() {
         let dir = tempfile::tempdir().unwrap();
-        let (busybox, module, to) = (dir.path().join("bb"), dir.path().join("m.ko"), dir.path().join("initrd"));
+        let (busybox, module, to) = (
+            dir.path().join("bb"),
+            dir.path().join("m.ko"),
+            dir.path().join("initrd"),
+        );
         fs::write(&busybox, b"odd").unwrap();
         fs::write(&module, b"module").unwrap();
         write(&to, "#!init\n", &busybox, &[module]).unwrap();
@@ -91,7 +115,10 @@ mod tests {
             .status();
         let Ok(status) = status else {
             eprintln!("skipped: cpio is not installed");
-            assert!(std::env::var_os("PICKET_NO_SKIP").is_none(), "cpio is not installed");
+            assert!(
+                std::env::var_os("PICKET_NO_SKIP").is_none(),
+                "cpio is not installed"
+            );
             return;
         };
         assert!(status.success());

@@ -47,7 +47,9 @@ fn payload(image: &[u8]) -> Result<&[u8], &'static str> {
         sectors => usize::from(sectors),
     };
     let start = (sectors + 1) * 512 + word(header::PAYLOAD_OFFSET)?;
-    let length = word(header::PAYLOAD_LENGTH)?.checked_sub(4).ok_or("its payload is empty")?;
+    let length = word(header::PAYLOAD_LENGTH)?
+        .checked_sub(4)
+        .ok_or("its payload is empty")?;
     let compressed = start
         .checked_add(length)
         .and_then(|end| image.get(start..end))
@@ -79,9 +81,21 @@ pub(crate) fn extract(from: &Path, to: &Path, cancel: &Cancel) -> Result<(), Err
         .and_then(|()| file.seek(SeekFrom::Start(0)))
         .map_err(Error::io("write", &packed))?;
     // xz keeps what it reads from a file name, names the result itself, and writes it sparsely.
-    Call::new("xz", ["--decompress", "--single-stream", "--no-warn", "--suffix=.xz"])
-        .arg(&packed)
-        .run("unpacking the kernel", Deadline::after(Duration::from_secs(300)), cancel)?;
+    Call::new(
+        "xz",
+        [
+            "--decompress",
+            "--single-stream",
+            "--no-warn",
+            "--suffix=.xz",
+        ],
+    )
+    .arg(&packed)
+    .run(
+        "unpacking the kernel",
+        Deadline::after(Duration::from_secs(300)),
+        cancel,
+    )?;
     let unpacked = packed.with_extension("");
     fs::rename(&unpacked, to).map_err(Error::io("rename", &unpacked))?;
     let mut magic = [0; 4];
@@ -118,10 +132,17 @@ pub(crate) fn module_files(
 ) -> Result<Vec<PathBuf>, Error> {
     let mut files = Vec::new();
     for module in modules {
-        let called = Call::new("modprobe", ["--show-depends", "--set-version", version, "--dirname"])
-            .arg(unpacked)
-            .arg(module)
-            .run("finding kernel modules", Deadline::after(Duration::from_secs(60)), cancel)?;
+        let called = Call::new(
+            "modprobe",
+            ["--show-depends", "--set-version", version, "--dirname"],
+        )
+        .arg(unpacked)
+        .arg(module)
+        .run(
+            "finding kernel modules",
+            Deadline::after(Duration::from_secs(60)),
+            cancel,
+        )?;
         for line in called.text().lines() {
             // `insmod PATH` or, for what is part of the kernel itself, `builtin NAME`.
             if let Some(path) = line.trim().strip_prefix("insmod ") {

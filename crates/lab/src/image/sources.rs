@@ -86,7 +86,11 @@ fn parse_line(line: &str) -> Option<Vec<Source>> {
         .split_whitespace()
         .find_map(|option| option.strip_prefix("signed-by="))
         .map(str::to_owned);
-    Some(vec![Source { suite, uri, signed_by }])
+    Some(vec![Source {
+        suite,
+        uri,
+        signed_by,
+    }])
 }
 
 /// Sources in the stanza form (deb822) of sources.list(5).
@@ -120,7 +124,10 @@ fn from_stanza(stanza: &[(String, String)]) -> Vec<Source> {
             .map_or("", |(_, value)| value.as_str())
     };
     let has = |name: &str, wanted: &str| field(name).split_whitespace().any(|word| word == wanted);
-    if field("enabled").eq_ignore_ascii_case("no") || !has("types", "deb") || !has("components", COMPONENT) {
+    if field("enabled").eq_ignore_ascii_case("no")
+        || !has("types", "deb")
+        || !has("components", COMPONENT)
+    {
         return Vec::new();
     }
     // A key block written out in the stanza cannot be passed on in a line; Debian's own keyring, which
@@ -190,7 +197,13 @@ mod tests {
 
     #[test]
     fn updates_without_the_suite_are_nothing() {
-        assert_eq!(machine(&[("sources.list", "deb http://m.example bookworm-updates main\n")]), "");
+        assert_eq!(
+            machine(&[(
+                "sources.list",
+                "deb http://m.example bookworm-updates main\n"
+            )]),
+            ""
+        );
         assert_eq!(machine(&[]), "");
     }
 }

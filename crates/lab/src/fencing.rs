@@ -1,0 +1,154 @@
+//! The fencing daemon outside the guests.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use cluster::{HostSettings, Secrets, render_host};
+use deadline::Deadline;
+
+use crate::BRIDGE;
+use crate::cache::create_private;
+use crate::command::wait_for;
+use crate::error::Error;
+use crate::libvirt::{Libvirt, tail};
+use crate::spec::{Spec, Stack};
+
+const START_LIMIT: Duration = Duration::from_secs(60);
+/// Where Debian's daemon keeps its listeners and backends.
+const C_MODULES: &str = "/usr/lib/x86_64-linux-gnu/fence-virt";
+const C_DAEMON: &str = "/usr/sbin/fence_virtd";
+
+/// Our daemon, as built.
+pub(crate) fn daemon_binary(bindir: &Path) -> PathBuf {
+    bindir.join("fence_virtd")
+}
+
+/// The daemon's log in the lab's directory.
+pub(crate) fn log(directory: &Path) -> PathBuf {
+    directory.join("fence_virtd.log")
+}
+
+/// The daemon's audit records in the lab's directory. Debian's daemon writes none.
+pub(crate) fn audit(directory: &Path) -> PathBuf {
+    directory.join("audit.jsonl")
+}
+
+/// Starts the daemon of the chosen stack and waits until it listens.
+pub(crate) fn start(
+    libvirt: &Libvirt,
+    directory: &Path,
+    spec: &Spec,
+    secrets: &Secrets,
+) -> Result<(), Error> {
+    let conf = directory.join("fence_virt.conf");
+    write_files(&conf, directory, spec, secrets)?;
+    let log = log(directory);
+    let binary = match spec.stack {
+        Stack::Picket => daemon_binary(&spec.bindir),
+        Stack::C => PathBuf::from(C_DAEMON),
+    };
+    let mut child = libvirt
+        .detached_inside(&binary)?
+        .arg("-F")
+        .arg("-f")
+        .arg(&conf)
+        .arg("-p")
+        .arg(directory.join("fence_virtd.pid"))
+        .daemon(&log)?;
+    let port = spec.definition.fencing.port.get();
+    let pid = child.id();
+    wait_for(
+        "starting fence_virtd",
+        Deadline::after(START_LIMIT),
+        &spec.cancel,
+        || {
+            if child
+                .try_wait()
+                .map_err(Error::io("wait for", &binary))?
+                .is_some()
+            {
+                return Err(Error::Ended {
+                    what: "fence_virtd",
+                    log: log.clone(),
+                    tail: tail(&log),
+                });
+            }
+            Ok(listens(pid, port).then_some(()))
+        },
+        || tail(&log),
+    )
+}
+
+fn write_files(conf: &Path, directory: &Path, spec: &Spec, secrets: &Secrets) -> Result<(), Error> {
+    let settings = HostSettings {
+        conf_path: conf.to_path_buf(),
+        key_path: directory.join("fence_xvm.key"),
+        interface: Some(BRIDGE.to_owned()),
+        uri: "qemu:///system".to_owned(),
+        module_path: (spec.stack == Stack::C).then(|| C_MODULES.to_owned()),
+    };
+    let rendered =
+        render_host(&spec.definition, secrets, &settings).map_err(|error| Error::BadSpec {
+            reason: error.to_string(),
+        })?;
+    create_private(directory)?;
+    for file in rendered.files {
+        let mut bytes = file.bytes;
+        if file.path == conf && spec.stack == Stack::Picket {
+            bytes = with_audit(&String::from_utf8_lossy(&bytes), &audit(directory)).into_bytes();
+        }
+        fs::write(&file.path, bytes).map_err(Error::io("write", &file.path))?;
+    }
+    Ok(())
+}
+
+/// The configuration with the lab's own place for audit records.
+fn with_audit(conf: &str, audit: &Path) -> String {
+    let section = "fence_virtd {\n";
+    conf.replacen(
+        section,
+        &format!("{section}\taudit_log = \"{}\";\n", audit.display()),
+        1,
+    )
+}
+
+/// Whether a UDP socket is bound to `port` in the network of process `pid` (proc(5): the second column
+/// is the local address, the port in hexadecimal after its colon).
+fn listens(pid: u32, port: u16) -> bool {
+    let suffix = format!(":{port:04X}");
+    ["udp", "udp6"].into_iter().any(|table| {
+        fs::read_to_string(format!("/proc/{pid}/net/{table}")).is_ok_and(|text| {
+            text.lines()
+                .filter_map(|line| line.split_whitespace().nth(1))
+                .any(|local| local.ends_with(&suffix))
+        })
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_audit_log_is_in_the_first_section() {
+        let settings = HostSettings {
+            conf_path: "/c".into(),
+            key_path: "/k".into(),
+            interface: None,
+            uri: "qemu:///system".to_owned(),
+            module_path: None,
+        };
+        let text = "[cluster]\nname = \"web\"\n[[node]]\nname = \"n1\"\naddress = \"10.9.0.1\"\n[[node]]\nname = \"n2\"\n\
+                    address = \"10.9.0.2\"\n[fencing]\nagent = \"fence_xvm\"\n";
+        let definition = cluster::Definition::parse("t", text).unwrap();
+        let rendered = render_host(&definition, &Secrets::derive(b"seed"), &settings).unwrap();
+        let conf = String::from_utf8(rendered.file("/c").unwrap().bytes.clone()).unwrap();
+        let conf = with_audit(&conf, Path::new("/run/a.jsonl"));
+        let first = conf.split('}').next().unwrap();
+        assert!(
+            first.starts_with("fence_virtd") && first.contains("audit_log = \"/run/a.jsonl\";"),
+            "{conf}"
+        );
+    }
+}

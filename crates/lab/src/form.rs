@@ -1,0 +1,200 @@
+//! Whether the cluster has formed, in the words of its own tools.
+
+use std::time::Instant;
+
+use deadline::Deadline;
+use jiff::Timestamp;
+use roxmltree::{Document, Node as Element};
+
+use crate::error::Error;
+use crate::guest::Guest;
+use crate::lab::Form;
+use crate::spec::Node;
+
+/// Asks one node. Quorum and ring come from Corosync, everything else from Pacemaker.
+const QUESTION: &str =
+    "corosync-quorumtool -s; echo '<!-- -->'; crm_mon --one-shot --output-as=xml";
+
+/// What a node says about its cluster.
+pub(crate) struct View {
+    quorate: bool,
+    ring: String,
+    members: usize,
+    status: Option<Status>,
+}
+
+/// What Pacemaker says.
+#[derive(Default)]
+struct Status {
+    dc: Option<String>,
+    quorate: bool,
+    online: Vec<String>,
+    /// Nodes that are there but not quite: unclean, pending, in standby.
+    troubled: Vec<String>,
+    started: Vec<(String, String)>,
+    failed: Vec<String>,
+}
+
+/// Asks `guest` and compares with what should be. `Err(NotFormed)` says what is missing.
+pub(crate) fn ask(
+    guest: &Guest<'_>,
+    nodes: &[Node],
+    resources: &[String],
+    deadline: Deadline,
+) -> Result<Form, Error> {
+    let began = Instant::now();
+    let output = guest.run(QUESTION, deadline)?;
+    let text = String::from_utf8_lossy(&output.stdout);
+    let (quorum, status) = text.split_once("<!-- -->\n").unwrap_or((&text, ""));
+    let view = View::parse(quorum, status);
+    view.judge(nodes, resources)
+        .map(|mut form| {
+            form.took = began.elapsed();
+            form
+        })
+        .map_err(|saw| Error::NotFormed { saw })
+}
+
+/// Asks a node only for its ring and the number of its members: cheap enough to ask all.
+pub(crate) fn ask_membership(
+    guest: &Guest<'_>,
+    deadline: Deadline,
+) -> Result<(String, usize), Error> {
+    let output = guest.run("exec corosync-quorumtool -s", deadline)?;
+    let view = View::parse(&output.text(), "");
+    if view.quorate {
+        Ok((view.ring, view.members))
+    } else {
+        Err(Error::NotFormed {
+            saw: "a node without quorum".to_owned(),
+        })
+    }
+}
+
+impl View {
+    fn parse(quorum: &str, status: &str) -> Self {
+        let field = |name: &str| {
+            quorum
+                .lines()
+                .filter_map(|line| line.split_once(':'))
+                .find(|(key, _)| key.trim() == name)
+                .map_or("", |(_, value)| value.trim())
+        };
+        Self {
+            quorate: field("Quorate") == "Yes",
+            ring: field("Ring ID").to_owned(),
+            members: field("Nodes").parse().unwrap_or(0),
+            status: Document::parse(status)
+                .ok()
+                .map(|document| Status::parse(&document)),
+        }
+    }
+
+    fn judge(self, nodes: &[Node], resources: &[String]) -> Result<Form, String> {
+        if !self.quorate || self.members != nodes.len() {
+            return Err(format!(
+                "{} of {} nodes in the membership",
+                self.members,
+                nodes.len()
+            ));
+        }
+        let Some(status) = self.status else {
+            return Err("Pacemaker does not answer yet".to_owned());
+        };
+        let Some(dc) = status.dc.filter(|_| status.quorate) else {
+            return Err("no coordinator is elected yet".to_owned());
+        };
+        if let Some(node) = nodes
+            .iter()
+            .find(|node| !status.online.contains(&node.name))
+        {
+            return Err(format!("node {} is not online in Pacemaker", node.name));
+        }
+        if let Some(node) = status.troubled.first() {
+            return Err(format!("node {node} is not ready"));
+        }
+        if let Some(resource) = status.failed.first() {
+            return Err(format!("resource {resource} has failed"));
+        }
+        let started = |id: &String| status.started.iter().any(|(name, _)| name == id);
+        if let Some(id) = resources.iter().find(|id| !started(id)) {
+            return Err(format!("resource {id} is not started"));
+        }
+        Ok(Form {
+            dc,
+            online: status.online,
+            resources: status.started,
+            ring: self.ring,
+            at: Timestamp::now(),
+            took: std::time::Duration::ZERO,
+        })
+    }
+}
+
+impl Status {
+    /// `crm_mon --output-as=xml`, format 2.x of Pacemaker 2.1.
+    fn parse(document: &Document<'_>) -> Self {
+        let mut status = Self::default();
+        for element in document.descendants() {
+            match element.tag_name().name() {
+                "current_dc" => {
+                    status.dc = element.attribute("name").map(str::to_owned);
+                    status.quorate = is(element, "with_quorum");
+                }
+                // Those within a resource name where it runs.
+                "node" if element.has_attribute("online") => status.node(element),
+                "resource" => status.resource(element),
+                _ => {}
+            }
+        }
+        status
+    }
+
+    fn node(&mut self, element: Element<'_, '_>) {
+        let name = element.attribute("name").unwrap_or_default().to_owned();
+        let trouble = ["unclean", "pending", "standby", "maintenance", "shutdown"];
+        if trouble.into_iter().any(|flag| is(element, flag)) {
+            self.troubled.push(name.clone());
+        }
+        if is(element, "online") {
+            self.online.push(name);
+        }
+    }
+
+    fn resource(&mut self, element: Element<'_, '_>) {
+        let id = element.attribute("id").unwrap_or_default().to_owned();
+        if is(element, "failed") || is(element, "blocked") {
+            self.failed.push(id);
+            return;
+        }
+        let started = element.attribute("role") == Some("Started") && is(element, "active");
+        let node = element
+            .children()
+            .find(|child| child.has_tag_name("node"))
+            .and_then(|child| child.attribute("name"));
+        // A pending operation means that it is not started yet, whatever its role.
+        if let (true, Some(node), None) = (started, node, element.attribute("pending")) {
+            self.started.push((id, node.to_owned()));
+        }
+    }
+}
+
+fn is(element: Element<'_, '_>, attribute: &str) -> bool {
+    element.attribute(attribute) == Some("true")
+}
+
+/// Ids of the primitive resources a CIB defines.
+pub(crate) fn resources_of(cib: &[u8]) -> Vec<String> {
+    let text = String::from_utf8_lossy(cib);
+    Document::parse(&text).map_or_else(
+        |_| Vec::new(),
+        |document| {
+            document
+                .descendants()
+                .filter(|element| element.has_tag_name("primitive"))
+                .filter_map(|element| element.attribute("id"))
+                .map(str::to_owned)
+                .collect()
+        },
+    )
+}

@@ -1,0 +1,213 @@
+//! Formed clusters, saved as the memory of their guests.
+//!
+//! All guests are paused before the first is saved and resumed together after the last is loaded, so
+//! that to Corosync no time passes. Saving ends a guest; a cluster that has just been saved is therefore
+//! brought back from what was saved, which proves at once that it can be.
+//!
+//! A saved cluster is good for the same image, configuration disk (our agents included), guests, memory,
+//! QEMU and libvirt, on a machine whose counter has the same rate ([`crate::tsc`]). Anything else means
+//! forming anew.
+
+use std::fs;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use crate::accel::Accel;
+use crate::cache::{Cache, EntryKind, Key, Unfinished};
+use crate::command::Cancel;
+use crate::error::Error;
+use crate::lab::Form;
+use crate::libvirt::Libvirt;
+use crate::preflight::free_disk;
+use crate::spec::Node;
+use crate::tsc;
+
+/// Saved clusters kept, the latest used first: a handful of definitions and stacks in turn.
+const KEPT: usize = 4;
+const VERSION: u32 = 1;
+
+/// A saved cluster.
+#[derive(Debug)]
+pub(crate) struct Saved {
+    directory: PathBuf,
+    manifest: Manifest,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+struct Manifest {
+    version: u32,
+    accel: Accel,
+    tsc_khz: Option<u32>,
+    form: Form,
+    saved: Timestamp,
+}
+
+/// The key under which a cluster of these contents is saved. `contents` hashes everything inside the
+/// guests; here comes what is around them.
+pub(crate) fn key(contents: &str, accel: Accel) -> String {
+    let identity = |program: &str| {
+        fs::metadata(program).map_or_else(
+            |_| String::new(),
+            |metadata| {
+                format!(
+                    "{} {} {}",
+                    metadata.len(),
+                    metadata.mtime(),
+                    metadata.mtime_nsec()
+                )
+            },
+        )
+    };
+    Key::default()
+        .part(contents)
+        .part(format!("{accel:?}"))
+        .part(identity("/usr/bin/qemu-system-x86_64"))
+        .part(identity("/usr/sbin/libvirtd"))
+        .finish()
+}
+
+impl Saved {
+    /// The saved cluster of that key, if it is good on this machine.
+    pub(crate) fn find(cache: &Cache, key: &str, tsc_khz: Option<u32>) -> Option<Self> {
+        let directory = cache.entries_of(EntryKind::Saved).join(key);
+        let text = fs::read(directory.join("manifest.json")).ok()?;
+        let manifest: Manifest = serde_json::from_slice(&text).ok()?;
+        let fits = manifest.version == VERSION
+            && (manifest.accel == Accel::Kvm || tsc::same_rate(manifest.tsc_khz, tsc_khz));
+        fits.then_some(Self {
+            directory,
+            manifest,
+        })
+    }
+
+    /// The cluster as it was when it was saved.
+    pub(crate) const fn form(&self) -> &Form {
+        &self.manifest.form
+    }
+
+    /// Removes it: it turned out to be no good.
+    pub(crate) fn discard(self) -> Result<(), Error> {
+        fs::remove_dir_all(&self.directory).map_err(Error::io("remove", &self.directory))
+    }
+
+    /// Loads every guest, then lets them all go on. `definitions` say where a guest's files are this time.
+    pub(crate) fn restore(
+        &self,
+        libvirt: &Libvirt,
+        nodes: &[Node],
+        definition: impl Fn(&Node) -> PathBuf + Sync,
+        cancel: &Cancel,
+    ) -> Result<(), Error> {
+        at_once(nodes, |node| {
+            let args = [
+                "restore".into(),
+                memory(&self.directory, node).into_os_string(),
+                "--xml".into(),
+                definition(node).into_os_string(),
+                "--paused".into(),
+            ];
+            libvirt.virsh("restoring a guest", args, cancel)
+        })?;
+        at_once(nodes, |node| {
+            libvirt.virsh("resuming a guest", ["resume", node.name.as_str()], cancel)
+        })?;
+        // The latest used are the last to be removed.
+        let now = std::time::SystemTime::now();
+        let _ = fs::File::open(&self.directory).and_then(|directory| directory.set_modified(now));
+        Ok(())
+    }
+}
+
+/// Whether there is room to save `nodes` guests of `memory_mib` each.
+pub(crate) fn has_room(cache: &Cache, nodes: usize, memory_mib: u32) -> bool {
+    // At most all of a guest's memory, and some for its devices.
+    free_disk(cache.root()) >= nodes as u64 * (u64::from(memory_mib) + 64)
+}
+
+/// Saves the running guests of a formed cluster. They are not running afterwards.
+pub(crate) fn save(
+    cache: &Cache,
+    key: &str,
+    libvirt: &Libvirt,
+    nodes: &[Node],
+    (accel, tsc_khz, form): (Accel, Option<u32>, Form),
+    cancel: &Cancel,
+) -> Result<Saved, Error> {
+    let work = Unfinished::begin(&cache.entries_of(EntryKind::Saved))?;
+    let manifest = Manifest {
+        version: VERSION,
+        accel,
+        tsc_khz,
+        form,
+        saved: Timestamp::now(),
+    };
+    match fill(&work, &manifest, libvirt, nodes, cancel) {
+        Ok(()) => {
+            let directory = cache.entries_of(EntryKind::Saved).join(key);
+            work.complete(&directory)?;
+            cache.prune(EntryKind::Saved, KEPT)?;
+            Ok(Saved {
+                directory,
+                manifest,
+            })
+        }
+        Err(error) => {
+            work.discard()?;
+            Err(error)
+        }
+    }
+}
+
+fn fill(
+    work: &Unfinished,
+    manifest: &Manifest,
+    libvirt: &Libvirt,
+    nodes: &[Node],
+    cancel: &Cancel,
+) -> Result<(), Error> {
+    at_once(nodes, |node| {
+        libvirt.virsh("pausing a guest", ["suspend", node.name.as_str()], cancel)
+    })?;
+    at_once(nodes, |node| {
+        let args = [
+            "save".into(),
+            node.name.clone().into(),
+            memory(&work.path, node).into_os_string(),
+            "--paused".into(),
+        ];
+        libvirt.virsh("saving a guest", args, cancel)
+    })?;
+    let path = work.path.join("manifest.json");
+    fs::write(
+        &path,
+        serde_json::to_vec_pretty(manifest).unwrap_or_default(),
+    )
+    .map_err(Error::io("write", &path))
+}
+
+fn memory(directory: &Path, node: &Node) -> PathBuf {
+    directory.join(format!("{}.memory", node.name))
+}
+
+/// Does something to every node at the same time; the first error, if any.
+pub(crate) fn at_once<T: Send>(
+    nodes: &[Node],
+    work: impl Fn(&Node) -> Result<T, Error> + Sync,
+) -> Result<Vec<T>, Error> {
+    std::thread::scope(|scope| {
+        let threads: Vec<_> = nodes
+            .iter()
+            .map(|node| scope.spawn(|| work(node)))
+            .collect();
+        threads
+            .into_iter()
+            .map(|thread| match thread.join() {
+                Ok(result) => result,
+                Err(panic) => std::panic::resume_unwind(panic),
+            })
+            .collect()
+    })
+}

@@ -1,0 +1,474 @@
+//! Bringing a lab up.
+
+use std::fs;
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use cluster::{Rendered, Secrets, render_guests};
+use deadline::Deadline;
+use jiff::Timestamp;
+
+use crate::accel::{self, Accel};
+use crate::cache::{Cache, Key, create_private};
+use crate::command::{Cancel, wait_for};
+use crate::domain::{CONFIG_DISK, Guests, console};
+use crate::error::Error;
+use crate::event::{Event, Step};
+use crate::image::{self, Image};
+use crate::lab::{Lab, Origin};
+use crate::libvirt::Libvirt;
+use crate::lock::Lock;
+use crate::net::NetNs;
+use crate::saved::{self, Saved};
+use crate::spec::{Node, Spec};
+use crate::state::{Phase, Place, State, root};
+use crate::{config, fencing, form, preflight, tsc};
+
+/// Limits are four times what an idle machine of two cores takes under emulation, or more.
+const BOOT_LIMIT: Duration = Duration::from_secs(180);
+const MEMBERSHIP_LIMIT: Duration = Duration::from_secs(180);
+const RESOURCES_LIMIT: Duration = Duration::from_secs(300);
+/// How long a lab that is up, or was just restored, may take to show that it is whole.
+const VERIFY_LIMIT: Duration = Duration::from_secs(90);
+
+/// See [`Lab::up`].
+pub(crate) fn up(spec: &Spec, events: &mut dyn FnMut(Event)) -> Result<Lab, Error> {
+    let cache = Cache::of_this_machine();
+    let nodes = config::nodes(&spec.definition)?;
+    preflight::check(spec, &cache)?;
+    create_private(root())?;
+    cache.prepare()?;
+    let place = Place::of(&spec.name);
+    let _lock = match Lock::try_take(&place.lock())? {
+        Ok(lock) => lock,
+        Err(held) => {
+            return Err(Error::Busy {
+                name: spec.name.to_string(),
+                holder: held.by,
+            });
+        }
+    };
+    let secrets = Secrets::derive(&cache.seed()?);
+    let rendered = render_guests(&spec.definition, &secrets);
+    let archive = config::archive(spec, &nodes, &rendered.files)?;
+    let mut steps = Steps { events };
+    if let Some(lab) = existing(spec, &place, &contents(spec, &nodes, &archive), &mut steps)? {
+        return Ok(lab);
+    }
+    let image = image::find_or_build(&cache, &spec.cancel, steps.events)?;
+    let accel = accel::probe(&image, &root().join(".kvm"), &spec.cancel)?;
+    let start = Start {
+        spec,
+        cache: &cache,
+        place,
+        nodes,
+        rendered,
+        archive,
+        secrets,
+        image,
+        accel,
+        tsc_khz: if accel == Accel::Tcg {
+            tsc::measure_khz()
+        } else {
+            None
+        },
+    };
+    start.run(&mut steps)
+}
+
+/// The hash of everything that goes into the guests, image aside.
+fn contents(spec: &Spec, nodes: &[Node], archive: &[u8]) -> String {
+    nodes
+        .iter()
+        .fold(Key::default(), |key, node| {
+            key.part(&node.name).part(node.address.octets())
+        })
+        .part(archive)
+        .part(spec.memory_mib.to_be_bytes())
+        .part(spec.stack.to_string())
+        .finish()
+}
+
+/// The lab, if it is up with these contents. What an interrupted run left is removed.
+fn existing(
+    spec: &Spec,
+    place: &Place,
+    contents: &str,
+    steps: &mut Steps<'_>,
+) -> Result<Option<Lab>, Error> {
+    if !place.directory().exists() {
+        // We write the directory before we make the namespace, so this one is somebody else's.
+        if NetNs::named(place.name.as_str()).exists() {
+            return Err(Error::BadSpec {
+                reason: format!(
+                    "there is a network namespace {0} that is no lab's; choose another name with --name, or remove it with `ip netns delete {0}`",
+                    place.name
+                ),
+            });
+        }
+        return Ok(None);
+    }
+    match place.read()? {
+        Some(state) if state.phase == Phase::Formed => {
+            let lab = Lab::of(
+                place.clone(),
+                State {
+                    origin: Origin::Found,
+                    ..state
+                },
+            );
+            let same = lab.contents() == contents && !spec.fresh;
+            if lab.libvirt().is_err() {
+                // Everything in it has ended: the machine was restarted, or somebody ended it.
+            } else if !same {
+                return Err(Error::AlreadyUp {
+                    name: spec.name.to_string(),
+                });
+            } else {
+                steps.run(Step::Verify, |_| {
+                    lab.wait_formed_unless(Deadline::after(VERIFY_LIMIT), &spec.cancel, &mut |_| ())
+                })?;
+                return Ok(Some(lab));
+            }
+        }
+        _ => {}
+    }
+    steps.run(Step::CleanUp, |_| Lab::remove_locked(place))?;
+    Ok(None)
+}
+
+/// Wraps work in events.
+struct Steps<'a> {
+    events: &'a mut dyn FnMut(Event),
+}
+
+impl Steps<'_> {
+    fn run<T>(
+        &mut self,
+        step: Step,
+        work: impl FnOnce(&mut dyn FnMut(Event)) -> Result<T, Error>,
+    ) -> Result<T, Error> {
+        (self.events)(Event::Started { step });
+        let began = Instant::now();
+        let result = work(self.events)?;
+        (self.events)(Event::Finished {
+            step,
+            took: began.elapsed(),
+        });
+        Ok(result)
+    }
+
+    fn notice(&mut self, text: String) {
+        (self.events)(Event::Notice { text });
+    }
+}
+
+/// Everything that is known before the first process is started.
+struct Start<'a> {
+    spec: &'a Spec,
+    cache: &'a Cache,
+    place: Place,
+    nodes: Vec<Node>,
+    rendered: Rendered,
+    archive: Vec<u8>,
+    secrets: Secrets,
+    image: Image,
+    accel: Accel,
+    tsc_khz: Option<u32>,
+}
+
+impl Start<'_> {
+    /// Starts it all; takes it down again, keeping the logs, if that fails.
+    fn run(self, steps: &mut Steps<'_>) -> Result<Lab, Error> {
+        match self.attempt(steps) {
+            Ok(lab) => Ok(lab),
+            Err(error) => {
+                let kept = self.keep_logs();
+                Lab::remove_locked(&self.place)?;
+                if let (Ok(()), false) = (kept, matches!(error, Error::Cancelled { .. })) {
+                    steps.notice(format!(
+                        "consoles and logs of the failed attempt are in {}",
+                        self.place.failed().display()
+                    ));
+                }
+                Err(error)
+            }
+        }
+    }
+
+    fn attempt(&self, steps: &mut Steps<'_>) -> Result<Lab, Error> {
+        let directory = self.place.directory();
+        create_private(&directory)?;
+        let mut lab = Lab::of(self.place.clone(), self.state());
+        lab.write_state()?;
+        let libvirt = steps.run(Step::Host, |_| self.host())?;
+        steps.run(Step::FenceDaemon, |_| {
+            fencing::start(&libvirt, &directory, self.spec, &self.secrets)
+        })?;
+        let key = saved::key(&lab.full_contents(), self.accel);
+        let usable = Saved::find(self.cache, &key, self.tsc_khz).filter(|_| !self.spec.fresh);
+        let restored = match usable {
+            Some(saved) => self.restore_or_give_up(&lab, &libvirt, saved, steps)?,
+            None => None,
+        };
+        let form = match restored {
+            Some(form) => {
+                lab.set_origin(Origin::Restored);
+                form
+            }
+            None => self.form_anew(&lab, &libvirt, &key, steps)?,
+        };
+        lab.set_formed(form);
+        lab.write_state()?;
+        Ok(lab)
+    }
+
+    fn state(&self) -> State {
+        let cib = self.rendered.file("/var/lib/pacemaker/cib/cib.xml");
+        State {
+            version: State::VERSION,
+            phase: Phase::Starting,
+            since: Timestamp::now(),
+            contents: contents(self.spec, &self.nodes, &self.archive),
+            image: self.image.key.clone(),
+            nodes: self.nodes.clone(),
+            resources: cib.map_or_else(Vec::new, |file| form::resources_of(&file.bytes)),
+            stack: self.spec.stack,
+            accel: self.accel,
+            memory_mib: self.spec.memory_mib,
+            origin: Origin::Booted,
+            form: None,
+        }
+    }
+
+    /// Network, libvirtd, definitions.
+    fn host(&self) -> Result<Libvirt, Error> {
+        let (directory, cancel) = (self.place.directory(), &self.spec.cancel);
+        let netns = NetNs::named(self.place.name.as_str());
+        netns.create(self.nodes.len(), cancel)?;
+        let disk = directory.join(CONFIG_DISK);
+        fs::write(&disk, &self.archive).map_err(Error::io("write", &disk))?;
+        let libvirt = Libvirt::start(&netns, &directory, &self.cache.libvirt(), cancel)?;
+        let guests = Guests {
+            image: &self.image,
+            accel: self.accel,
+            memory_mib: self.spec.memory_mib,
+            tsc_khz: self.tsc_khz,
+            directory: &directory,
+        };
+        for (number, node) in (1..).zip(&self.nodes) {
+            let path = self.definition(node);
+            fs::write(&path, guests.definition(node, number)).map_err(Error::io("write", &path))?;
+            let console = console(&directory, &node.name);
+            fs::write(&console, "").map_err(Error::io("create", &console))?;
+            let args = ["define".into(), path.into_os_string(), "--validate".into()];
+            libvirt.virsh("defining a guest", args, cancel)?;
+        }
+        Ok(libvirt)
+    }
+
+    fn definition(&self, node: &Node) -> PathBuf {
+        self.place.directory().join(format!("{}.xml", node.name))
+    }
+
+    /// Restores, and verifies that nothing has changed. A saved cluster that does not come back is
+    /// removed, and its guests with it; only a cancellation ends the attempt.
+    fn restore_or_give_up(
+        &self,
+        lab: &Lab,
+        libvirt: &Libvirt,
+        saved: Saved,
+        steps: &mut Steps<'_>,
+    ) -> Result<Option<crate::Form>, Error> {
+        match self.restore(lab, libvirt, &saved, steps) {
+            Ok(form) => Ok(Some(form)),
+            Err(error @ Error::Cancelled { .. }) => Err(error),
+            Err(error) => {
+                steps.notice(format!(
+                    "the saved cluster did not come back and is removed: {error}; forming a new one"
+                ));
+                self.stop_guests(libvirt)?;
+                saved.discard()?;
+                Ok(None)
+            }
+        }
+    }
+
+    fn restore(
+        &self,
+        lab: &Lab,
+        libvirt: &Libvirt,
+        saved: &Saved,
+        steps: &mut Steps<'_>,
+    ) -> Result<crate::Form, Error> {
+        let cancel = &self.spec.cancel;
+        steps.run(Step::Restore, |_| {
+            saved.restore(libvirt, &self.nodes, |node| self.definition(node), cancel)
+        })?;
+        steps.run(Step::Verify, |_| {
+            let deadline = Deadline::after(VERIFY_LIMIT);
+            lab.set_clocks(deadline)?;
+            let form = lab.wait_formed_unless(deadline, cancel, &mut |_| ())?;
+            lab.same_membership(&saved.form().ring, deadline)?;
+            Ok(form)
+        })
+    }
+
+    /// Boots, waits for the cluster, saves it and brings it back.
+    fn form_anew(
+        &self,
+        lab: &Lab,
+        libvirt: &Libvirt,
+        key: &str,
+        steps: &mut Steps<'_>,
+    ) -> Result<crate::Form, Error> {
+        let form = self.boot(lab, libvirt, steps)?;
+        if !saved::has_room(self.cache, self.nodes.len(), self.spec.memory_mib) {
+            steps.notice(format!(
+                "the cluster is not saved: too little room in {}",
+                self.cache.root().display()
+            ));
+            return Ok(form);
+        }
+        let around = (self.accel, self.tsc_khz, form);
+        let saved = steps.run(Step::Save, |_| {
+            saved::save(
+                self.cache,
+                key,
+                libvirt,
+                &self.nodes,
+                around,
+                &self.spec.cancel,
+            )
+        })?;
+        match self.restore_or_give_up(lab, libvirt, saved, steps)? {
+            Some(form) => Ok(form),
+            None => self.boot(lab, libvirt, steps),
+        }
+    }
+
+    fn boot(
+        &self,
+        lab: &Lab,
+        libvirt: &Libvirt,
+        steps: &mut Steps<'_>,
+    ) -> Result<crate::Form, Error> {
+        let cancel = &self.spec.cancel;
+        steps.run(Step::Boot, |events| {
+            saved::at_once(&self.nodes, |node| {
+                libvirt.virsh("starting a guest", ["start", node.name.as_str()], cancel)
+            })?;
+            self.milestone(Step::Boot, "LAB-UP ", Deadline::after(BOOT_LIMIT), events)
+        })?;
+        steps.run(Step::Membership, |events| {
+            self.milestone(
+                Step::Membership,
+                "LAB-QUORATE ",
+                Deadline::after(MEMBERSHIP_LIMIT),
+                events,
+            )
+        })?;
+        steps.run(Step::Resources, |events| {
+            let deadline = Deadline::after(RESOURCES_LIMIT);
+            self.milestone(Step::Resources, "LAB-JOINED ", deadline, events)?;
+            lab.wait_formed_unless(deadline, cancel, &mut |saw| {
+                events(Event::Progress {
+                    step: Step::Resources,
+                    detail: saw.to_owned(),
+                });
+            })
+        })
+    }
+
+    /// Waits until every node has said `word` on its console.
+    fn milestone(
+        &self,
+        step: Step,
+        word: &str,
+        deadline: Deadline,
+        events: &mut dyn FnMut(Event),
+    ) -> Result<(), Error> {
+        let directory = self.place.directory();
+        let mut waiting: Vec<&Node> = self.nodes.iter().collect();
+        let mut broken = None;
+        let outcome = wait_for(
+            step.describe(),
+            deadline,
+            &self.spec.cancel,
+            || {
+                waiting.retain(|node| {
+                    let text = fs::read(console(&directory, &node.name)).unwrap_or_default();
+                    let text = String::from_utf8_lossy(&text);
+                    if let Some(line) = text.lines().find(|line| line.contains("LAB-BROKEN")) {
+                        broken = Some(format!("{}: {}", node.name, line.trim()));
+                    }
+                    let there = text.contains(word);
+                    if there {
+                        events(Event::Progress {
+                            step,
+                            detail: node.name.clone(),
+                        });
+                    }
+                    !there
+                });
+                match broken.take() {
+                    Some(saw) => Err(Error::NotFormed { saw }),
+                    None => Ok(waiting.is_empty().then_some(())),
+                }
+            },
+            String::new,
+        );
+        match outcome {
+            Err(Error::DeadlinePassed { doing, after, .. }) => Err(Error::DeadlinePassed {
+                doing,
+                after,
+                detail: format!(
+                    "nothing of {} yet",
+                    waiting
+                        .iter()
+                        .map(|node| node.name.as_str())
+                        .collect::<Vec<_>>()
+                        .join(", ")
+                ),
+            }),
+            other => other,
+        }
+    }
+
+    fn stop_guests(&self, libvirt: &Libvirt) -> Result<(), Error> {
+        let running = libvirt.virsh("listing guests", ["list", "--name"], &Cancel::never())?;
+        for name in running
+            .lines()
+            .map(str::trim)
+            .filter(|name| !name.is_empty())
+        {
+            libvirt.virsh("stopping a guest", ["destroy", name], &Cancel::never())?;
+        }
+        // What they said belongs to another story.
+        for node in &self.nodes {
+            let console = console(&self.place.directory(), &node.name);
+            fs::write(&console, "").map_err(Error::io("empty", &console))?;
+        }
+        Ok(())
+    }
+
+    /// Keeps consoles and logs, and nothing secret, of an attempt that failed.
+    fn keep_logs(&self) -> std::io::Result<()> {
+        let to = self.place.failed();
+        let _ = fs::remove_dir_all(&to);
+        create_private(&to).map_err(std::io::Error::other)?;
+        for entry in fs::read_dir(self.place.directory())?.flatten() {
+            let path = entry.path();
+            let kept = path
+                .extension()
+                .and_then(|extension| extension.to_str())
+                .is_some_and(|extension| {
+                    ["console", "log", "out", "jsonl", "xml"].contains(&extension)
+                });
+            if kept {
+                fs::copy(&path, to.join(entry.file_name()))?;
+            }
+        }
+        Ok(())
+    }
+}
