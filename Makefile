@@ -39,7 +39,7 @@ man:
 	$(CARGO) xtask man
 
 audit:
-	$(cargo) deny check licenses bans sources
+	$(CARGO) deny check licenses bans sources
 
 clean-lab:
 	target/release/picket lab down --all
