@@ -9,7 +9,7 @@ use virt::error::{Error as VirtError, ErrorNumber};
 use virt::sys;
 
 use super::call::{Call, TooLate};
-use super::link::Link;
+use super::link::Session;
 use super::{ffi, look, states, trouble};
 use crate::{Error, Guest, GuestRef, Observation, Power, Revival};
 
@@ -28,8 +28,12 @@ pub(super) enum Cut {
 }
 
 /// Ends `wanted`.
-pub(super) fn cut(link: &Link, wanted: &GuestRef, call: &Call<Cut>) -> Result<Cut, Error> {
-    let (domain, before) = look::look(link, wanted)?;
+pub(super) fn cut(
+    session: &Session<'_>,
+    wanted: &GuestRef,
+    call: &Call<Cut>,
+) -> Result<Cut, Error> {
+    let (domain, before) = look::look(session, wanted)?;
     match before.power() {
         Power::Off => return Ok(Cut::AlreadyOff(before)),
         // Not active and yet not off: it left for another host, or the answer is nonsense.
@@ -40,14 +44,14 @@ pub(super) fn cut(link: &Link, wanted: &GuestRef, call: &Call<Cut>) -> Result<Cu
         .then(|| definition(&domain))
         .flatten();
     let doing = format!("powering off {wanted}");
-    begin(call, link, &before.guest, &doing)?;
+    begin(call, session, &before.guest, &doing)?;
     let answer = if before.active {
         domain.destroy()
     } else {
         domain.managed_save_remove(0).map(drop)
     };
     let answer = answer.map_err(|error| {
-        link.check();
+        session.check();
         trouble::text(&error)
     });
     Ok(Cut::Tried {
@@ -83,15 +87,15 @@ pub(super) enum Start {
 
 /// Starts `wanted`, from `revival` if libvirt does not know it.
 pub(super) fn start(
-    link: &Link,
+    session: &Session<'_>,
     wanted: &GuestRef,
     revival: Option<&Revival>,
     call: &Call<Start>,
 ) -> Result<Start, Error> {
     let doing = format!("powering on {wanted}");
-    let (domain, before) = match (look::look(link, wanted), revival) {
+    let (domain, before) = match (look::look(session, wanted), revival) {
         (Err(Error::NoSuchGuest { .. }), Some(revival)) => {
-            return revive(link, wanted, revival, call, &doing);
+            return revive(session, wanted, revival, call, &doing);
         }
         (seen, _) => seen?,
     };
@@ -102,9 +106,9 @@ pub(super) fn start(
     if before.power() == Power::Unknown {
         return Err(Error::not_confirmed(wanted, &before));
     }
-    begin(call, link, &before.guest, &doing)?;
+    begin(call, session, &before.guest, &doing)?;
     let answer = boot(&domain, before.resumable);
-    let answer = answer.map_err(|error| trouble::meaning(link, Some(wanted), &error));
+    let answer = answer.map_err(|error| trouble::meaning(session, Some(wanted), &error));
     Ok(Start::Tried {
         guest: before.guest,
         answer,
@@ -131,7 +135,7 @@ fn boot(domain: &Domain, resumable: bool) -> Result<(), VirtError> {
 }
 
 fn revive(
-    link: &Link,
+    session: &Session<'_>,
     wanted: &GuestRef,
     revival: &Revival,
     call: &Call<Start>,
@@ -140,19 +144,19 @@ fn revive(
     let guest = guest_of(revival)
         .filter(|guest| guest.is(wanted))
         .ok_or_else(|| {
-            let (by, guest) = (link.by().to_owned(), wanted.to_string());
+            let (by, guest) = (session.by().to_owned(), wanted.to_string());
             let detail = "the definition it would be started from is of another guest".to_owned();
             Error::Refused { by, guest, detail }
         })?;
-    begin(call, link, &guest, doing)?;
-    let created = Domain::create_xml(link.connect(), revival.definition(), 0);
+    begin(call, session, &guest, doing)?;
+    let created = Domain::create_xml(session.connect(), revival.definition(), 0);
     let answer = match created {
         Ok(domain) => {
             let guest = ffi::identity(&domain);
             tracing::debug!(?guest, "transient guest started from its definition");
             Ok(())
         }
-        Err(error) => Err(trouble::meaning(link, Some(wanted), &error)),
+        Err(error) => Err(trouble::meaning(session, Some(wanted), &error)),
     };
     Ok(Start::Tried { guest, answer })
 }
@@ -175,9 +179,14 @@ fn guest_of(revival: &Revival) -> Option<Guest> {
 }
 
 /// The last gate before libvirt is told to switch something.
-fn begin<T>(call: &Call<T>, link: &Link, guest: &Guest, doing: &str) -> Result<(), Error> {
+fn begin<T>(
+    call: &Call<T>,
+    session: &Session<'_>,
+    guest: &Guest,
+    doing: &str,
+) -> Result<(), Error> {
     call.act(guest).map_err(|TooLate| Error::DeadlinePassed {
-        by: link.by().to_owned(),
+        by: session.by().to_owned(),
         doing: doing.to_owned(),
         waited: call.age(),
         acted: false,

@@ -4,8 +4,15 @@
 //! it is done by threads of its own, at most [`Links::MOST_OPENING`] at a time. Callers wait for the
 //! outcome of an attempt that began after they came, or for their deadline.
 //!
-//! Everybody uses the same connection as long as it lives. libvirt's test driver keeps the state of
-//! `test:///file.xml` in the connection, and remote daemons count connections.
+//! A [`Link`] is one main connection, which brings the events, and some more for calls: with a daemon,
+//! each call in progress has a connection to itself ([`Session`]). A connection may be shared between
+//! threads, but then a daemon carries out only five calls of one connection at a time, so that a few stuck ones
+//! would stop all others; and in libvirt's client library before 9.1 a thread that waits for a slow
+//! answer can miss that another one has something to send (a lost wake-up), so that looking at one
+//! guest waited for the end of another.
+//!
+//! A driver inside this process is used through the main connection alone: libvirt's test driver
+//! keeps the guests of `test:///file.xml` in it.
 
 use std::ffi::c_int;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -29,22 +36,25 @@ const KEEP_ALIVE: (i32, u32) = (3, 3);
 pub(super) struct Link {
     connect: Connect,
     id: u64,
+    uri: String,
     by: String,
     lost: AtomicBool,
     lifecycle: Option<c_int>,
     hears_close: bool,
+    /// Whether there is a daemon behind it.
+    is_remote: bool,
+    /// Connections no call uses at the moment.
+    spare: Mutex<Vec<Connect>>,
 }
 
 impl Link {
+    /// Spare connections kept.
+    const SPARE: usize = 4;
+
     /// Opens and prepares a connection. May wait for ever.
     fn open(uri: &str, id: u64, links: &Weak<Links>) -> Result<Self, String> {
         ffi::initialize();
-        if uri.contains('\0') {
-            return Err("the URI contains a NUL byte".to_owned());
-        }
-        let connect = Connect::open(Some(uri)).map_err(|error| trouble::text(&error))?;
-        // Drivers inside this process have neither keep-alive nor anything to close.
-        let _ = connect.set_keep_alive(KEEP_ALIVE.0, KEEP_ALIVE.1);
+        let (connect, is_remote) = connect(uri)?;
         let by = match connect.get_hostname() {
             Ok(host) => format!("{uri} on {host}"),
             Err(_) => uri.to_owned(),
@@ -60,18 +70,50 @@ impl Link {
             .inspect_err(|error| tracing::warn!(uri, %error, "libvirt offers no lifecycle events"))
             .ok();
         let hears_close = ffi::watch_close(&connect, feed()).is_ok();
+        let (uri, lost) = (uri.to_owned(), AtomicBool::new(false));
+        let spare = Mutex::default();
         Ok(Self {
             connect,
             id,
+            uri,
             by,
-            lost: AtomicBool::new(false),
+            lost,
             lifecycle,
             hears_close,
+            is_remote,
+            spare,
         })
     }
 
-    pub(super) fn connect(&self) -> &Connect {
-        &self.connect
+    /// A connection for one call. May wait for ever.
+    pub(super) fn session(&self) -> Result<Session<'_>, Error> {
+        if !self.is_remote {
+            return Ok(Session {
+                link: self,
+                connect: self.connect.clone(),
+                is_own: false,
+            });
+        }
+        let spare = self.spare().pop();
+        let opened = spare.map_or_else(|| connect(&self.uri).map(|(connect, _)| connect), Ok);
+        match opened {
+            Ok(connect) => Ok(Session {
+                link: self,
+                connect,
+                is_own: true,
+            }),
+            Err(detail) => {
+                self.check(&self.connect);
+                Err(Error::Unreachable {
+                    by: self.by.clone(),
+                    detail,
+                })
+            }
+        }
+    }
+
+    fn spare(&self) -> MutexGuard<'_, Vec<Connect>> {
+        self.spare.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Who answers here: URI and host.
@@ -84,11 +126,64 @@ impl Link {
         self.lost.load(Ordering::Acquire)
     }
 
-    /// Notes that the connection is broken if libvirt says so. Never waits.
-    pub(super) fn check(&self) {
-        if !self.connect.is_alive().unwrap_or(false) {
+    /// Notes that the link is broken if libvirt says that `connect` is. Never waits.
+    fn check(&self, connect: &Connect) {
+        if !connect.is_alive().unwrap_or(false) {
             self.lost.store(true, Ordering::Release);
         }
+    }
+}
+
+/// Opens one connection; also says whether there is a daemon behind it.
+fn connect(uri: &str) -> Result<(Connect, bool), String> {
+    if uri.contains('\0') {
+        return Err("the URI contains a NUL byte".to_owned());
+    }
+    let connect = Connect::open(Some(uri)).map_err(|error| trouble::text(&error))?;
+    // A driver inside this process has no such thing.
+    let is_remote = connect.set_keep_alive(KEEP_ALIVE.0, KEEP_ALIVE.1).is_ok();
+    Ok((connect, is_remote))
+}
+
+/// What one call asks through.
+#[derive(Debug)]
+pub(super) struct Session<'a> {
+    link: &'a Link,
+    connect: Connect,
+    is_own: bool,
+}
+
+impl Session<'_> {
+    pub(super) fn connect(&self) -> &Connect {
+        &self.connect
+    }
+
+    /// Who answers here: URI and host.
+    pub(super) fn by(&self) -> &str {
+        self.link.by()
+    }
+
+    /// Notes that the link is broken if libvirt says so. Never waits.
+    pub(super) fn check(&self) {
+        self.link.check(&self.connect);
+    }
+
+    /// Whether the link was found broken.
+    pub(super) fn is_lost(&self) -> bool {
+        self.link.is_lost()
+    }
+}
+
+impl Drop for Session<'_> {
+    fn drop(&mut self) {
+        if self.is_own && self.connect.is_alive().unwrap_or(false) {
+            let mut spare = self.link.spare();
+            if spare.len() < Link::SPARE {
+                spare.push(self.connect.clone());
+            }
+        }
+        // Gives back our reference; the last one closes the connection.
+        let _ = self.connect.close();
     }
 }
 
@@ -97,6 +192,7 @@ impl Drop for Link {
     fn drop(&mut self) {
         let mut connect = self.connect.clone();
         let (lifecycle, hears_close) = (self.lifecycle, self.hears_close);
+        let spare = std::mem::take(&mut *self.spare());
         let _ = self.connect.close();
         let close = move || {
             if let Some(id) = lifecycle {
@@ -106,6 +202,9 @@ impl Drop for Link {
                 ffi::unwatch_close(&connect);
             }
             let _ = connect.close();
+            for mut connect in spare {
+                let _ = connect.close();
+            }
         };
         if let Err(error) = thread::Builder::new()
             .name("libvirt-close".to_owned())

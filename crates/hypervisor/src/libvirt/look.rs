@@ -8,7 +8,7 @@ use virt::domain::Domain;
 use virt::error::{Error as VirtError, ErrorNumber};
 use virt::sys;
 
-use super::link::Link;
+use super::link::Session;
 use super::{ffi, states, trouble};
 use crate::{Error, Guest, GuestRef, GuestState, Observation};
 
@@ -16,26 +16,29 @@ use crate::{Error, Guest, GuestRef, GuestState, Observation};
 const LOOKS: usize = 3;
 
 /// Finds the guest, by the kind of name that was given and no other.
-pub(super) fn find(link: &Link, wanted: &GuestRef) -> Result<Domain, Error> {
+pub(super) fn find(session: &Session<'_>, wanted: &GuestRef) -> Result<Domain, Error> {
     let found = match wanted {
-        GuestRef::Uuid(uuid) => Domain::lookup_by_uuid(link.connect(), *uuid),
+        GuestRef::Uuid(uuid) => Domain::lookup_by_uuid(session.connect(), *uuid),
         // libvirt takes names as C strings: none of its guests has a NUL in its name.
         GuestRef::Name(name) if name.contains('\0') => {
-            let (guest, by) = (wanted.clone(), link.by().to_owned());
+            let (guest, by) = (wanted.clone(), session.by().to_owned());
             return Err(Error::NoSuchGuest { guest, by });
         }
-        GuestRef::Name(name) => Domain::lookup_by_name(link.connect(), name),
+        GuestRef::Name(name) => Domain::lookup_by_name(session.connect(), name),
     };
-    found.map_err(|error| trouble::meaning(link, Some(wanted), &error))
+    found.map_err(|error| trouble::meaning(session, Some(wanted), &error))
 }
 
 /// Finds the guest and looks at it.
-pub(super) fn look(link: &Link, wanted: &GuestRef) -> Result<(Domain, Observation), Error> {
+pub(super) fn look(
+    session: &Session<'_>,
+    wanted: &GuestRef,
+) -> Result<(Domain, Observation), Error> {
     let mut looks = 1;
     loop {
-        let domain = find(link, wanted)?;
-        let seen =
-            inspect(link, &domain).map_err(|error| trouble::meaning(link, Some(wanted), &error))?;
+        let domain = find(session, wanted)?;
+        let seen = inspect(session, &domain)
+            .map_err(|error| trouble::meaning(session, Some(wanted), &error))?;
         let settled = seen.active == (seen.state != GuestState::ShutOff);
         if settled || looks == LOOKS {
             return Ok((domain, seen));
@@ -46,7 +49,7 @@ pub(super) fn look(link: &Link, wanted: &GuestRef) -> Result<(Domain, Observatio
 
 /// One look at a guest. The handle knows whether the guest was active when it was looked up; a guest
 /// that is shut off is asked once more, and only then for its saved memory.
-fn inspect(link: &Link, domain: &Domain) -> Result<Observation, VirtError> {
+fn inspect(session: &Session<'_>, domain: &Domain) -> Result<Observation, VirtError> {
     let (state, reason) = domain.get_state()?;
     let state = GuestState::from_code(i32::try_from(state).unwrap_or(-1));
     let (active, resumable) = match state {
@@ -64,28 +67,28 @@ fn inspect(link: &Link, domain: &Domain) -> Result<Observation, VirtError> {
         active,
         persistent,
         resumable,
-        by: link.by().to_owned(),
+        by: session.by().to_owned(),
         at: Timestamp::now(),
     })
 }
 
 /// All guests. Three round trips, whatever their number, with a driver that answers for many guests
 /// at once; libvirt's own since 1.2.8 do.
-pub(super) fn list(link: &Link) -> Result<Vec<Observation>, Error> {
-    let mut seen = match bulk(link) {
+pub(super) fn list(session: &Session<'_>) -> Result<Vec<Observation>, Error> {
+    let mut seen = match bulk(session) {
         Ok(seen) => seen,
-        Err(error) if error.code() == ErrorNumber::NoSupport => one_by_one(link)?,
-        Err(error) => return Err(trouble::meaning(link, None, &error)),
+        Err(error) if error.code() == ErrorNumber::NoSupport => one_by_one(session)?,
+        Err(error) => return Err(trouble::meaning(session, None, &error)),
     };
     seen.sort_by(|a, b| a.guest.cmp(&b.guest));
     Ok(seen)
 }
 
-fn bulk(link: &Link) -> Result<Vec<Observation>, VirtError> {
-    let rows = ffi::states(link.connect())?;
+fn bulk(session: &Session<'_>) -> Result<Vec<Observation>, VirtError> {
+    let rows = ffi::states(session.connect())?;
     // Asked after the states: an image that is there now was there or is being written.
-    let resumable = uuids(link, sys::VIR_CONNECT_LIST_DOMAINS_MANAGEDSAVE)?;
-    let transient = uuids(link, sys::VIR_CONNECT_LIST_DOMAINS_TRANSIENT)?;
+    let resumable = uuids(session, sys::VIR_CONNECT_LIST_DOMAINS_MANAGEDSAVE)?;
+    let transient = uuids(session, sys::VIR_CONNECT_LIST_DOMAINS_TRANSIENT)?;
     let at = Timestamp::now();
     let observation = |row: ffi::Row| Observation {
         state: row.state,
@@ -93,7 +96,7 @@ fn bulk(link: &Link) -> Result<Vec<Observation>, VirtError> {
         active: row.active,
         persistent: !transient.contains(&row.guest.uuid),
         resumable: row.state == GuestState::ShutOff && resumable.contains(&row.guest.uuid),
-        by: link.by().to_owned(),
+        by: session.by().to_owned(),
         at,
         guest: row.guest,
     };
@@ -102,32 +105,32 @@ fn bulk(link: &Link) -> Result<Vec<Observation>, VirtError> {
 
 /// The UUIDs of the guests that `filter` (`virConnectListAllDomainsFlags`) lets through.
 fn uuids(
-    link: &Link,
+    session: &Session<'_>,
     filter: sys::virConnectListAllDomainsFlags,
 ) -> Result<HashSet<Uuid>, VirtError> {
-    let domains = link.connect().list_all_domains(filter)?;
+    let domains = session.connect().list_all_domains(filter)?;
     domains.iter().map(Domain::get_uuid).collect()
 }
 
-fn one_by_one(link: &Link) -> Result<Vec<Observation>, Error> {
-    let domains = link.connect().list_all_domains(0);
-    let domains = domains.map_err(|error| trouble::meaning(link, None, &error))?;
+fn one_by_one(session: &Session<'_>) -> Result<Vec<Observation>, Error> {
+    let domains = session.connect().list_all_domains(0);
+    let domains = domains.map_err(|error| trouble::meaning(session, None, &error))?;
     let mut all = Vec::with_capacity(domains.len());
     for domain in &domains {
-        match inspect(link, domain) {
+        match inspect(session, domain) {
             Ok(seen) => all.push(seen),
             // Gone since the list was made.
             Err(error) if error.code() == ErrorNumber::NoDomain => {}
-            Err(error) => return Err(trouble::meaning(link, None, &error)),
+            Err(error) => return Err(trouble::meaning(session, None, &error)),
         }
     }
     Ok(all)
 }
 
 /// Something only the hypervisor's driver can answer: how many guests are active.
-pub(super) fn health(link: &Link) -> Result<(), Error> {
-    let asked = link.connect().num_of_domains().map(drop);
-    asked.map_err(|error| trouble::meaning(link, None, &error))
+pub(super) fn health(session: &Session<'_>) -> Result<(), Error> {
+    let asked = session.connect().num_of_domains().map(drop);
+    asked.map_err(|error| trouble::meaning(session, None, &error))
 }
 
 /// Makes "this driver has no such thing" a value.

@@ -56,7 +56,7 @@ use jiff::Timestamp;
 
 use self::act::{Cut, Start};
 use self::call::{Call, GaveUp, Progress};
-use self::link::{Link, Links};
+use self::link::{Link, Links, Session};
 use self::workers::{Job, Workers};
 use crate::{
     Deadline, Error, ErrorKind, Event, Evidence, Guest, GuestRef, Hypervisor, Means, Observation,
@@ -133,9 +133,9 @@ impl Libvirt {
         &self,
         doing: &str,
         deadline: Deadline,
-        question: impl Fn(&Link) -> Result<T, Error> + Clone + Send + 'static,
+        question: impl Fn(&Session<'_>) -> Result<T, Error> + Clone + Send + 'static,
     ) -> Result<T, Error> {
-        let operation = move |link: &Link, _: &Call<T>| question(link);
+        let operation = move |session: &Session<'_>, _: &Call<T>| question(session);
         self.ask(doing, deadline, operation, |_, _, _| {})
     }
 
@@ -204,7 +204,7 @@ impl Libvirt {
 
     fn look(&self, guest: &GuestRef, deadline: Deadline) -> Result<Observation, Error> {
         let wanted = guest.clone();
-        let look = move |link: &Link| look::look(link, &wanted).map(|(_, seen)| seen);
+        let look = move |session: &Session<'_>| look::look(session, &wanted).map(|(_, seen)| seen);
         self.question("looking at a guest", deadline, look)
     }
 
@@ -243,7 +243,8 @@ impl Libvirt {
         let doing = format!("powering off {guest}");
         let wanted = guest.clone();
         let killed = Arc::new(AtomicBool::new(false));
-        let operation = move |link: &Link, call: &Call<Cut>| act::cut(link, &wanted, call);
+        let operation =
+            move |session: &Session<'_>, call: &Call<Cut>| act::cut(session, &wanted, call);
         let help = |call: &Arc<Call<Cut>>, guest: Guest, since| {
             if self.kills_locally {
                 kill(Arc::clone(call), guest, since, Arc::clone(&killed));
@@ -327,8 +328,8 @@ impl Hypervisor for Libvirt {
         let begun = Instant::now();
         let doing = format!("powering on {guest}");
         let (wanted, revival) = (guest.clone(), revival.cloned());
-        let operation = move |link: &Link, call: &Call<Start>| {
-            act::start(link, &wanted, revival.as_ref(), call)
+        let operation = move |session: &Session<'_>, call: &Call<Start>| {
+            act::start(session, &wanted, revival.as_ref(), call)
         };
         let evidence = |means, observation| Evidence {
             means,
@@ -434,8 +435,11 @@ fn kill(call: Arc<Call<Cut>>, guest: Guest, since: Instant, killed: Arc<AtomicBo
 }
 
 /// What a worker does on a connection for a caller.
-trait Operation<T>: Fn(&Link, &Call<T>) -> Result<T, Error> + Clone + Send + 'static {}
-impl<T, F: Fn(&Link, &Call<T>) -> Result<T, Error> + Clone + Send + 'static> Operation<T> for F {}
+trait Operation<T>: Fn(&Session<'_>, &Call<T>) -> Result<T, Error> + Clone + Send + 'static {}
+impl<T, F: Fn(&Session<'_>, &Call<T>) -> Result<T, Error> + Clone + Send + 'static> Operation<T>
+    for F
+{
+}
 
 /// A result that can say in words how it ended, for callers that have gone.
 trait Outcome: Send + 'static {
@@ -483,7 +487,10 @@ impl<T: Outcome, O: Operation<T>> Job for Errand<T, O> {
         if !self.call.begin() {
             return;
         }
-        let work = AssertUnwindSafe(|| (self.operation)(&self.link, &self.call));
+        let work = AssertUnwindSafe(|| {
+            let session = self.link.session()?;
+            (self.operation)(&session, &self.call)
+        });
         let result = panic::catch_unwind(work).unwrap_or_else(|_| {
             let by = self.link.by().to_owned();
             Err(Error::Unreachable {

@@ -214,7 +214,8 @@ fn a_saved_memory_is_on_until_it_is_discarded() {
 /// Saves the guest's memory through the same connection, as only it knows the guest.
 fn save(host: &Libvirt, name: &str) {
     let link = host.links.get(ample()).unwrap();
-    let domain = virt::domain::Domain::lookup_by_name(link.connect(), name).unwrap();
+    let domain =
+        virt::domain::Domain::lookup_by_name(link.session().unwrap().connect(), name).unwrap();
     domain.managed_save(0).unwrap();
 }
 
@@ -222,7 +223,8 @@ fn save(host: &Libvirt, name: &str) {
 fn a_transient_guest_vanishes_and_is_revived() {
     let (host, _directory) = host(&[1]);
     let link = host.links.get(ample()).unwrap();
-    let transient = virt::domain::Domain::lookup_by_name(link.connect(), "vm1").unwrap();
+    let transient =
+        virt::domain::Domain::lookup_by_name(link.session().unwrap().connect(), "vm1").unwrap();
     transient.undefine().unwrap();
     assert!(!host.observe(&vm(1), ample()).unwrap().persistent);
     assert!(!host.list(ample()).unwrap()[0].persistent);
@@ -295,7 +297,7 @@ fn a_stuck_call_costs_nobody_else_anything_and_a_late_end_is_reported() {
         name: "vm1".to_owned(),
         uuid: uuid(1),
     };
-    let stuck = move |_: &Link, call: &Call<()>| {
+    let stuck = move |_: &Session<'_>, call: &Call<()>| {
         call.act(&guest).unwrap();
         let _ = released.lock().unwrap().recv();
         Ok(())
@@ -328,7 +330,7 @@ fn a_stuck_call_costs_nobody_else_anything_and_a_late_end_is_reported() {
 fn a_bug_in_a_call_is_an_error_and_the_worker_survives() {
     let (host, _directory) = host(&[1]);
     for _ in 0..10 {
-        let broken = |_: &Link| -> Result<(), Error> { panic!("a bug, on purpose") };
+        let broken = |_: &Session<'_>| -> Result<(), Error> { panic!("a bug, on purpose") };
         let error = host.question("testing", ample(), broken).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Unreachable);
     }

@@ -3,7 +3,7 @@
 use virt::error::{Error as VirtError, ErrorDomain, ErrorNumber};
 use virt::sys;
 
-use super::link::Link;
+use super::link::Session;
 use crate::{Error, ErrorKind, GuestRef};
 
 /// The message alone, without libvirt's numbers.
@@ -22,13 +22,13 @@ pub(super) fn close_reason(reason: std::ffi::c_int) -> &'static str {
     }
 }
 
-/// What `error` means, asked on `link` about `guest` (if about one).
+/// What `error` means, asked in `session` about `guest` (if about one).
 ///
 /// Only `VIR_ERR_NO_DOMAIN` says that there is no such guest (W4).
-pub(super) fn meaning(link: &Link, guest: Option<&GuestRef>, error: &VirtError) -> Error {
-    link.check();
-    let (by, detail) = (link.by().to_owned(), text(error));
-    match (kind(error.code(), error.domain(), link.is_lost()), guest) {
+pub(super) fn meaning(session: &Session<'_>, guest: Option<&GuestRef>, error: &VirtError) -> Error {
+    session.check();
+    let (by, detail) = (session.by().to_owned(), text(error));
+    match (kind(error.code(), error.domain(), session.is_lost()), guest) {
         (ErrorKind::NoSuchGuest, Some(guest)) => Error::NoSuchGuest {
             guest: guest.clone(),
             by,
