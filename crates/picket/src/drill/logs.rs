@@ -236,11 +236,61 @@ mod tests {
         "2026-11-22T17:00:00Z".parse().unwrap()
     }
 
-    fn seen(findings: &[Finding]) -> Vec<(Milestone, String)> {
-        findings
+    /// The first finding of each milestone since the node was killed.
+    fn since(findings: &[Finding], killed: &str) -> Vec<(Milestone, String)> {
+        let killed: Timestamp = killed.parse().unwrap();
+        let marks = findings
             .iter()
-            .map(|finding| (finding.milestone, finding.at.to_string()))
+            .cloned()
+            .map(|finding| finding.mark(killed, "x"))
+            .collect();
+        crate::drill::timeline::steps(marks)
+            .into_iter()
+            .map(|step| {
+                (
+                    step.milestone,
+                    format!("{:.3} {}", step.seconds, step.detail),
+                )
+            })
             .collect()
+    }
+
+    const KILLED_N1: &str = "2026-11-22T16:59:18.106Z";
+
+    #[test]
+    fn corosync_tells_of_the_membership() {
+        let log = include_str!("../../fixtures/corosync.log");
+        insta::assert_debug_snapshot!("corosync", since(&corosync(log, near()), KILLED_N1));
+    }
+
+    #[test]
+    fn pacemaker_tells_of_fencing_and_start() {
+        let log = include_str!("../../fixtures/pacemaker.log");
+        let findings = pacemaker(log, near(), "n1", "web.http");
+        insta::assert_debug_snapshot!("pacemaker", since(&findings, KILLED_N1));
+        assert!(
+            pacemaker(log, near(), "n", "web.htt").is_empty(),
+            "names are whole words"
+        );
+    }
+
+    #[test]
+    fn the_agent_starts_when_the_delay_is_over() {
+        let log = include_str!("../../fixtures/pacemaker-delay.log");
+        let findings = pacemaker(log, near(), "n2", "web.http");
+        insta::assert_debug_snapshot!("pacemaker-delay", since(&findings, "2026-11-22T17:00:20Z"));
+    }
+
+    #[test]
+    fn a_failed_fence_call_has_not_returned_success() {
+        let line = |status| {
+            format!(
+                "Nov 22 17:00:00.000 n2 pacemaker-fenced    [71] (log_async_result) \tnotice: Operation 'reboot' [143] targeting n1 using fence.n1 returned {status} | call 6"
+            )
+        };
+        let found = |status| !pacemaker(&line(status), near(), "n1", "x").is_empty();
+        assert!(found("0"));
+        assert!(!found("1") && !found("-110") && !found("01"));
     }
 
     #[test]
