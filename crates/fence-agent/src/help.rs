@@ -36,7 +36,7 @@ pub fn render(agent: &'static Agent, program: &str) -> String {
     }
     wrap(&mut text, names.trim_end(), 2);
     text.push_str(
-        "\nExit status: 0 done and confirmed (status: on), 1 failed or cannot tell, 2 status: off.\n",
+        "\nExit status: 0 done and confirmed (status: on), 1 failed or cannot tell,\n2 status: off.\n",
     );
     text
 }

@@ -23,12 +23,16 @@
 
 mod argv;
 mod clock;
+pub mod common;
+mod device;
+pub mod engine;
 mod exit;
 mod failure;
 mod given;
 pub mod help;
 mod log;
 pub mod man;
+pub mod memory;
 pub mod metadata;
 mod options;
 mod session;
@@ -38,6 +42,7 @@ mod stdout;
 mod table;
 mod value;
 
+pub use device::{Device, Listed, Power, Surroundings, Switch};
 pub use exit::Exit;
 pub use failure::{Failure, FailureKind};
 pub use log::{Facility, Level, Log};
@@ -54,3 +59,6 @@ pub use table::{Action, Agent, Alias, Kind, Need, Opt};
 pub fn print(text: &str) -> std::io::Result<()> {
     stdout::write(text.as_bytes(), deadline::Deadline::after(RUN_LIMIT))
 }
+
+#[cfg(test)]
+mod tests;

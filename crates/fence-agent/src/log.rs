@@ -188,7 +188,7 @@ impl Log {
         }
     }
 
-    fn write(&mut self, level: Level, text: &str) {
+    pub(crate) fn write(&mut self, level: Level, text: &str) {
         let shown = level >= self.level;
         if !shown && self.file.is_none() {
             return;

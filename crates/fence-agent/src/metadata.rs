@@ -3,7 +3,7 @@
 use std::fmt::Write;
 
 use crate::given::spelling;
-use crate::table::{Action, Agent, Kind, Opt};
+use crate::table::{Action, Agent, Alias, Kind, Opt};
 
 /// The whole document, under the name by which the program was called.
 #[must_use]
@@ -67,17 +67,36 @@ impl Shown {
         spelling(self.option, self.spelling)
     }
 
-    /// Options sort by order and name; a deprecated spelling without a place of its own comes just
-    /// before the name that replaces it.
-    fn key(&self) -> (u16, &'static str, bool) {
-        let alias = self
-            .spelling
+    fn alias(&self) -> Option<&'static Alias> {
+        self.spelling
             .checked_sub(1)
-            .and_then(|index| self.option.aliases.get(index));
-        let order = alias
+            .and_then(|index| self.option.aliases.get(index))
+    }
+
+    fn flags(&self) -> String {
+        match self.alias() {
+            Some(alias) if alias.shares_flags => flags(self.option, 0),
+            _ => flags(self.option, self.spelling),
+        }
+    }
+
+    /// Options sort by order and by their oldest name; a deprecated spelling without a place of its
+    /// own comes just before the name that replaces it.
+    fn key(&self) -> (u16, &'static str, bool) {
+        let order = self
+            .alias()
             .and_then(|alias| alias.order)
             .unwrap_or(self.option.order);
-        (order, self.option.name, alias.is_none())
+        let oldest = self
+            .option
+            .aliases
+            .first()
+            .filter(|_| self.option.obsoletes);
+        (
+            order,
+            oldest.map_or(self.option.name, |alias| alias.name),
+            self.alias().is_none(),
+        )
     }
 }
 
@@ -108,9 +127,9 @@ fn parameter(xml: &mut String, shown: &Shown) {
         Some(first) if option.obsoletes => format!(" obsoletes=\"{}\"", escape(first.name)),
         _ => String::new(),
     };
-    // A deprecated spelling that stdin alone accepts must not look mandatory beside the real one.
-    let stdin_only = shown.spelling > 0 && flags(option, shown.spelling).is_empty();
-    let required = u8::from(option.required && !stdin_only);
+    let flags = shown.flags();
+    // A spelling that stdin alone accepts must not look mandatory beside the real one.
+    let required = u8::from(option.required && !flags.is_empty());
     line(
         xml,
         format_args!(
@@ -120,10 +139,7 @@ fn parameter(xml: &mut String, shown: &Shown) {
     );
     line(
         xml,
-        format_args!(
-            "\t\t<getopt mixed=\"{}\" />",
-            escape(&flags(option, shown.spelling))
-        ),
+        format_args!("\t\t<getopt mixed=\"{}\" />", escape(&flags)),
     );
     content(xml, option);
     line(

@@ -154,10 +154,13 @@ pub struct Alias {
     pub order: Option<u16>,
     /// Whether metadata shows it, as deprecated.
     pub shown: bool,
+    /// Whether metadata shows the option's own flags for it, and its `required`, as fence-agents'
+    /// library does.
+    pub shares_flags: bool,
 }
 
 impl Alias {
-    /// A deprecated spelling that metadata shows and that stdin alone accepts.
+    /// A deprecated spelling that metadata shows; on the command line only the current one exists.
     #[must_use]
     pub const fn deprecated(name: &'static str) -> Self {
         Self {
@@ -166,6 +169,7 @@ impl Alias {
             long: false,
             order: None,
             shown: true,
+            shares_flags: true,
         }
     }
 
@@ -183,6 +187,14 @@ impl Alias {
     pub const fn flags(mut self, short: Option<char>, long: bool) -> Self {
         self.short = short;
         self.long = long;
+        self.shares_flags = false;
+        self
+    }
+
+    /// The same, shown without any flags.
+    #[must_use]
+    pub const fn stdin_only(mut self) -> Self {
+        self.shares_flags = false;
         self
     }
 
@@ -362,6 +374,14 @@ impl Opt {
     pub const fn help(mut self, value: &'static str, help: &'static str) -> Self {
         self.value = value;
         self.help = help;
+        self
+    }
+
+    /// Accepted on the command line only: what ends a run without doing anything must not be within
+    /// reach of a device's parameters.
+    #[must_use]
+    pub const fn not_on_stdin(mut self) -> Self {
+        self.stdin = false;
         self
     }
 

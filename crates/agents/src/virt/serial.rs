@@ -50,7 +50,8 @@ fn open(line: &Line, session: &Session) -> Result<OwnedFd, Failure> {
             Err(error) if is_busy(&error) => {}
             Err(error) => {
                 return Err(Failure::unreachable(format!(
-                    "cannot use `{name}`: {error}"
+                    "cannot use `{name}`: {error}; name the guest's serial port that the host's \
+                     fence_virtd serves with `serial_device` (-D)"
                 )));
             }
         }

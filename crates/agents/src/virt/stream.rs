@@ -51,8 +51,12 @@ pub(crate) fn ask(config: &Config, peer: &Peer, session: &mut Session) -> Result
 
 /// Connects without blocking longer than [`CONNECT_LIMIT`] and the run's deadline.
 pub(crate) fn connect(peer: Peer, session: &Session) -> Result<OwnedFd, Failure> {
-    let fail =
-        |error: io::Error| Failure::unreachable(format!("cannot connect to {peer}: {error}"));
+    let fail = |error: io::Error| {
+        Failure::unreachable(format!(
+            "cannot connect to {peer}: {error}; check the address and the port, that fence_virtd \
+             listens there, and that no firewall is in between"
+        ))
+    };
     let (domain, address) = match peer {
         Peer::Tcp(address) => (Domain::for_address(address), SockAddr::from(address)),
         Peer::Vsock { cid, port } => (Domain::VSOCK, SockAddr::vsock(cid, port)),

@@ -117,7 +117,7 @@ static XVM_OPTIONS: [Opt; 15] = [
     KEY_FILE.order(8),
     plug(&[
         Alias::deprecated("port").flags(Some('H'), true).order(10),
-        Alias::deprecated("domain").order(15),
+        Alias::deprecated("domain").stdin_only().order(15),
     ])
     .order(9),
     Opt::new("use_uuid", Kind::Count)
@@ -158,7 +158,7 @@ static VIRT_OPTIONS: [Opt; 16] = [
     IPPORT.order(5),
     plug(&[
         Alias::deprecated("port").flags(Some('H'), true).order(7),
-        Alias::deprecated("domain").order(16),
+        Alias::deprecated("domain").stdin_only().order(16),
     ])
     .order(6),
     ACTION.order(8),
