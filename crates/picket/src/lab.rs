@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use ::lab::{Cache, CacheEntry, Cancel, Event, GuestLog, Lab, LabName, Spec, Stack, Step, Summary};
 use clap::{Args, Subcommand, ValueEnum};
-use comfy_table::{CellAlignment, Table, presets};
+use comfy_table::{CellAlignment, ContentArrangement, Table, presets};
 use deadline::Deadline;
 use serde::Serialize;
 
@@ -525,7 +525,8 @@ fn write_plainly(bytes: &[u8]) -> io::Result<()> {
 fn table(header: &[&str]) -> Table {
     let mut table = Table::new();
     table
-        .load_preset(presets::NOTHING)
+        .load_style(presets::NOTHING)
+        .set_content_arrangement(ContentArrangement::Disabled)
         .set_header(header.iter().copied());
     table
 }
