@@ -12,6 +12,7 @@
 //! Neither reads a clock or locks anything.
 
 use std::collections::{HashMap, HashSet, VecDeque};
+use std::hash::{BuildHasher as _, RandomState};
 use std::time::{Duration, Instant};
 
 use fence_wire::Operation;
@@ -19,32 +20,33 @@ use fence_wire::Operation;
 /// How long a finished request is remembered. The C daemon's 10 to 12 seconds, made exact.
 pub const WINDOW: Duration = Duration::from_secs(12);
 
-/// Finished requests remembered at most.
-const MAX_FINISHED: usize = 16_384;
+/// Finished requests remembered at most. (Seven eighths of a power of two fill a hash table well.)
+const MAX_FINISHED: usize = 14_336;
 
-/// Signatures remembered at most: at ten requests a second nearly two hours.
-pub const MAX_REPLAYS: usize = 65_536;
+/// Signatures remembered at most: at ten requests a second more than an hour and a half.
+pub const MAX_REPLAYS: usize = 57_344;
 
-/// What makes two packets the same request.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub struct Fingerprint {
-    source: String,
-    operation: u8,
-    plug: String,
-    seqno: u32,
-}
+/// What makes two packets the same request, as a keyed hash: so many are remembered that their texts
+/// would take megabytes. That two different ones meet is a matter of 2^-128.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Fingerprint(u64, u64);
 
-impl Fingerprint {
+/// Makes fingerprints. The keys are random, so that nobody can make two requests look the same.
+#[derive(Debug, Clone, Default)]
+pub struct Fingerprints(RandomState, RandomState);
+
+impl Fingerprints {
     /// The request `operation` on `plug`, numbered `seqno`, from `source`. Guest names compare
     /// without case, as in C; the source is part of it, unlike in C (W30).
     #[must_use]
-    pub fn new(source: &str, operation: Operation, plug: &str, seqno: u32) -> Self {
-        Self {
-            source: source.to_ascii_lowercase(),
-            operation: operation.0,
-            plug: plug.to_ascii_lowercase(),
+    pub fn of(&self, source: &str, operation: Operation, plug: &str, seqno: u32) -> Fingerprint {
+        let request = (
+            source.to_ascii_lowercase(),
+            operation.0,
+            plug.to_ascii_lowercase(),
             seqno,
-        }
+        );
+        Fingerprint(self.0.hash_one(&request), self.1.hash_one(&request))
     }
 }
 
@@ -63,7 +65,7 @@ pub enum Seen<T> {
 #[derive(Debug)]
 pub struct History<T> {
     running: HashMap<Fingerprint, T>,
-    finished: HashMap<Fingerprint, Instant>,
+    finished: HashSet<Fingerprint>,
     order: VecDeque<(Instant, Fingerprint)>,
 }
 
@@ -71,7 +73,7 @@ impl<T> Default for History<T> {
     fn default() -> Self {
         Self {
             running: HashMap::new(),
-            finished: HashMap::new(),
+            finished: HashSet::new(),
             order: VecDeque::new(),
         }
     }
@@ -81,41 +83,41 @@ impl<T: Clone> History<T> {
     /// Looks a request up, and notes it as running with what `begin` makes if it is new.
     pub fn begin(
         &mut self,
-        request: &Fingerprint,
+        request: Fingerprint,
         now: Instant,
         begin: impl FnOnce() -> T,
     ) -> Seen<T> {
         self.forget_old(now);
-        if let Some(shared) = self.running.get(request) {
+        if let Some(shared) = self.running.get(&request) {
             return Seen::Running(shared.clone());
         }
-        if self.finished.contains_key(request) {
+        if self.finished.contains(&request) {
             return Seen::Finished;
         }
-        self.running.insert(request.clone(), begin());
+        self.running.insert(request, begin());
         Seen::New
     }
 
     /// The request has been answered; its duplicates are refused until the window has passed.
-    pub fn finish(&mut self, request: &Fingerprint, now: Instant) {
-        if self.running.remove(request).is_none() {
+    pub fn finish(&mut self, request: Fingerprint, now: Instant) {
+        if self.running.remove(&request).is_none() {
             return;
         }
-        self.finished.insert(request.clone(), now);
-        self.order.push_back((now, request.clone()));
+        self.finished.insert(request);
+        self.order.push_back((now, request));
         self.forget_old(now);
     }
 
     /// The request ended before anything was done for it (its sender could not be reached or did
     /// not prove itself): a retransmission is to be taken up again.
-    pub fn abandon(&mut self, request: &Fingerprint) {
-        self.running.remove(request);
+    pub fn abandon(&mut self, request: Fingerprint) {
+        self.running.remove(&request);
     }
 
     fn forget_old(&mut self, now: Instant) {
         while let Some((at, _)) = self.order.front() {
             let fresh = now.saturating_duration_since(*at) < WINDOW;
-            if fresh && self.order.len() <= MAX_FINISHED {
+            if fresh && self.order.len() < MAX_FINISHED {
                 return;
             }
             if let Some((_, request)) = self.order.pop_front() {
@@ -125,8 +127,9 @@ impl<T: Clone> History<T> {
     }
 }
 
-/// The part of a signature that is remembered: enough to never meet twice by chance.
-type Digest = [u8; 16];
+/// The part of a signature that is remembered. Should two ever meet by chance, one packet is dropped,
+/// and its retransmission, signed anew, is not.
+type Digest = u64;
 
 /// The signatures of accepted packets, the oldest forgotten first.
 #[derive(Debug)]
@@ -150,46 +153,51 @@ impl Replays {
     /// Notes the signature of an accepted packet; false if it was there already.
     #[must_use]
     pub fn accept(&mut self, signature: &[u8]) -> bool {
-        let mut digest = Digest::default();
-        let length = signature.len().min(digest.len());
-        digest[..length].copy_from_slice(&signature[..length]);
-        if !self.known.insert(digest) {
+        let (length, mut bytes) = (signature.len().min(8), [0; 8]);
+        bytes[..length].copy_from_slice(&signature[..length]);
+        let digest = Digest::from_le_bytes(bytes);
+        if self.known.contains(&digest) {
             return false;
         }
-        self.order.push_back(digest);
-        if self.order.len() > self.room
+        if self.order.len() >= self.room
             && let Some(oldest) = self.order.pop_front()
         {
             self.known.remove(&oldest);
         }
+        self.order.push_back(digest);
+        self.known.insert(digest);
         true
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::sync::LazyLock;
+
     use proptest::prelude::*;
 
     use super::*;
 
+    static KEYS: LazyLock<Fingerprints> = LazyLock::new(Fingerprints::default);
+
     fn request(source: &str, seqno: u32) -> Fingerprint {
-        Fingerprint::new(source, Operation::OFF, "vm1", seqno)
+        KEYS.of(source, Operation::OFF, "vm1", seqno)
     }
 
     #[test]
     fn a_retransmission_shares_the_answer_and_then_gets_none() {
         let mut history = History::default();
         let start = Instant::now();
-        assert_eq!(history.begin(&request("a", 1), start, || 7), Seen::New);
+        assert_eq!(history.begin(request("a", 1), start, || 7), Seen::New);
         assert_eq!(
-            history.begin(&request("A", 1), start, || 8),
+            history.begin(request("A", 1), start, || 8),
             Seen::Running(7)
         );
-        history.finish(&request("a", 1), start);
+        history.finish(request("a", 1), start);
         let soon = start + WINDOW - Duration::from_millis(1);
-        assert_eq!(history.begin(&request("a", 1), soon, || 9), Seen::Finished);
+        assert_eq!(history.begin(request("a", 1), soon, || 9), Seen::Finished);
         assert_eq!(
-            history.begin(&request("a", 1), start + WINDOW, || 9),
+            history.begin(request("a", 1), start + WINDOW, || 9),
             Seen::New
         );
     }
@@ -202,13 +210,13 @@ mod tests {
             request("a", 1),
             request("b", 1),
             request("a", 2),
-            Fingerprint::new("a", Operation::ON, "vm1", 1),
-            Fingerprint::new("a", Operation::OFF, "vm2", 1),
+            KEYS.of("a", Operation::ON, "vm1", 1),
+            KEYS.of("a", Operation::OFF, "vm2", 1),
         ] {
-            assert_eq!(history.begin(&other, now, || ()), Seen::New);
+            assert_eq!(history.begin(other, now, || ()), Seen::New);
         }
         assert_eq!(
-            history.begin(&Fingerprint::new("a", Operation::OFF, "VM1", 1), now, || ()),
+            history.begin(KEYS.of("a", Operation::OFF, "VM1", 1), now, || ()),
             Seen::Running(())
         );
     }
@@ -217,9 +225,9 @@ mod tests {
     fn what_was_abandoned_may_come_again() {
         let mut history = History::default();
         let now = Instant::now();
-        assert_eq!(history.begin(&request("a", 1), now, || ()), Seen::New);
-        history.abandon(&request("a", 1));
-        assert_eq!(history.begin(&request("a", 1), now, || ()), Seen::New);
+        assert_eq!(history.begin(request("a", 1), now, || ()), Seen::New);
+        history.abandon(request("a", 1));
+        assert_eq!(history.begin(request("a", 1), now, || ()), Seen::New);
     }
 
     #[test]
@@ -227,8 +235,8 @@ mod tests {
         let mut history = History::default();
         let now = Instant::now();
         for seqno in 0..50_000 {
-            history.begin(&request("a", seqno), now, || ());
-            history.finish(&request("a", seqno), now);
+            history.begin(request("a", seqno), now, || ());
+            history.finish(request("a", seqno), now);
         }
         assert!(history.finished.len() <= MAX_FINISHED && history.order.len() <= MAX_FINISHED);
         assert!(history.running.is_empty());
@@ -281,13 +289,13 @@ mod tests {
                 match step {
                     Step::Wait(millis) => now += Duration::from_millis(millis),
                     Step::Finish(n) => {
-                        history.finish(&request("a", n), now);
+                        history.finish(request("a", n), now);
                         if model[n as usize] == Model::Running {
                             model[n as usize] = Model::Finished(now);
                         }
                     }
                     Step::Abandon(n) => {
-                        history.abandon(&request("a", n));
+                        history.abandon(request("a", n));
                         if model[n as usize] == Model::Running {
                             model[n as usize] = Model::Absent;
                         }
@@ -302,7 +310,7 @@ mod tests {
                         if expected == Seen::New {
                             *state = Model::Running;
                         }
-                        prop_assert_eq!(history.begin(&request("a", n), now, || n), expected);
+                        prop_assert_eq!(history.begin(request("a", n), now, || n), expected);
                     }
                 }
             }

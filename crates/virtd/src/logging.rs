@@ -11,19 +11,22 @@
 use std::io::IsTerminal as _;
 use std::path::Path;
 
+use tracing_subscriber::filter::{LevelFilter, Targets};
 use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
-use tracing_subscriber::{EnvFilter, Layer, fmt};
+use tracing_subscriber::{Layer, fmt};
 
-/// Filter directives here override `-d`.
+/// Levels by module here, such as `info,virtd=debug`, override `-d`.
 const VARIABLE: &str = "FENCE_VIRTD_LOG";
 const JOURNAL: &str = "/run/systemd/journal/socket";
 
 /// Begins to log: to the journal where there is one and nobody looks at standard error, else to
 /// standard error.
 pub fn start(debug: u8, in_background: bool) {
-    let directives = std::env::var(VARIABLE).unwrap_or_else(|_| directives(debug).to_owned());
-    let filter = EnvFilter::new(directives);
+    let wanted = std::env::var(VARIABLE)
+        .ok()
+        .and_then(|text| text.parse().ok());
+    let filter: Targets = wanted.unwrap_or_else(|| targets(debug));
     let stderr_is_journal = std::env::var_os("JOURNAL_STREAM").is_some();
     let to_journal = Path::new(JOURNAL).exists() && (in_background || stderr_is_journal);
     let journal = to_journal
@@ -48,10 +51,13 @@ pub fn start(debug: u8, in_background: bool) {
         .try_init();
 }
 
-const fn directives(debug: u8) -> &'static str {
-    match debug {
-        0 => "info",
-        1..50 => "info,virtd=debug,hypervisor=debug",
-        _ => "info,virtd=trace,hypervisor=trace",
-    }
+fn targets(debug: u8) -> Targets {
+    let ours = match debug {
+        0 => LevelFilter::INFO,
+        1..50 => LevelFilter::DEBUG,
+        _ => LevelFilter::TRACE,
+    };
+    Targets::new()
+        .with_default(LevelFilter::INFO)
+        .with_targets([("virtd", ours), ("hypervisor", ours)])
 }

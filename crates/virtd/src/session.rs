@@ -65,7 +65,7 @@ pub(crate) async fn serve<S>(
         Begun::Running(duplicate) => {
             tracing::debug!(%requester, "a duplicate shares the answer of its first");
             let waiting = duplicate.wait();
-            if let Some(answer) = watched(stream, Some(waiting), duplicate.answer()).await {
+            if let (Some(answer), _) = watched(stream, Some(waiting), duplicate.answer()).await {
                 send(stream, &answer).await;
             }
         }
@@ -78,9 +78,10 @@ where
     S: AsyncRead + AsyncWrite + Unpin + Send,
 {
     let waiting = ticket.wait();
-    let answered: Answered = watched(stream, waiting, ticket.answer()).await;
+    let (answered, there): (Answered, bool) = watched(stream, waiting, ticket.answer()).await;
+    // Who has closed only his own direction still gets it, but has not waited for it.
     let sent = send(stream, &answered.answer).await;
-    ticket.conclude(answered, sent);
+    ticket.conclude(answered, sent && there);
 }
 
 /// Challenge and counter-challenge.
@@ -115,18 +116,23 @@ where
 }
 
 /// Runs `work` to its end and watches the peer meanwhile: when it closes the connection it no
-/// longer waits, so that what has not begun will not be (W6).
-async fn watched<S, T>(stream: &mut S, waiting: Option<Waiting>, work: impl Future<Output = T>) -> T
+/// longer waits, so that what has not begun will not be (W6). Also tells whether it was still there
+/// at the end.
+async fn watched<S, T>(
+    stream: &mut S,
+    waiting: Option<Waiting>,
+    work: impl Future<Output = T>,
+) -> (T, bool)
 where
     S: AsyncRead + Unpin + Send,
 {
     let mut work = std::pin::pin!(work);
     tokio::select! {
         biased;
-        result = &mut work => result,
+        result = &mut work => (result, true),
         () = peer_is_gone(stream) => {
             drop(waiting);
-            work.await
+            (work.await, false)
         }
     }
 }

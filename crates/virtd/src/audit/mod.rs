@@ -23,7 +23,7 @@ use writer::{Command, Writer};
 pub const DEFAULT_PATH: &str = "/var/log/fence_virtd/audit.jsonl";
 
 /// Records on their way to the thread, at most.
-const QUEUE: usize = 8192;
+const QUEUE: usize = 4096;
 
 /// How long the end of the daemon waits for the disk.
 const FLUSH_LIMIT: Duration = Duration::from_secs(5);

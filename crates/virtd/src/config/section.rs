@@ -18,10 +18,15 @@ impl Remarks {
         self.0.borrow_mut().push(remark);
     }
 
-    /// All remarks, in the order of the file.
+    /// All remarks, in the order of the file, each once: a key may be read in two ways.
     #[must_use]
     pub fn into_sorted(self) -> Vec<Diagnostic> {
-        let mut remarks = self.0.into_inner();
+        let mut remarks: Vec<Diagnostic> = Vec::new();
+        for remark in self.0.into_inner() {
+            if !remarks.contains(&remark) {
+                remarks.push(remark);
+            }
+        }
         remarks.sort_by_key(|remark| remark.span().start);
         remarks
     }

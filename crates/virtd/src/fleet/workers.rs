@@ -1,8 +1,9 @@
 //! Threads for calls that block.
 //!
 //! Each hypervisor connection has its own few, so that a connection which hangs holds up its own
-//! callers and nobody else. Threads are made when all others are busy, up to a bound, and end when
-//! there has been nothing to do for a while.
+//! callers and nobody else. Two are enough for any number of calls that return at once; more are made
+//! only when a call has had to wait ([`Workers::grow`]), up to a bound, and they end when there has
+//! been nothing to do for a while.
 
 use std::collections::VecDeque;
 use std::panic::{self, AssertUnwindSafe};
@@ -11,6 +12,8 @@ use std::time::Duration;
 
 use tokio::sync::oneshot;
 
+/// Threads that are made without a call having had to wait.
+const READY_THREADS: usize = 2;
 /// Calls at once on one hypervisor.
 const MAX_THREADS: usize = 16;
 /// Calls waiting for a thread.
@@ -97,11 +100,25 @@ impl Workers {
             return None;
         }
         state.jobs.push_back(job);
-        if state.idle >= state.jobs.len() || state.threads >= MAX_THREADS {
+        if state.idle == 0 && state.threads < READY_THREADS {
+            self.hire(state)?;
+        } else {
             drop(state);
             self.shared.more.notify_one();
-            return Some(receiver);
         }
+        Some(receiver)
+    }
+
+    /// Makes another thread if calls are waiting and none is free: those that run may be stuck.
+    pub(super) fn grow(&self) {
+        let state = self.shared.lock();
+        if !state.jobs.is_empty() && state.idle == 0 && state.threads < MAX_THREADS {
+            self.hire(state);
+        }
+    }
+
+    /// Makes a thread. None if there is not one that could ever do the waiting jobs.
+    fn hire(&self, mut state: MutexGuard<'_, State>) -> Option<()> {
         state.threads += 1;
         drop(state);
         let shared = Arc::clone(&self.shared);
@@ -110,15 +127,15 @@ impl Workers {
             .stack_size(STACK)
             .spawn(move || shared.work());
         if let Err(error) = made {
+            tracing::error!(%error, "cannot make a thread");
             let mut state = self.shared.lock();
             state.threads -= 1;
-            tracing::error!(%error, "cannot make a thread");
             if state.threads == 0 {
                 state.jobs.clear();
                 return None;
             }
         }
-        Some(receiver)
+        Some(())
     }
 }
 
@@ -143,6 +160,9 @@ mod tests {
                 workers.call(call).unwrap()
             })
             .collect();
+        for _ in READY_THREADS..MAX_THREADS + 5 {
+            workers.grow();
+        }
         for (number, receiver) in waiting.into_iter().enumerate() {
             assert_eq!(receiver.await.unwrap(), number);
         }

@@ -33,7 +33,7 @@ use tokio_util::task::TaskTracker;
 use crate::audit::{Auditor, Outcome, Record, Subject};
 use crate::config::Limits;
 use crate::fleet::{Fleet, Presence};
-use crate::history::{Fingerprint, History, MAX_REPLAYS, Replays, Seen};
+use crate::history::{Fingerprint, Fingerprints, History, MAX_REPLAYS, Replays, Seen};
 use crate::identity::Requester;
 use crate::limits::Places;
 use crate::policy::Policy;
@@ -56,6 +56,7 @@ pub struct Rules {
 /// Everything that listeners share.
 pub struct Service {
     rules: RwLock<Rules>,
+    fingerprints: Fingerprints,
     history: Mutex<History<Sharing>>,
     replays: Mutex<Replays>,
     challenges: Challenges,
@@ -168,6 +169,7 @@ impl Service {
         let limits = rules.limits;
         Arc::new(Self {
             rules: RwLock::new(rules),
+            fingerprints: Fingerprints::default(),
             history: Mutex::default(),
             replays: Mutex::new(Replays::new(MAX_REPLAYS)),
             challenges: Challenges::default(),
@@ -248,9 +250,11 @@ impl Service {
         arrived: Instant,
     ) -> Begun {
         let plug = request.plug.as_ref().map_or("", Plug::as_str);
-        let fingerprint = Fingerprint::new(source, request.operation, plug, request.seqno);
+        let fingerprint = self
+            .fingerprints
+            .of(source, request.operation, plug, request.seqno);
         let mut first = None;
-        let seen = lock(&self.history).begin(&fingerprint, arrived, || {
+        let seen = lock(&self.history).begin(fingerprint, arrived, || {
             let (sender, receiver) = watch::channel(None);
             let interest = Arc::new(Interest::default());
             first = Some((sender, Arc::clone(&interest)));
@@ -383,9 +387,9 @@ impl Ticket {
         let _ = self.result.send(Some(answer));
         let mut history = lock(&self.service.history);
         if forgotten {
-            history.abandon(&self.fingerprint);
+            history.abandon(self.fingerprint);
         } else {
-            history.finish(&self.fingerprint, Instant::now());
+            history.finish(self.fingerprint, Instant::now());
         }
     }
 }
@@ -393,7 +397,7 @@ impl Ticket {
 impl Drop for Ticket {
     fn drop(&mut self) {
         if !self.concluded {
-            lock(&self.service.history).abandon(&self.fingerprint);
+            lock(&self.service.history).abandon(self.fingerprint);
         }
     }
 }

@@ -7,6 +7,9 @@ use std::time::Duration;
 
 use deadline::Deadline;
 use hypervisor::{ErrorKind, Hypervisor};
+use tokio::sync::oneshot;
+use tokio::time::error::Elapsed;
+use tokio::time::{Instant, timeout, timeout_at};
 
 use crate::fleet::workers::Workers;
 use crate::fleet::{FleetError, Order, tokio_instant};
@@ -14,6 +17,9 @@ use crate::fleet::{FleetError, Order, tokio_instant};
 /// A hypervisor returns by its deadline; this long after it nobody waits any more, in case it does
 /// not.
 const PATIENCE: Duration = Duration::from_secs(1);
+
+/// How long a call waits for a thread before another one is made.
+const QUEUEING: Duration = Duration::from_millis(25);
 
 /// How a call ended that may not have been made at all.
 #[derive(Debug)]
@@ -41,12 +47,12 @@ impl From<CallError> for FleetError {
 /// A hypervisor of the fleet.
 pub(super) struct Host {
     hypervisor: Arc<dyn Hypervisor>,
-    workers: Workers,
+    workers: Arc<Workers>,
 }
 
 impl Host {
     pub(super) fn new(hypervisor: Arc<dyn Hypervisor>) -> Self {
-        let workers = Workers::new(hypervisor.name());
+        let workers = Arc::new(Workers::new(hypervisor.name()));
         Self {
             hypervisor,
             workers,
@@ -79,6 +85,7 @@ impl Host {
             }
         });
         let name = self.name().to_owned();
+        let workers = Arc::clone(&self.workers);
         let latest = tokio_instant(order.deadline) + PATIENCE;
         async move {
             let Some(receiver) = receiver else {
@@ -86,7 +93,7 @@ impl Host {
                     "{name} cannot be asked: too many calls are waiting for it already"
                 ))));
             };
-            match tokio::time::timeout_at(latest, receiver).await {
+            match wait(receiver, &workers, &begun, latest).await {
                 Ok(Ok(result)) => result,
                 Ok(Err(_)) => Err(CallError::Fleet(FleetError::CannotKnow(format!(
                     "the call on {name} broke off; this is a bug"
@@ -118,4 +125,22 @@ impl Host {
         };
         self.ask(&order, call)
     }
+}
+
+/// Waits for a call's result, and has another thread made as long as the call waits for one.
+async fn wait<T>(
+    mut receiver: oneshot::Receiver<T>,
+    workers: &Workers,
+    begun: &AtomicBool,
+    latest: Instant,
+) -> Result<Result<T, oneshot::error::RecvError>, Elapsed> {
+    while !begun.load(Ordering::Acquire) && Instant::now() < latest {
+        if let Ok(result) = timeout(QUEUEING, &mut receiver).await {
+            return Ok(result);
+        }
+        if !begun.load(Ordering::Acquire) {
+            workers.grow();
+        }
+    }
+    timeout_at(latest, receiver).await
 }

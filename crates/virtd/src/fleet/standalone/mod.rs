@@ -13,19 +13,21 @@ mod locks;
 mod survey;
 mod watch;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
 use deadline::Deadline;
 use hypervisor::libvirt::Libvirt;
 use hypervisor::{Evidence, GuestRef, Hypervisor, Observation, Power, PoweredOff};
+use tokio::task::JoinSet;
+use tokio::time::{Instant, timeout_at};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use super::{
     BoxFuture, Fleet, FleetError, FleetPlan, Health, Inventory, Mode, Order, Presence, Rebooting,
-    StatusReport,
+    StatusReport, tokio_instant,
 };
 use crate::audit::Auditor;
 use crate::config::diagnose::Diagnostic;
@@ -45,6 +47,9 @@ pub(super) const MODE: Mode = Mode {
 /// How long the second half of a reboot may take. Nobody waits for it but later requests for the
 /// same guest.
 const RESTART_LIMIT: Duration = Duration::from_secs(60);
+
+/// How much longer the other hypervisors are waited for once one has the guest running.
+const GRACE: Duration = Duration::from_millis(500);
 
 /// Most hypervisors of one daemon.
 const MAX_URIS: usize = 32;
@@ -139,29 +144,37 @@ impl Standalone {
         }
     }
 
-    /// Asks every hypervisor for the guest, all at the same time.
+    /// Asks every hypervisor for the guest, all at the same time. Once one of them has it running,
+    /// the others have only [`GRACE`] left: a hypervisor that hangs must not delay the guests of those
+    /// that do not.
     async fn survey(&self, guest: &GuestRef, order: &Order) -> Result<Survey, FleetError> {
-        let answers: Vec<_> = self
-            .hosts
-            .iter()
-            .map(|host| {
-                let (guest, deadline) = (guest.clone(), order.deadline);
-                host.ask(order, move |hypervisor| {
-                    hypervisor.observe(&guest, deadline)
-                })
-            })
-            .collect();
         let mut survey = Survey::default();
-        for (number, answer) in answers.into_iter().enumerate() {
-            let name = self.hosts[number].name();
-            match answer.await {
-                Ok(seen) => survey.add(number, name, Ok(seen)),
-                Err(CallError::Hypervisor(error)) => survey.add(number, name, Err(error)),
-                Err(CallError::Fleet(error @ (FleetError::Withdrawn | FleetError::TooLate))) => {
-                    return Err(error);
-                }
-                Err(CallError::Fleet(error)) => survey.silent.push(error.to_string()),
+        if let [only] = self.hosts.as_slice() {
+            enter(
+                &mut survey,
+                0,
+                only.name(),
+                observe(only, guest, order).await,
+            )?;
+            return Ok(survey);
+        }
+        let mut asked = JoinSet::new();
+        for (number, host) in self.hosts.iter().enumerate() {
+            let answer = observe(host, guest, order);
+            asked.spawn(async move { (number, answer.await) });
+        }
+        let mut missing: BTreeSet<usize> = (0..self.hosts.len()).collect();
+        let mut latest = tokio_instant(order.deadline) + GRACE;
+        while let Ok(Some(Ok((number, answer)))) = timeout_at(latest, asked.join_next()).await {
+            missing.remove(&number);
+            enter(&mut survey, number, self.hosts[number].name(), answer)?;
+            if survey.running_at().is_some() {
+                latest = latest.min(Instant::now() + GRACE);
             }
+        }
+        for number in missing {
+            let name = self.hosts[number].name();
+            survey.silent.push(format!("{name} has not answered"));
         }
         Ok(survey)
     }
@@ -341,6 +354,36 @@ impl Standalone {
         }
         health
     }
+}
+
+/// Asks one hypervisor for the guest; the question is out when this returns.
+fn observe(
+    host: &Host,
+    guest: &GuestRef,
+    order: &Order,
+) -> impl Future<Output = Result<Observation, CallError>> + Send + use<> {
+    let (guest, deadline) = (guest.clone(), order.deadline);
+    host.ask(order, move |hypervisor| {
+        hypervisor.observe(&guest, deadline)
+    })
+}
+
+/// Enters one hypervisor's answer. An order that is not wanted any more ends the survey.
+fn enter(
+    survey: &mut Survey,
+    number: usize,
+    name: &str,
+    answer: Result<Observation, CallError>,
+) -> Result<(), FleetError> {
+    match answer {
+        Ok(seen) => survey.add(number, name, Ok(seen)),
+        Err(CallError::Hypervisor(error)) => survey.add(number, name, Err(error)),
+        Err(CallError::Fleet(error @ (FleetError::Withdrawn | FleetError::TooLate))) => {
+            return Err(error);
+        }
+        Err(CallError::Fleet(error)) => survey.silent.push(error.to_string()),
+    }
+    Ok(())
 }
 
 /// Of a guest that two hypervisors know, the one that runs is shown.
