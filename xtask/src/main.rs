@@ -2,6 +2,7 @@
 
 mod bench;
 mod check;
+mod completions;
 mod man;
 mod repo;
 
@@ -24,6 +25,8 @@ enum Task {
     Bench(bench::Options),
     /// Write the manual pages, generated from the programs' own tables.
     Man(man::Options),
+    /// Write shell completions for picket.
+    Completions(completions::Options),
     /// Run what a change must pass; reports every failure.
     Check(check::Options),
 }
@@ -33,6 +36,7 @@ fn main() -> Result<()> {
     match Cli::parse().task {
         Task::Bench(options) => bench::start(&repo, &options),
         Task::Man(options) => man::run(&repo, &options),
+        Task::Completions(options) => completions::run(&repo, &options),
         Task::Check(options) => check::run(&repo, &options),
     }
 }

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use anyhow::{Context as _, Result, bail, ensure};
+use clap::CommandFactory as _;
 
 use crate::repo::Repo;
 
@@ -68,13 +69,15 @@ fn write(directory: &Path) -> Result<Vec<PathBuf>> {
 
 /// Every page there is.
 fn pages() -> Result<Vec<Page>> {
-    let pages: Vec<Page> = agents::AGENTS
+    let mut pages: Vec<Page> = agents::AGENTS
         .iter()
         .map(|entry| Page {
             file: format!("{}.8", entry.agent.name),
             text: fence_agent::man::render(entry.agent, entry.agent.name),
         })
         .collect();
+    collect(virtd::cli::Options::command(), "8", &mut pages)?;
+    collect(picket::command(), "1", &mut pages)?;
     Ok(pages)
 }
 
@@ -95,7 +98,7 @@ fn descend(command: &clap::Command, section: &str, pages: &mut Vec<Page>) -> Res
         .render(&mut text)?;
     pages.push(Page {
         file: format!("{name}.{section}"),
-        text: String::from_utf8(text)?,
+        text: String::from_utf8(text)?.replace(".SH EXTRA", ".SH NOTES"),
     });
     for sub in command.get_subcommands().filter(|sub| !sub.is_hide_set()) {
         descend(sub, section, pages)?;
@@ -199,7 +202,7 @@ mod tests {
     #[test]
     fn every_program_has_a_page() {
         let pages = pages().unwrap();
-        for file in ["fence_xvm.8", "fence_virt.8"] {
+        for file in ["fence_xvm.8", "fence_virt.8", "fence_virtd.8", "picket.1"] {
             let page = pages.iter().find(|page| page.file == file);
             assert!(
                 page.is_some_and(|page| page.text.contains(".SH NAME")),

@@ -21,6 +21,10 @@ const GUESTS: usize = 4;
 /// How long a daemon may take from start to its first open port, and from SIGTERM to its end.
 const PATIENCE: Duration = Duration::from_secs(10);
 
+/// States in the socket tables of /proc.
+const TCP_LISTEN: &str = "0A";
+const UDP_UNCONNECTED: &str = "07";
+
 /// Whose program.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Side {
@@ -210,12 +214,8 @@ impl Daemon {
     }
 
     fn await_port(&mut self, listener: Listener) -> Result<()> {
-        let table = match listener {
-            Listener::Tcp(_) => "/proc/thread-self/net/tcp",
-            Listener::Multicast(_) => "/proc/thread-self/net/udp",
-        };
         let until = Instant::now() + PATIENCE;
-        while !port_is_open(table)? {
+        while !port_is_open(listener)? {
             if let Some(status) = self.child.try_wait()? {
                 bail!(
                     "{} daemon ended with {status}: {}",
@@ -267,16 +267,25 @@ impl Drop for Daemon {
     }
 }
 
-/// Whether some socket of this namespace has the protocol's port; asking this way costs the daemon
-/// nothing, while a trial connection would be its first client.
-fn port_is_open(table: &str) -> Result<bool> {
-    let wanted = format!(":{PORT:04X}");
+/// Whether some socket of this namespace waits on the protocol's port; asking this way costs the
+/// daemon nothing, while a trial connection would be its first client.
+fn port_is_open(listener: Listener) -> Result<bool> {
+    let (table, state) = match listener {
+        Listener::Tcp(_) => ("/proc/thread-self/net/tcp", TCP_LISTEN),
+        Listener::Multicast(_) => ("/proc/thread-self/net/udp", UDP_UNCONNECTED),
+    };
     let text = fs::read_to_string(table).with_context(|| format!("failed to read {table}"))?;
-    Ok(text
-        .lines()
-        .skip(1)
-        .filter_map(|line| line.split_whitespace().nth(1))
-        .any(|local| local.ends_with(&wanted)))
+    Ok(has_socket(&text, state))
+}
+
+/// Looks for the port in a socket table of /proc; what an earlier daemon left there (in another
+/// state) does not count.
+fn has_socket(table: &str, state: &str) -> bool {
+    let port = format!(":{PORT:04X}");
+    table.lines().skip(1).any(|line| {
+        let mut fields = line.split_whitespace();
+        fields.nth(1).is_some_and(|local| local.ends_with(&port)) && fields.nth(1) == Some(state)
+    })
 }
 
 fn mebibytes(text: &str, name: &str) -> Result<f64> {
@@ -302,6 +311,18 @@ mod tests {
         let text = "Name:\tx\nVmHWM:\t    2048 kB\n";
         assert!((mebibytes(text, "VmHWM:").unwrap() - 2.0).abs() < 1e-9);
         assert!(mebibytes(text, "Pss:").is_err());
+    }
+
+    #[test]
+    fn a_closing_connection_is_not_a_listening_daemon() {
+        let head = "  sl  local_address rem_address   st tx_queue\n";
+        let closing = "   0: 01004D0A:04CD 02004D0A:9C40 06 00000000:00000000\n";
+        let listening = "   1: 01004D0A:04CD 00000000:0000 0A 00000000:00000000\n";
+        assert!(!has_socket(&format!("{head}{closing}"), TCP_LISTEN));
+        assert!(has_socket(
+            &format!("{head}{closing}{listening}"),
+            TCP_LISTEN
+        ));
     }
 
     #[test]
