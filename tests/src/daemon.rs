@@ -84,6 +84,8 @@ pub struct Config {
     pub groups: String,
     /// The directory of sockets of a serial listener.
     pub sockets: Option<PathBuf>,
+    /// Where our daemon keeps its audit log. The C daemon does not know the key, and reads past it.
+    pub audit: PathBuf,
     /// Further lines of the `fence_virtd` section.
     pub daemon_lines: String,
 }
@@ -100,6 +102,7 @@ impl Config {
             uris: vec![uri.to_owned()],
             groups: String::new(),
             sockets: None,
+            audit: rig.path("audit.jsonl"),
             daemon_lines: String::new(),
         }
     }
@@ -175,9 +178,11 @@ impl Config {
         };
         let kind = self.route.listener();
         format!(
-            "fence_virtd {{\n\tlistener = \"{kind}\";\n\tbackend = \"libvirt\";\n{}}}\n\
+            "fence_virtd {{\n\tlistener = \"{kind}\";\n\tbackend = \"libvirt\";\n\
+             \taudit_log = \"{}\";\n{}}}\n\
              listeners {{\n\t{kind} {{\n{listener}\t}}\n}}\n\
              backends {{\n\tlibvirt {{\n{backend}\t}}\n}}\n{groups}",
+            self.audit.display(),
             self.daemon_lines
         )
     }

@@ -70,7 +70,7 @@ fn w7_a_short_datagram_is_no_request() {
             assert!(
                 !repeated(Subject::Ours),
                 "one byte without a signature was served"
-            )
+            );
         },
         || shows("serves a short datagram", repeated(Subject::C), &()),
     );

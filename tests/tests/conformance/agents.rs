@@ -7,7 +7,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use fence_wire::{HashType, HostRecord, Operation, Reply, encode_list};
+use fence_wire::{HashType, HostRecord, Reply, encode_list};
 use picket_tests::{
     Subject,
     agent::{Call, Program},
@@ -164,8 +164,9 @@ fn w27_a_short_timeout_is_kept() {
         &[["-t", "1", "-r", "20"], ["-t", "3", "-r", "50"]],
         2,
         |args| {
-            let rig = Rig::new();
             let call = |agent| {
+                // A guest each: they would want the same port.
+                let rig = Rig::new();
                 Call::over(&rig, agent, Route::MulticastV4)
                     .with(args)
                     .limit(Duration::from_secs(8))
@@ -283,8 +284,8 @@ fn w27_the_timeout_is_for_the_whole_run() {
     });
 }
 
-/// W28: the C agent listens on a fixed port, so two runs in one guest disturb each other. Ours lets
-/// the system choose, and says so in its packet, which C daemons honour.
+/// W28: the C agent listens on a fixed port, so two runs in one guest disturb each other. Ours takes
+/// another when that one is busy, and says so in its packet, which C daemons honour.
 #[test]
 fn w28_parallel_runs_do_not_disturb_each_other() {
     if skipped(&PEERS) {
@@ -319,7 +320,7 @@ fn w28_parallel_runs_do_not_disturb_each_other() {
             "a second run of ours asks, too"
         );
         eight_at_once();
-        the_port_is_the_systems_choice();
+        every_run_has_a_port_of_its_own();
     });
     peer(|| {
         let (heard, ran) = second_is_heard(Subject::C);
@@ -346,13 +347,21 @@ fn eight_at_once() {
     }
 }
 
-fn the_port_is_the_systems_choice() {
+/// The first run takes the port that firewalls may have been opened for, each further one another.
+fn every_run_has_a_port_of_its_own() {
     let rig = Rig::new();
     let seat = GroupSeat::take(&rig.cable);
-    let call = Call::over(&rig, Subject::Ours, Route::MulticastV4);
-    let _running = call.with(&["-o", "list"]).start(&rig);
-    let request = seat.request(&rig.wire_key());
-    assert_eq!(request.operation, Operation::HOST_LIST);
-    let answer_to = request.reply_to.expect("it says where to answer");
-    assert_ne!(answer_to.port(), fence_wire::PORT);
+    let call = Call::over(&rig, Subject::Ours, Route::MulticastV4).with(&["-r", "100"]);
+    let port = || {
+        let request = seat.request(&rig.wire_key());
+        request.reply_to.expect("it says where to answer").port()
+    };
+    let asking = call.with(&["-o", "list"]);
+    let _first = asking.start(&rig);
+    let first = port();
+    let _second = asking.start(&rig);
+    let second = port();
+    let _third = asking.start(&rig);
+    assert_eq!(first, fence_wire::PORT);
+    assert!(first != second && second != port() && second != 0);
 }
