@@ -55,5 +55,5 @@ fn tells(daemon: &Process, words: &[&str]) {
     while !told() && !deadline.has_passed() {
         thread::sleep(Duration::from_millis(10));
     }
-    tells(&daemon, words);
+    names(&daemon.printed(), words);
 }
