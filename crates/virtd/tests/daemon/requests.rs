@@ -1,11 +1,9 @@
 //! Requests over loopback TCP, from the packet to the audit record, with guests in memory.
 
-mod common;
-
 use std::io::{Read as _, Write as _};
 use std::time::{Duration, Instant};
 
-use common::{
+use crate::common::{
     DENIED, FAILURE, OFF, SECRET, SUCCESS, Setup, converse, host, packet, read_answer, request,
     shake_hands, until_closed,
 };

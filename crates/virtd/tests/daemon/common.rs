@@ -1,5 +1,4 @@
 //! A daemon without configuration file and libvirt: guests in memory behind a real listener.
-#![allow(dead_code, reason = "each test program uses its own part of it")]
 
 use std::io::{self, Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
@@ -22,14 +21,14 @@ use virtd::policy::Policy;
 use virtd::security::Security;
 use virtd::service::{Rules, Service};
 
-pub const SECRET: &[u8] = b"a key that guests and hosts share";
+pub(crate) const SECRET: &[u8] = b"a key that guests and hosts share";
 
 static SEQNO: AtomicU32 = AtomicU32::new(1);
 
 /// A daemon that listens on a port of its own.
-pub struct Daemon {
-    pub address: SocketAddr,
-    pub service: Arc<Service>,
+pub(crate) struct Daemon {
+    pub(crate) address: SocketAddr,
+    pub(crate) service: Arc<Service>,
     auditor: Auditor,
     log: PathBuf,
     _folder: tempfile::TempDir,
@@ -38,12 +37,12 @@ pub struct Daemon {
 }
 
 /// How a test's daemon differs from the usual one.
-pub struct Setup {
-    pub hosts: Vec<MemoryHypervisor>,
-    pub policy: Policy,
-    pub minimum: HashType,
-    pub auth: HashType,
-    pub limits: Limits,
+pub(crate) struct Setup {
+    pub(crate) hosts: Vec<MemoryHypervisor>,
+    pub(crate) policy: Policy,
+    pub(crate) minimum: HashType,
+    pub(crate) auth: HashType,
+    pub(crate) limits: Limits,
 }
 
 impl Default for Setup {
@@ -59,7 +58,7 @@ impl Default for Setup {
 }
 
 /// A hypervisor on which these guests run.
-pub fn host(name: &str, guests: &[&str]) -> MemoryHypervisor {
+pub(crate) fn host(name: &str, guests: &[&str]) -> MemoryHypervisor {
     let host = MemoryHypervisor::new(name);
     for guest in guests {
         host.add(MemoryGuest::running(guest));
@@ -68,7 +67,7 @@ pub fn host(name: &str, guests: &[&str]) -> MemoryHypervisor {
 }
 
 impl Setup {
-    pub fn start(self) -> Daemon {
+    pub(crate) fn start(self) -> Daemon {
         let folder = tempfile::tempdir().unwrap();
         let log = folder.path().join("audit.jsonl");
         let (auditor, _) = Auditor::start(Some(&log)).unwrap();
@@ -109,7 +108,7 @@ impl Setup {
 }
 
 impl Daemon {
-    pub fn connect(&self) -> TcpStream {
+    pub(crate) fn connect(&self) -> TcpStream {
         let stream = TcpStream::connect(self.address).unwrap();
         stream
             .set_read_timeout(Some(Duration::from_secs(20)))
@@ -118,14 +117,14 @@ impl Daemon {
     }
 
     /// Asks as an agent does.
-    pub fn ask(&self, operation: Operation, plug: &str) -> io::Result<Answer> {
+    pub(crate) fn ask(&self, operation: Operation, plug: &str) -> io::Result<Answer> {
         let mut stream = self.connect();
         stream.write_all(&packet(operation, plug))?;
         converse(&mut stream, HashType::Sha256)
     }
 
     /// The byte that `operation` on `plug` is answered with.
-    pub fn reply(&self, operation: Operation, plug: &str) -> u8 {
+    pub(crate) fn reply(&self, operation: Operation, plug: &str) -> u8 {
         match self.ask(operation, plug).unwrap() {
             Answer::Reply(reply) => reply.0,
             Answer::Hosts(hosts) => panic!("a list: {hosts:?}"),
@@ -133,7 +132,7 @@ impl Daemon {
     }
 
     /// The names of the guests that `list` shows.
-    pub fn list(&self) -> Vec<String> {
+    pub(crate) fn list(&self) -> Vec<String> {
         match self.ask(Operation::HOST_LIST, "").unwrap() {
             Answer::Hosts(hosts) => hosts.into_iter().map(|host| host.name).collect(),
             Answer::Reply(reply) => panic!("no list: {reply}"),
@@ -141,7 +140,7 @@ impl Daemon {
     }
 
     /// The audit log so far.
-    pub fn records(&self) -> Vec<serde_json::Value> {
+    pub(crate) fn records(&self) -> Vec<serde_json::Value> {
         self.auditor.flush();
         let text = std::fs::read_to_string(&self.log).unwrap_or_default();
         text.lines()
@@ -150,7 +149,10 @@ impl Daemon {
     }
 
     /// Waits until some record satisfies `wanted`, and returns it.
-    pub fn await_record(&self, wanted: impl Fn(&serde_json::Value) -> bool) -> serde_json::Value {
+    pub(crate) fn await_record(
+        &self,
+        wanted: impl Fn(&serde_json::Value) -> bool,
+    ) -> serde_json::Value {
         let deadline = Instant::now() + Duration::from_secs(20);
         loop {
             if let Some(record) = self.records().into_iter().find(&wanted) {
@@ -161,13 +163,13 @@ impl Daemon {
         }
     }
 
-    pub fn block_on<T>(&self, future: impl Future<Output = T>) -> T {
+    pub(crate) fn block_on<T>(&self, future: impl Future<Output = T>) -> T {
         self.runtime.block_on(future)
     }
 }
 
 /// A new request.
-pub fn request(operation: Operation, plug: &str) -> Request {
+pub(crate) fn request(operation: Operation, plug: &str) -> Request {
     let mut random = [0; 6];
     getrandom::fill(&mut random).unwrap();
     Request {
@@ -181,17 +183,17 @@ pub fn request(operation: Operation, plug: &str) -> Request {
 }
 
 /// A new request, signed with the right key.
-pub fn packet(operation: Operation, plug: &str) -> [u8; REQUEST_LEN] {
+pub(crate) fn packet(operation: Operation, plug: &str) -> [u8; REQUEST_LEN] {
     request(operation, plug).encode(HashType::Sha256, &Key::new(SECRET))
 }
 
 /// The agent's part after the request: the challenge, and then the answer.
-pub fn converse(stream: &mut TcpStream, auth: HashType) -> io::Result<Answer> {
+pub(crate) fn converse(stream: &mut TcpStream, auth: HashType) -> io::Result<Answer> {
     shake_hands(stream, auth, &Key::new(SECRET))?;
     read_answer(stream)
 }
 
-pub fn shake_hands(stream: &mut TcpStream, auth: HashType, key: &Key) -> io::Result<()> {
+pub(crate) fn shake_hands(stream: &mut TcpStream, auth: HashType, key: &Key) -> io::Result<()> {
     let mut challenge = [0; 64];
     getrandom::fill(&mut challenge).unwrap();
     let mut handshake = AgentHandshake::new(auth, key, challenge);
@@ -209,7 +211,7 @@ pub fn shake_hands(stream: &mut TcpStream, auth: HashType, key: &Key) -> io::Res
     }
 }
 
-pub fn read_answer(stream: &mut TcpStream) -> io::Result<Answer> {
+pub(crate) fn read_answer(stream: &mut TcpStream) -> io::Result<Answer> {
     let mut reader = ReplyReader::new();
     let mut bytes = [0; 256];
     loop {
@@ -224,7 +226,7 @@ pub fn read_answer(stream: &mut TcpStream) -> io::Result<Answer> {
 }
 
 /// The bytes that come until the peer closes; a reset counts as closed.
-pub fn until_closed(stream: &mut TcpStream) -> Vec<u8> {
+pub(crate) fn until_closed(stream: &mut TcpStream) -> Vec<u8> {
     let mut bytes = Vec::new();
     match stream.read_to_end(&mut bytes) {
         Ok(_) => {}
@@ -234,7 +236,7 @@ pub fn until_closed(stream: &mut TcpStream) -> Vec<u8> {
     bytes
 }
 
-pub const SUCCESS: u8 = Reply::SUCCESS.0;
-pub const FAILURE: u8 = Reply::FAILURE.0;
-pub const OFF: u8 = Reply::OFF.0;
-pub const DENIED: u8 = Reply::DENIED.0;
+pub(crate) const SUCCESS: u8 = Reply::SUCCESS.0;
+pub(crate) const FAILURE: u8 = Reply::FAILURE.0;
+pub(crate) const OFF: u8 = Reply::OFF.0;
+pub(crate) const DENIED: u8 = Reply::DENIED.0;
