@@ -97,15 +97,15 @@ impl Config {
         };
         let transport = transport.map_err(&mut note).ok();
         let plug = plug(options).map_err(&mut note).ok();
-        let hash = hash(options, "hash").map_err(&mut note).ok();
-        let auth = hash_of_auth(options).map_err(&mut note).ok();
-        let key = match (&transport, hash, auth) {
-            (Some(transport), Some(hash), Some(auth)) => {
-                key(options, transport, hash, auth).map_err(&mut note).ok()
-            }
+        let packet_hash = hash(options, "hash").map_err(&mut note).ok();
+        let auth = hash(options, "auth").map_err(&mut note).ok();
+        let key = match (packet_hash, auth) {
+            (Some(hash), Some(auth)) => key(options, transport.as_ref(), hash, auth)
+                .map_err(&mut note)
+                .ok(),
             _ => None,
         };
-        match (transport, plug, hash, auth, key) {
+        match (transport, plug, packet_hash, auth, key) {
             (Some(transport), Some(plug), Some(hash), Some(auth), Some(key)) => Ok(Self {
                 operation: operation(options.action().name),
                 plug,
@@ -159,18 +159,17 @@ fn hash(options: &Options, name: &str) -> Result<HashType, String> {
         .map_err(|error| format!("option `{name}`: {error}"))
 }
 
-fn hash_of_auth(options: &Options) -> Result<HashType, String> {
-    hash(options, "auth")
-}
-
 /// The key, read only where it is used: a serial line carries no signature and no challenge.
 fn key(
     options: &Options,
-    transport: &Transport,
+    transport: Option<&Transport>,
     hash: HashType,
     auth: HashType,
 ) -> Result<Key, String> {
-    let keyless = matches!(transport, Transport::Serial(_) | Transport::Channel(_));
+    let keyless = matches!(
+        transport,
+        Some(Transport::Serial(_) | Transport::Channel(_))
+    );
     if keyless || (hash == HashType::None && auth == HashType::None) {
         return Ok(Key::none());
     }

@@ -373,7 +373,7 @@ impl Run<'_> {
             let doing = format!(
                 "waiting for {from} to answer {question}: whether it was done is not known"
             );
-            return Failure::stopped(stop, doing).with_exit(no_answer(stop));
+            return Failure::stopped(stop, doing).with_exit(no_answer(stop, self.config.operation));
         }
         let because = self.last_problem.as_deref().map_or_else(
             || "; check that fence_virtd runs there, that it has the same key, and that the firewalls let \

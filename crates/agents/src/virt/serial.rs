@@ -141,7 +141,7 @@ fn ask(
             let doing = format!(
                 "waiting for an answer to {question} on {name}: whether it was done is not known"
             );
-            return Err(Failure::stopped(stop, doing).with_exit(no_answer(stop)));
+            return Err(Failure::stopped(stop, doing).with_exit(no_answer(stop, config.operation)));
         }
         let lost = |error: String| {
             Failure::cannot_know(format!("operation failed: {question} on {name}: {error}"))

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use deadline::Deadline;
 use fence_agent::{Exit, Failure, Session, Stop};
-use fence_wire::{Answer, Request};
+use fence_wire::{Answer, Operation, Request};
 use rustix::event::PollFlags;
 use rustix::io::Errno;
 use socket2::{Domain, SockAddr, Socket, Type};
@@ -117,7 +117,7 @@ pub(crate) fn too_late(stop: Stop, progress: &Progress, peer: &str, config: &Con
             let doing = format!(
                 "waiting for {peer} to answer {question}: whether it was done is not known"
             );
-            Failure::stopped(stop, doing).with_exit(no_answer(stop))
+            Failure::stopped(stop, doing).with_exit(no_answer(stop, config.operation))
         }
         _ => Failure::stopped(
             stop,
@@ -126,10 +126,11 @@ pub(crate) fn too_late(stop: Stop, progress: &Progress, peer: &str, config: &Con
     }
 }
 
-/// The C programs' status for "no reply in time"; a signal ends with the status of any failure.
-pub(crate) const fn no_answer(stop: Stop) -> Exit {
+/// The C programs' status for "no reply in time". A signal, and a list that does not come, end with
+/// the status of any failure.
+pub(crate) fn no_answer(stop: Stop, operation: Operation) -> Exit {
     match stop {
-        Stop::DeadlinePassed => Exit::NO_ANSWER,
-        Stop::Signal(_) => Exit::FAILED,
+        Stop::DeadlinePassed if operation != Operation::HOST_LIST => Exit::NO_ANSWER,
+        _ => Exit::FAILED,
     }
 }
