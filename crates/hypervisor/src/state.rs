@@ -205,8 +205,10 @@ impl Observation {
 impl fmt::Display for Observation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} is {}", self.guest.name, self.state)?;
-        if !self.reason.is_empty() {
-            write!(f, " ({})", self.reason)?;
+        match self.reason.as_str() {
+            "" => {}
+            MIGRATED => f.write_str(" (migrated: another host may run it)")?,
+            reason => write!(f, " ({reason})")?,
         }
         if self.resumable {
             f.write_str(" with a saved memory image")?;

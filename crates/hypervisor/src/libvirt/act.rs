@@ -43,6 +43,9 @@ pub(super) fn cut(
     let revival = (before.active && !before.persistent)
         .then(|| definition(&domain))
         .flatten();
+    if states::is_in_flight(&before) {
+        session.doubts().raise(before.guest.uuid);
+    }
     let doing = format!("powering off {wanted}");
     begin(call, session, &before.guest, &doing)?;
     let answer = if before.active {
@@ -191,11 +194,6 @@ fn begin<T>(
         waited: call.age(),
         acted: false,
     })
-}
-
-/// Whether the guest may run on another host although it was ended here.
-pub(super) fn may_run_elsewhere(before: &Observation) -> bool {
-    before.active && states::is_in_flight(before)
 }
 
 #[cfg(test)]

@@ -23,6 +23,7 @@ use std::time::{Duration, Instant};
 use jiff::Timestamp;
 use virt::connect::Connect;
 
+use super::doubts::Doubts;
 use super::ffi::{self, Listener};
 use super::{states, trouble};
 use crate::event::Watchers;
@@ -45,6 +46,7 @@ pub(super) struct Link {
     is_remote: bool,
     /// Connections no call uses at the moment.
     spare: Mutex<Vec<Connect>>,
+    doubts: Arc<Doubts>,
 }
 
 impl Link {
@@ -52,7 +54,7 @@ impl Link {
     const SPARE: usize = 4;
 
     /// Opens and prepares a connection. May wait for ever.
-    fn open(uri: &str, id: u64, links: &Weak<Links>) -> Result<Self, String> {
+    fn open(uri: &str, id: u64, links: &Arc<Links>) -> Result<Self, String> {
         ffi::initialize();
         let (connect, is_remote) = connect(uri)?;
         let by = match connect.get_hostname() {
@@ -61,7 +63,7 @@ impl Link {
         };
         let feed = || {
             Box::new(Feed {
-                links: Weak::clone(links),
+                links: Arc::downgrade(links),
                 id,
                 by: by.clone(),
             })
@@ -71,7 +73,7 @@ impl Link {
             .ok();
         let hears_close = ffi::watch_close(&connect, feed()).is_ok();
         let (uri, lost) = (uri.to_owned(), AtomicBool::new(false));
-        let spare = Mutex::default();
+        let (spare, doubts) = (Mutex::default(), Arc::clone(&links.doubts));
         Ok(Self {
             connect,
             id,
@@ -82,6 +84,7 @@ impl Link {
             hears_close,
             is_remote,
             spare,
+            doubts,
         })
     }
 
@@ -163,6 +166,11 @@ impl Session<'_> {
         self.link.by()
     }
 
+    /// The guests that may run elsewhere.
+    pub(super) fn doubts(&self) -> &Doubts {
+        &self.link.doubts
+    }
+
     /// Notes that the link is broken if libvirt says so. Never waits.
     pub(super) fn check(&self) {
         self.link.check(&self.connect);
@@ -229,6 +237,11 @@ impl Listener for Feed {
         };
         let change = states::change(event, detail);
         tracing::debug!(%guest, ?change, detail, by = self.by, "lifecycle event");
+        match states::departs(event, detail) {
+            Some(true) => links.doubts.raise(guest.uuid),
+            Some(false) => links.doubts.lift(guest.uuid),
+            None => {}
+        }
         let (by, at) = (self.by.clone(), Timestamp::now());
         links.watchers.tell(&Event::Guest {
             guest,
@@ -273,6 +286,7 @@ pub(super) struct Links {
     changes: Mutex<u64>,
     change: Condvar,
     pub(super) watchers: Watchers,
+    doubts: Arc<Doubts>,
 }
 
 impl Links {
@@ -291,7 +305,13 @@ impl Links {
             changes: Mutex::default(),
             change: Condvar::new(),
             watchers: Watchers::default(),
+            doubts: Arc::default(),
         })
+    }
+
+    /// The guests that may run elsewhere.
+    pub(super) fn doubts(&self) -> &Doubts {
+        &self.doubts
     }
 
     pub(super) fn uri(&self) -> &str {
@@ -355,7 +375,7 @@ impl Links {
         state.opening.push((attempt, now));
         let links = Arc::clone(self);
         let opening = move || {
-            let opened = Link::open(&links.uri, attempt, &Arc::downgrade(&links));
+            let opened = Link::open(&links.uri, attempt, &links);
             links.opened(attempt, opened);
         };
         if let Err(error) = thread::Builder::new()

@@ -37,10 +37,11 @@ pub(super) fn look(
     let mut looks = 1;
     loop {
         let domain = find(session, wanted)?;
-        let seen = inspect(session, &domain)
+        let mut seen = inspect(session, &domain)
             .map_err(|error| trouble::meaning(session, Some(wanted), &error))?;
         let settled = seen.active == (seen.state != GuestState::ShutOff);
         if settled || looks == LOOKS {
+            session.doubts().judge(&mut seen);
             return Ok((domain, seen));
         }
         looks += 1;
@@ -80,6 +81,8 @@ pub(super) fn list(session: &Session<'_>) -> Result<Vec<Observation>, Error> {
         Err(error) if error.code() == ErrorNumber::NoSupport => one_by_one(session)?,
         Err(error) => return Err(trouble::meaning(session, None, &error)),
     };
+    seen.iter_mut()
+        .for_each(|seen| session.doubts().judge(seen));
     seen.sort_by(|a, b| a.guest.cmp(&b.guest));
     Ok(seen)
 }

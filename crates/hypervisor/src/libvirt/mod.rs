@@ -9,7 +9,7 @@
 //! |---|---|---|
 //! | this file | deadlines, retries, what proves an outcome | libvirt's functions |
 //! | `act`, `look` | which questions and orders, in which order | threads |
-//! | `states`, `trouble` | libvirt's numbers | connections |
+//! | `states`, `trouble`, `doubts` | libvirt's numbers and what they are worth | connections |
 //! | `call`, `workers`, `link` | threads and waiting | guests' states |
 //! | `qemu` | processes of this machine | libvirt |
 //! | `ffi` | pointers | everything else |
@@ -25,9 +25,11 @@
 //! 3. Another job: look the guest up by UUID, and answer with what was seen.
 //!
 //! Only "shut off, not active, no saved memory, not migrated" is off ([`Observation::power`]), or "no
-//! such domain" after libvirt had confirmed the end of the guest or its process was seen dead. A guest that was ended in the
-//! last phase of a live migration is not confirmed: the other host may have it by then. libvirt
-//! forgets "migrated" when its daemon is restarted; who tracks guests over hosts must not rely on it.
+//! such domain" after libvirt had confirmed the end of the guest or its process was seen dead. A
+//! guest that left for another host, or may have because it was ended in the last phase of a live
+//! migration, is not confirmed (see `doubts`). One that left before this process began is not
+//! remembered once libvirtd was restarted, so whoever tracks guests over hosts must not rely on this
+//! alone.
 //!
 //! # Use
 //!
@@ -37,6 +39,7 @@
 
 mod act;
 mod call;
+mod doubts;
 mod ffi;
 mod link;
 mod look;
@@ -222,7 +225,12 @@ impl Libvirt {
             let seen = match self.look(&uuid, deadline) {
                 Ok(seen) => seen,
                 Err(Error::NoSuchGuest { by, .. }) if attempt.is_sure() => {
-                    return Ok((attempt.means(true), before.vanished(by)));
+                    let mut seen = before.vanished(by);
+                    self.links.doubts().judge(&mut seen);
+                    if seen.power() != Power::Off {
+                        return Err(attempt.contradicted(&seen));
+                    }
+                    return Ok((attempt.means(true), seen));
                 }
                 Err(error) => return Err(attempt.unconfirmed(error.to_string())),
             };
@@ -300,13 +308,6 @@ impl Hypervisor for Libvirt {
             killed,
         };
         let (means, observation) = self.confirm(&attempt, deadline)?;
-        if act::may_run_elsewhere(&attempt.before) {
-            let saw = format!(
-                "ended here while it was moving to or from another host, which may run it now: {}",
-                attempt.before
-            );
-            return Err(attempt.unconfirmed(saw));
-        }
         let evidence = Evidence {
             means,
             observation,

@@ -110,6 +110,26 @@ pub(super) fn change(event: i32, detail: i32) -> Change {
     }
 }
 
+/// Whether an event says that the guest leaves or has left for another host (true), that it runs here
+/// (false), or neither.
+pub(super) fn departs(event: i32, detail: i32) -> Option<bool> {
+    let detail = u32::try_from(detail).ok()?;
+    match u32::try_from(event).ok()? {
+        sys::VIR_DOMAIN_EVENT_STARTED | sys::VIR_DOMAIN_EVENT_RESUMED => Some(false),
+        sys::VIR_DOMAIN_EVENT_STOPPED => {
+            (detail == sys::VIR_DOMAIN_EVENT_STOPPED_MIGRATED).then_some(true)
+        }
+        sys::VIR_DOMAIN_EVENT_SUSPENDED => [
+            sys::VIR_DOMAIN_EVENT_SUSPENDED_MIGRATED,
+            sys::VIR_DOMAIN_EVENT_SUSPENDED_POSTCOPY,
+            sys::VIR_DOMAIN_EVENT_SUSPENDED_POSTCOPY_FAILED,
+        ]
+        .contains(&detail)
+        .then_some(true),
+        _ => None,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -220,5 +240,25 @@ mod tests {
         assert_eq!(change(5, 3), Change::MigratedOut);
         assert_eq!(change(77, 0), Change::Other);
         assert_eq!(change(-1, -1), Change::Other);
+    }
+
+    #[test]
+    fn a_departure_is_heard_and_so_is_a_return() {
+        let heard = [
+            ((5, 3), Some(true)),
+            ((5, 1), None),
+            ((3, 1), Some(true)),
+            ((3, 0), None),
+            ((3, 7), Some(true)),
+            ((3, 8), Some(true)),
+            ((4, 0), Some(false)),
+            ((2, 1), Some(false)),
+            ((0, 0), None),
+            ((-1, 3), None),
+            ((99, 3), None),
+        ];
+        for ((event, detail), expected) in heard {
+            assert_eq!(departs(event, detail), expected, "{event} {detail}");
+        }
     }
 }

@@ -381,3 +381,42 @@ fn judgement_of_an_attempt() {
         ErrorKind::CannotKnow
     );
 }
+
+/// A guest that may run on another host is not off because it is shut off here, nor because it is gone.
+#[test]
+fn a_guest_that_may_run_elsewhere_is_not_confirmed() {
+    let (host, _directory) = host(&[1, 1]);
+    let link = host.links.get(ample()).unwrap();
+    let transient = virt::domain::Domain::lookup_by_name(link.session().unwrap().connect(), "vm2");
+    transient.unwrap().undefine().unwrap();
+    for number in [1, 2] {
+        host.links.doubts().raise(uuid(number));
+        let error = host.power_off(&vm(number), ample()).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::CannotKnow, "{error}");
+        assert!(
+            error.to_string().contains("another host may run it"),
+            "{error}"
+        );
+    }
+    // It was ended here all the same, and stays in doubt for everybody who asks.
+    let seen = host.observe(&vm(1), ample()).unwrap();
+    assert_eq!((seen.active, seen.power()), (false, Power::Unknown));
+    assert_eq!(host.list(ample()).unwrap()[0].power(), Power::Unknown);
+    assert_eq!(
+        host.power_off(&vm(1), ample()).unwrap_err().kind(),
+        ErrorKind::CannotKnow
+    );
+    assert_eq!(
+        host.power_on(&vm(1), None, ample()).unwrap_err().kind(),
+        ErrorKind::CannotKnow
+    );
+    // Started by somebody who knows that it runs nowhere else.
+    let events = host.watch();
+    let domain = virt::domain::Domain::lookup_by_name(link.session().unwrap().connect(), "vm1");
+    domain.unwrap().create().unwrap();
+    events.recv_timeout(Duration::from_secs(20)).unwrap();
+    assert_eq!(
+        host.power_off(&vm(1), ample()).unwrap().evidence.means,
+        Means::Destroyed
+    );
+}

@@ -144,7 +144,7 @@ fn a_hung_guest_is_killed_in_time_and_others_do_not_wait() {
     assert_eq!(off.evidence.observation.power(), Power::Off);
     assert!(!host.qemu_runs("hung"));
     assert!(took < HUNG, "{took:?}");
-    assert!(slowest < Duration::from_millis(200), "{slowest:?}");
+    assert!(slowest < took / 2, "{slowest:?} of {took:?}");
     libvirt.power_off(&other, within(20)).unwrap();
 }
 
@@ -242,7 +242,7 @@ fn a_request_that_was_given_up_is_not_carried_out_later() {
         );
         assert_eq!(error.kind(), ErrorKind::Unreachable);
         assert!(
-            took >= Duration::from_secs(1) && took < Duration::from_millis(1300),
+            took >= Duration::from_secs(1) && took < Duration::from_secs(2),
             "{took:?}"
         );
         std::thread::sleep(Duration::from_secs(3).saturating_sub(took));
