@@ -109,5 +109,5 @@ pub(crate) fn handshake(stream: &mut TcpStream, key: &[u8]) -> bool {
 /// Keeps a connection open until the other side closes it.
 pub(crate) fn hold(mut stream: TcpStream) {
     stream.set_read_timeout(Some(PATIENCE)).expect("timeout");
-    let _ = stream.read(&mut [0; 64]);
+    while matches!(stream.read(&mut [0; 64]), Ok(1..)) {}
 }
