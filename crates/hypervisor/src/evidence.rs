@@ -21,6 +21,9 @@ pub enum Means {
     Destroyed,
     /// Its process did not end when asked, and was killed.
     Killed,
+    /// It was told to end, the hypervisor answered with an error, and then it was off: it ended in
+    /// the same moment for another reason.
+    WentOff,
     /// It was transient, and after it was ended the hypervisor no longer knows its UUID.
     Vanished,
     /// It was started.
@@ -36,6 +39,7 @@ impl fmt::Display for Means {
             Self::ImageDiscarded => "saved memory image discarded",
             Self::Destroyed => "destroyed",
             Self::Killed => "killed",
+            Self::WentOff => "went off by itself",
             Self::Vanished => "destroyed and gone",
             Self::Started => "started",
             Self::AlreadyOn => "on already",

@@ -391,8 +391,7 @@ impl Attempt<'_> {
             (Ok(()), _) if vanished => Means::Vanished,
             (Ok(()), _) if self.before.active => Means::Destroyed,
             (Ok(()), _) => Means::ImageDiscarded,
-            // It was refused because the guest had stopped between the look and the order.
-            (Err(_), _) => Means::AlreadyOff,
+            (Err(_), _) => Means::WentOff,
         }
     }
 

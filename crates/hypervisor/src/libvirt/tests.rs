@@ -355,7 +355,7 @@ fn judgement_of_an_attempt() {
     assert_eq!(attempt(Ok(()), false).means(true), Means::Vanished);
     assert_eq!(
         attempt(Err("not running"), false).means(false),
-        Means::AlreadyOff
+        Means::WentOff
     );
     let refused = attempt(Err("backup"), false).contradicted(&before);
     assert_eq!(refused.kind(), ErrorKind::Refused);

@@ -308,7 +308,14 @@ fn a_restarted_libvirtd_is_found_again() {
     });
     assert!(libvirt.observe(&vm, within(20)).unwrap().active);
     let off = libvirt.power_off(&vm, within(20)).unwrap();
-    assert_eq!(off.evidence.means, Means::Destroyed);
+    println!("restarted libvirtd: {}, {}", off.evidence, off.was_active);
+    assert!(!host.qemu_runs("survivor"));
+    // A daemon that is still finding its guests may lose this one to the signal it sends itself.
+    let means = off.evidence.means;
+    assert!(
+        matches!(means, Means::Destroyed | Means::WentOff),
+        "{means}"
+    );
     wait_for(&events, |event| {
         is_change(event, "survivor", Change::Stopped)
     });
