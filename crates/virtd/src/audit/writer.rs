@@ -121,7 +121,10 @@ impl Writer {
     }
 
     fn shown(&self) -> std::path::Display<'_> {
-        self.path.as_deref().unwrap_or(Path::new("none")).display()
+        self.path
+            .as_deref()
+            .unwrap_or_else(|| Path::new("none"))
+            .display()
     }
 
     /// Writes what waits, as far as the disk takes it.

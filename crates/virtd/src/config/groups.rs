@@ -24,7 +24,7 @@ pub(super) fn read(root: &View<'_>) -> Policy {
 fn read_group(view: &View<'_>) -> Group {
     let name = view
         .text("name")
-        .or(view.label())
+        .or_else(|| view.label())
         .map(|name| name.text.clone());
     let texts = |key| {
         view.values(key)

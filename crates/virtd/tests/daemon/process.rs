@@ -1,14 +1,17 @@
 //! The program: exit codes, background, reload, end.
 
 use std::fs;
-use std::io::{BufRead as _, BufReader};
+use std::io::{BufRead as _, BufReader, Write as _};
 use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::{Duration, Instant};
 
+use fence_wire::{Answer, HashType, Key, Operation, Reply};
 use rustix::process::{Pid, Signal, kill_process};
+
+use crate::common::{read_answer, request, shake_hands};
 
 static PORT: AtomicU16 = AtomicU16::new(22_229);
 
@@ -136,6 +139,19 @@ fn listens(port: u16) -> bool {
     TcpStream::connect(("127.0.0.1", port)).is_ok()
 }
 
+/// Asks for the health of the hypervisors.
+fn ask(port: u16) -> Reply {
+    let key = Key::new(b"secret");
+    let mut stream = TcpStream::connect(("127.0.0.1", port)).unwrap();
+    let packet = request(Operation::DEVICE_STATUS, "").encode(HashType::Sha256, &key);
+    stream.write_all(&packet).unwrap();
+    shake_hands(&mut stream, HashType::Sha256, &key).unwrap();
+    match read_answer(&mut stream).unwrap() {
+        Answer::Reply(reply) => reply,
+        Answer::Hosts(hosts) => panic!("a list: {hosts:?}"),
+    }
+}
+
 fn stderr(output: &Output) -> String {
     String::from_utf8_lossy(&output.stderr).into_owned()
 }
@@ -207,8 +223,11 @@ fn a_port_in_use_and_no_hypervisor_exit_with_1() {
 fn w_starts_without_a_hypervisor_and_finds_it_later() {
     let place = Place::new();
     fs::rename(place.path("node.xml"), place.path("later.xml")).unwrap();
-    let daemon = place.start(&["-w"]);
-    assert!(listens(place.port));
+    let mut daemon = place.start(&["-w"]);
+    assert_eq!(ask(place.port), Reply::FAILURE);
+    fs::rename(place.path("later.xml"), place.path("node.xml")).unwrap();
+    daemon.await_line("reached");
+    assert_eq!(ask(place.port), Reply::SUCCESS);
     assert_eq!(daemon.end(), Some(0));
 }
 
