@@ -7,13 +7,13 @@ use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use deadline::Deadline;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
-use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::consts::SIGTERM;
 
 use crate::exit::Exit;
 use crate::failure::Failure;
@@ -163,23 +163,21 @@ fn end_process() -> ! {
     std::process::exit(i32::from(Exit::FAILED.code()))
 }
 
-/// SIGTERM and SIGINT as something that can be waited for.
+/// SIGTERM as something that can be waited for. Other signals keep their default: Ctrl-C ends an
+/// agent at once, as it does the Python ones.
 #[derive(Debug)]
 pub(crate) struct Signals {
-    received: Arc<AtomicUsize>,
+    received: Arc<AtomicBool>,
     pipe: UnixStream,
 }
 
 impl Signals {
-    /// Takes over SIGTERM and SIGINT. SIGINT stays ignored where the caller ignores it: shells do so
-    /// for background jobs.
+    /// Takes over SIGTERM.
     pub(crate) fn install() -> io::Result<Self> {
         let (pipe, writer) = UnixStream::pair()?;
-        let received = Arc::new(AtomicUsize::new(0));
-        for (signal, number) in [(SIGTERM, 15), (SIGINT, 2)] {
-            signal_hook::flag::register_usize(signal, Arc::clone(&received), number)?;
-            signal_hook::low_level::pipe::register(signal, writer.try_clone()?)?;
-        }
+        let received = Arc::new(AtomicBool::new(false));
+        signal_hook::flag::register(SIGTERM, Arc::clone(&received))?;
+        signal_hook::low_level::pipe::register(SIGTERM, writer)?;
         Ok(Self { received, pipe })
     }
 
@@ -191,10 +189,10 @@ impl Signals {
     }
 
     pub(crate) fn check(&self) -> Result<(), Stop> {
-        match self.received.load(Ordering::SeqCst) {
-            0 => Ok(()),
-            2 => Err(Stop::Signal("SIGINT")),
-            _ => Err(Stop::Signal("SIGTERM")),
+        if self.received.load(Ordering::SeqCst) {
+            Err(Stop::Signal("SIGTERM"))
+        } else {
+            Ok(())
         }
     }
 
