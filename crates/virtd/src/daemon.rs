@@ -24,7 +24,7 @@ use crate::listener::{Listener, Running};
 use crate::pidfile::PidFile;
 use crate::security;
 use crate::service::{Rules, Service};
-use crate::{background, logging};
+use crate::{background, descriptors, logging};
 
 /// How long the hypervisors have to answer at the start.
 const HEALTH_LIMIT: Duration = Duration::from_secs(10);
@@ -135,7 +135,11 @@ async fn live(options: &Options, config: Config, auditor: Auditor) -> Result<(),
             _ = retry.tick(), if !daemon.pending.is_empty() => daemon.start_pending().await,
         }
     }
-    daemon.end().await;
+    tokio::select! {
+        () = daemon.end() => {}
+        _ = signals.terminate.recv() => tracing::warn!("told again to end: not waiting for what runs"),
+        _ = signals.interrupt.recv() => tracing::warn!("told again to end: not waiting for what runs"),
+    }
     Ok(())
 }
 
@@ -307,10 +311,19 @@ fn rules(config: &Config, fleet: Arc<dyn Fleet>) -> Rules {
             "no groups are configured: whoever holds the key may fence every guest; see `groups` in fence_virt.conf(5)"
         );
     }
+    let mut limits = config.limits;
+    limits.max_connections = descriptors::provide_for(limits.max_connections);
+    if limits.max_connections < config.limits.max_connections {
+        tracing::warn!(
+            "only {} connections at once instead of {}, for want of file descriptors; raise the hard limit (ulimit -Hn, LimitNOFILE=)",
+            limits.max_connections,
+            config.limits.max_connections
+        );
+    }
     Rules {
         policy: Arc::new(config.policy.clone()),
         fleet,
-        limits: config.limits,
+        limits,
     }
 }
 

@@ -10,7 +10,7 @@ pub(super) struct Throttle {
     suppressed: u64,
 }
 
-const PER_SECOND: u32 = 10;
+const PER_SECOND: u32 = 5;
 
 impl Throttle {
     /// How many were suppressed since the last one that was let through; none to suppress this one.
@@ -40,8 +40,8 @@ mod tests {
         let mut throttle = Throttle::default();
         let start = Instant::now();
         let passed = (0..100).filter(|_| throttle.allow(start).is_some()).count();
-        assert_eq!(passed, 10);
-        assert_eq!(throttle.allow(start + Duration::from_secs(1)), Some(90));
+        assert_eq!(passed, 5);
+        assert_eq!(throttle.allow(start + Duration::from_secs(1)), Some(95));
         assert_eq!(throttle.allow(start + Duration::from_secs(1)), Some(0));
     }
 }
