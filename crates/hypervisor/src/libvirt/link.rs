@@ -467,9 +467,10 @@ impl Links {
         let links = Arc::downgrade(self);
         let body = move || {
             while let Some(links) = links.upgrade() {
-                let done = links.get(Deadline::after(Self::PAUSES.1)).is_ok();
+                // Whether it came is read from the state: it may be lost again by now.
+                drop(links.get(Deadline::after(Self::PAUSES.1)));
                 let mut state = links.state();
-                if done || state.closing {
+                if state.current.is_some() || state.closing {
                     state.reopening = false;
                     return;
                 }
