@@ -6,6 +6,8 @@ mod completions;
 mod man;
 mod repo;
 
+use std::process::ExitCode;
+
 use anyhow::Result;
 use clap::{Parser, Subcommand};
 
@@ -31,7 +33,17 @@ enum Task {
     Check(check::Options),
 }
 
-fn main() -> Result<()> {
+fn main() -> ExitCode {
+    match run() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("xtask: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run() -> Result<()> {
     let repo = Repo::find()?;
     match Cli::parse().task {
         Task::Bench(options) => bench::start(&repo, &options),

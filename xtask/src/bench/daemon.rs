@@ -108,8 +108,8 @@ pub(crate) fn measure(programs: &Programs, plan: Plan) -> Result<Measured> {
     for round in 1..=plan.rounds {
         eprintln!("daemon: round {round} of {}", plan.rounds);
         let mut peaks: BTreeMap<&'static str, Memory> = BTreeMap::new();
-        for scene in Scene::BOTH {
-            for clients in CLIENTS {
+        for clients in CLIENTS {
+            for scene in Scene::BOTH {
                 for side in Side::BOTH {
                     let Some(program) = programs.daemon(side) else {
                         continue;

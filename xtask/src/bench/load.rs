@@ -5,10 +5,11 @@
 //! connects again when the daemon has dropped it.
 
 use std::collections::BTreeMap;
-use std::io::{self, Read as _, Write as _};
-use std::net::{SocketAddr, TcpStream};
-use std::sync::Barrier;
+use std::io::{Read as _, Write as _};
+use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
+use std::sync::{Barrier, Mutex, MutexGuard, PoisonError};
+use std::thread::ScopedJoinHandle;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, anyhow, bail};
@@ -25,8 +26,6 @@ pub(crate) const REOPEN: Duration = Duration::from_millis(20);
 const GRACE: Duration = Duration::from_secs(1);
 /// How long a silent party tries to connect before it tries anew.
 const KNOCK: Duration = Duration::from_secs(2);
-/// How often a silent party looks whether the run is over.
-const LOOK: Duration = Duration::from_millis(200);
 
 /// What to do to a daemon.
 #[derive(Debug)]
@@ -112,9 +111,10 @@ impl Load {
             holding: AtomicUsize::new(0),
         };
         let start = Barrier::new(self.clients + 1);
+        let places: Vec<_> = (0..self.silent).map(|_| Mutex::new(None)).collect();
         std::thread::scope(|scope| {
-            for _ in 0..self.silent {
-                scope.spawn(|| run.hold());
+            for place in &places {
+                scope.spawn(|| run.hold(place));
             }
             let clients: Vec<_> = (0..self.clients)
                 .map(|n| {
@@ -132,11 +132,11 @@ impl Load {
                 ..Outcome::default()
             };
             start.wait();
-            for client in clients {
-                let part = client.join().map_err(|_| anyhow!("a client panicked"));
-                outcome.merge(part.inspect_err(|_| run.over.store(true, Ordering::Relaxed))?);
+            let parts: Vec<_> = clients.into_iter().map(ScopedJoinHandle::join).collect();
+            run.end(&places);
+            for part in parts {
+                outcome.merge(part.map_err(|_| anyhow!("a client panicked"))?);
             }
-            run.over.store(true, Ordering::Relaxed);
             outcome.answered.sort_by(f64::total_cmp);
             Ok(outcome)
         })
@@ -213,27 +213,47 @@ impl Run<'_> {
         }
     }
 
-    /// A silent party.
-    fn hold(&self) {
-        let mut buffer = [0; 64];
-        while !self.over.load(Ordering::Relaxed) {
+    /// A silent party. It sleeps until the daemon drops it or the run is over: were it to look at a
+    /// clock now and then, forty of them would disturb what is measured.
+    fn hold(&self, place: &Mutex<Option<TcpStream>>) {
+        while !self.over.load(Ordering::SeqCst) {
             let Ok(mut stream) = connect(self.load.address, Instant::now() + KNOCK) else {
                 continue;
             };
-            self.holding.fetch_add(1, Ordering::Relaxed);
-            let _ = stream.set_read_timeout(Some(LOOK));
-            loop {
-                let over = self.over.load(Ordering::Relaxed);
-                match stream.read(&mut buffer) {
-                    Err(error) if is_timeout(&error) && !over => {}
-                    _ => break,
-                }
+            let Ok(handle) = stream.try_clone() else {
+                continue;
+            };
+            *lock(place) = Some(handle);
+            // Looked at after the handle is in its place: whoever ends the run does it the other
+            // way round, so one of the two always notices.
+            if self.over.load(Ordering::SeqCst) || stream.set_read_timeout(None).is_err() {
+                return;
             }
+            self.holding.fetch_add(1, Ordering::Relaxed);
+            let mut buffer = [0; 64];
+            while stream.read(&mut buffer).is_ok_and(|got| got > 0) {}
             self.holding.fetch_sub(1, Ordering::Relaxed);
+            *lock(place) = None;
             drop(stream);
             std::thread::sleep(REOPEN);
         }
     }
+
+    /// Ends the silent parties.
+    fn end(&self, places: &[Mutex<Option<TcpStream>>]) {
+        self.over.store(true, Ordering::SeqCst);
+        for place in places {
+            if let Some(stream) = lock(place).as_ref() {
+                // It may have been dropped already, which is as good.
+                let _ = stream.shutdown(Shutdown::Both);
+            }
+        }
+    }
+}
+
+/// A place is only ever stored to, so one left by a panicking thread is as good as any.
+fn lock(place: &Mutex<Option<TcpStream>>) -> MutexGuard<'_, Option<TcpStream>> {
+    place.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 fn connect(address: SocketAddr, end: Instant) -> Result<TcpStream> {
@@ -270,13 +290,6 @@ fn exchange(
             return Ok(answer);
         }
     }
-}
-
-fn is_timeout(error: &io::Error) -> bool {
-    matches!(
-        error.kind(),
-        io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut
-    )
 }
 
 #[cfg(test)]
@@ -341,6 +354,20 @@ mod tests {
         assert_eq!((outcome.answered.len(), outcome.unanswered.len()), (0, 2));
         let (p99, bound) = outcome.latency(0.99).unwrap();
         assert!(bound && p99 >= 150.0, "{outcome:?}");
+    }
+
+    #[test]
+    fn silent_parties_hold_their_places_and_end_with_the_run() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let mut load = load(listener.local_addr().unwrap());
+        load.silent = 3;
+        let held = std::thread::spawn(move || {
+            let streams: Vec<_> = listener.incoming().flatten().take(5).collect();
+            streams.len()
+        });
+        let outcome = load.run().unwrap();
+        assert_eq!(outcome.silent, 3);
+        assert_eq!(held.join().unwrap(), 5);
     }
 
     #[test]
