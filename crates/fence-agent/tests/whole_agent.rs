@@ -238,11 +238,8 @@ fn wait_for_handler(pid: u32) {
 #[test]
 fn sigterm_ends_a_hanging_agent_and_one_in_its_delay() {
     for args in ["-o off -n stuck", "-o off -n on --delay 30"] {
-        let mut child = agent(&format!("-vv -D /dev/stderr {args}"))
-            .spawn()
-            .expect("start");
-        // The runner's own first lines say that the process is up; the agent needs some more.
-        std::thread::sleep(Duration::from_millis(700));
+        let mut child = agent(args).spawn().expect("start");
+        wait_for_handler(child.id());
         let pid = rustix::process::Pid::from_child(&child);
         rustix::process::kill_process(pid, rustix::process::Signal::TERM).expect("kill");
         let start = Instant::now();
