@@ -192,11 +192,10 @@ impl<'a> Daemon<'a> {
     /// Takes the configuration anew; keeps what runs if it is wrong.
     async fn reload(&mut self) {
         tracing::info!("reloading {}", self.options.config.display());
-        let monotonic = NotifyState::monotonic_usec_now();
-        self.tell(&[NotifyState::Reloading]);
-        if let Ok(monotonic) = monotonic {
-            self.tell(&[monotonic]);
-        }
+        let mut state = vec![NotifyState::Reloading];
+        // systemd wants both in one message, to tell this reload from an earlier one.
+        state.extend(NotifyState::monotonic_usec_now().ok());
+        self.tell(&state);
         match self.try_reload().await {
             Ok(()) => {
                 tracing::info!("reloaded");

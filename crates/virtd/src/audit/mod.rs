@@ -74,6 +74,8 @@ pub enum Outcome {
     TooLate,
     /// The guest was powered off for a reboot and did not start again.
     OffButNotRestarted,
+    /// It ended only after the request had been answered with failure; the detail says how.
+    EndedLate,
     /// An operation that never succeeds, such as `null`.
     Unsupported,
     /// The peer did not authenticate itself.

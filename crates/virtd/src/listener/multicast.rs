@@ -159,7 +159,7 @@ impl Multicast {
             socket,
             on: Mutex::new(on),
         };
-        if self.interface.is_none() && self.join_everywhere(&joined) == 0 {
+        if self.interface.is_none() && self.join_new(&joined) == 0 {
             return Err(self.start_error(
                 "no interface could join the group",
                 "bring an interface with an address up, or name one with `interface`",
@@ -187,12 +187,18 @@ impl Multicast {
         Ok(index)
     }
 
-    /// Joins on every interface that guests could reach and that is new; how many there are now.
-    fn join_everywhere(&self, joined: &Joined) -> usize {
-        let names = match self.family() {
-            Family::V4 => interfaces::with_ipv4(),
-            Family::V6 => interfaces::with_ipv6(),
-        };
+    /// The interfaces to listen on, as far as they are there.
+    fn interfaces(&self) -> BTreeSet<String> {
+        match (&self.interface, self.family()) {
+            (Some(name), _) => BTreeSet::from([name.clone()]),
+            (None, Family::V4) => interfaces::with_ipv4(),
+            (None, Family::V6) => interfaces::with_ipv6(),
+        }
+    }
+
+    /// Joins on the interfaces that are new; how many there are now.
+    fn join_new(&self, joined: &Joined) -> usize {
+        let names = self.interfaces();
         let socket = SockRef::from(&joined.socket);
         let mut on = joined.on.lock().unwrap_or_else(PoisonError::into_inner);
         let mut there = BTreeSet::new();
@@ -282,16 +288,14 @@ impl Listener for Multicast {
                 security,
                 stop.clone(),
             ));
-            if self.interface.is_none() {
-                let same = Self {
-                    group: self.group,
-                    port: self.port,
-                    interface: None,
-                    plan: self.plan.clone(),
-                    security: None,
-                };
-                tokio::spawn(rescan(same, Arc::clone(&joined), stop.clone()));
-            }
+            let same = Self {
+                group: self.group,
+                port: self.port,
+                interface: self.interface.clone(),
+                plan: self.plan.clone(),
+                security: None,
+            };
+            tokio::spawn(rescan(same, Arc::clone(&joined), stop.clone()));
             Ok(Running {
                 endpoint: self.endpoint(),
                 socket: joined,
@@ -301,13 +305,14 @@ impl Listener for Multicast {
     }
 }
 
-/// Joins on interfaces that appear later.
+/// Joins on interfaces that appear later, also again on one that was removed and made anew, as a
+/// libvirt network's bridge is.
 async fn rescan(listener: Multicast, joined: Arc<Joined>, stop: CancellationToken) {
     let mut ticks = tokio::time::interval(RESCAN);
     loop {
         tokio::select! {
             () = stop.cancelled() => return,
-            _ = ticks.tick() => { listener.join_everywhere(&joined); }
+            _ = ticks.tick() => { listener.join_new(&joined); }
         }
     }
 }

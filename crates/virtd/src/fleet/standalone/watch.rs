@@ -101,7 +101,8 @@ fn handle(event: &Event, departures: &Weak<Departures>, auditor: &Auditor) {
                 late_by.as_secs_f64()
             );
             tracing::warn!(%guest, "{detail}");
-            let mut record = Record::new(Subject::LateCompletion, Outcome::Done).because(detail);
+            let mut record =
+                Record::new(Subject::LateCompletion, Outcome::EndedLate).because(detail);
             record.guest = Some(guest.to_string());
             record.durable = true;
             auditor.record(record);
