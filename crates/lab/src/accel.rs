@@ -55,13 +55,11 @@ pub(crate) fn probe(image: &Image, memory: &Path, cancel: &Cancel) -> Result<Acc
     let known: Option<Verdict> = fs::read(memory)
         .ok()
         .and_then(|text| serde_json::from_slice(&text).ok());
-    if let Some(known) = known {
-        if known.boot == verdict.boot
-            && known.device == verdict.device
-            && known.image == verdict.image
-        {
-            return Ok(known.accel);
-        }
+    let holds = |known: &Verdict| {
+        known.boot == verdict.boot && known.device == verdict.device && known.image == verdict.image
+    };
+    if let Some(known) = known.filter(holds) {
+        return Ok(known.accel);
     }
     verdict.accel = attempt(image, cancel)?;
     let text = serde_json::to_vec(&verdict).unwrap_or_default();

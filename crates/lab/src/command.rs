@@ -240,11 +240,12 @@ pub(crate) fn finish(
 
 /// Ends `child` and everything in its process group, and waits for the child.
 pub(crate) fn end_group(child: &mut Child) {
-    if let Ok(pid) = i32::try_from(child.id()) {
-        if let Some(pid) = rustix::process::Pid::from_raw(pid) {
-            // The child has not been waited for, so its number, and that of its group, is still its own.
-            let _ = rustix::process::kill_process_group(pid, rustix::process::Signal::KILL);
-        }
+    let pid = i32::try_from(child.id())
+        .ok()
+        .and_then(rustix::process::Pid::from_raw);
+    if let Some(pid) = pid {
+        // The child has not been waited for, so its number, and that of its group, is still its own.
+        let _ = rustix::process::kill_process_group(pid, rustix::process::Signal::KILL);
     }
     let _ = child.kill();
     let _ = child.wait();

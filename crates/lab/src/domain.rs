@@ -98,7 +98,7 @@ impl Guests<'_> {
             memory = self.memory_mib,
             kernel = path(&self.image.vmlinux()),
             initrd = path(&self.image.initrd()),
-            cmdline = escape(&self.command_line(node)),
+            cmdline = escape(self.command_line(node)),
             root = disk(&self.image.root(), "vda"),
             config = disk(&self.directory.join(CONFIG_DISK), "vdb"),
             tap = tap(number),

@@ -39,7 +39,9 @@ pub enum Error {
         holder: Option<u32>,
     },
     /// The lab is up already, with other contents than asked for.
-    #[error("lab `{name}` is already up; `picket lab down` removes it")]
+    #[error(
+        "lab `{name}` is already up, with another definition, size, stack or agent than asked for now; `picket lab down` removes it"
+    )]
     AlreadyUp {
         /// Which lab.
         name: String,

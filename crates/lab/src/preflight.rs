@@ -403,7 +403,8 @@ mod tests {
 
     #[test]
     fn every_lack_is_named_with_its_remedy() {
-        let cases: [(fn(&mut Machine), &str); 9] = [
+        type Change = fn(&mut Machine);
+        let cases: [(Change, &str); 9] = [
             (|machine| machine.root = false, "sudo"),
             (|machine| machine.capable = false, "container"),
             (

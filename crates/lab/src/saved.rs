@@ -26,7 +26,7 @@ use crate::spec::Node;
 use crate::tsc;
 
 /// Saved clusters kept, the latest used first: a handful of definitions and stacks in turn.
-const KEPT: usize = 4;
+const KEPT: usize = 6;
 const VERSION: u32 = 1;
 
 /// A saved cluster.

@@ -183,9 +183,10 @@ impl Start<'_> {
         match self.attempt(steps) {
             Ok(lab) => Ok(lab),
             Err(error) => {
-                let kept = self.keep_logs();
+                // Whoever cancels knows why it came to nothing.
+                let kept = !matches!(error, Error::Cancelled { .. }) && self.keep_logs().is_ok();
                 Lab::remove_locked(&self.place)?;
-                if let (Ok(()), false) = (kept, matches!(error, Error::Cancelled { .. })) {
+                if kept {
                     steps.notice(format!(
                         "consoles and logs of the failed attempt are in {}",
                         self.place.failed().display()
