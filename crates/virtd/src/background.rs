@@ -72,8 +72,7 @@ pub fn detach() -> io::Result<()> {
 /// # Errors
 /// When there is no `/dev/null`.
 pub fn announce() -> io::Result<()> {
-    // If nobody reads any more, nobody needs to know.
-    let _ = rustix::io::write(rustix::stdio::stdout(), b"R");
+    let ready = rustix::io::dup(rustix::stdio::stdout())?;
     let null = OpenOptions::new()
         .read(true)
         .write(true)
@@ -81,5 +80,8 @@ pub fn announce() -> io::Result<()> {
     rustix::stdio::dup2_stdin(&null)?;
     rustix::stdio::dup2_stdout(&null)?;
     rustix::stdio::dup2_stderr(&null)?;
-    std::env::set_current_dir("/")
+    std::env::set_current_dir("/")?;
+    // If nobody reads any more, nobody needs to know.
+    let _ = rustix::io::write(&ready, b"R");
+    Ok(())
 }

@@ -225,27 +225,26 @@ impl<'a> Daemon<'a> {
         self.fleet_plan = plan;
         self.service.set_rules(rules(&config, fleet));
         self.pending.clear();
-        let old = std::mem::take(&mut self.running);
-        // What is not listened on any more is let go first: its address may be needed.
-        for running in &old {
-            if !config
-                .listeners
-                .iter()
-                .any(|listener| listener.endpoint() == running.endpoint)
-            {
-                running.stop();
+        let mut old = Vec::new();
+        for running in std::mem::take(&mut self.running) {
+            let mut endpoints = config.listeners.iter().map(|listener| listener.endpoint());
+            if endpoints.any(|endpoint| endpoint == running.endpoint) {
+                old.push(running);
+            } else {
+                // Let go first: its address may be needed.
+                running.end().await;
             }
         }
         for listener in config.listeners {
             let endpoint = listener.endpoint();
-            let previous = old.iter().find(|running| running.endpoint == endpoint);
-            match listener.start(&self.service, previous).await {
-                Ok(running) => {
-                    if let Some(previous) = previous {
-                        previous.stop();
-                    }
-                    self.running.push(running);
-                }
+            let previous = old.iter().position(|running| running.endpoint == endpoint);
+            let previous = previous.map(|index| old.swap_remove(index));
+            let started = listener.start(&self.service, previous.as_ref()).await;
+            if let Some(previous) = previous {
+                previous.end().await;
+            }
+            match started {
+                Ok(running) => self.running.push(running),
                 Err(error) => {
                     tracing::error!("{error}; trying again every {} s", RETRY.as_secs());
                     self.pending.push(listener);
@@ -271,11 +270,11 @@ impl<'a> Daemon<'a> {
     }
 
     /// Takes no more requests and waits for those that run, but not for ever.
-    async fn end(self) {
+    async fn end(mut self) {
         self.tell(&[NotifyState::Stopping]);
         tracing::info!("ending");
-        for running in &self.running {
-            running.stop();
+        for running in std::mem::take(&mut self.running) {
+            running.end().await;
         }
         let tasks = self.service.tasks();
         tasks.close();

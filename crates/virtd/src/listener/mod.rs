@@ -15,6 +15,7 @@ use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use crate::config::diagnose::Diagnostic;
@@ -67,12 +68,19 @@ pub struct Running {
     /// The socket, for a successor.
     socket: Arc<dyn Any + Send + Sync>,
     stop: CancellationToken,
+    tasks: Vec<JoinHandle<()>>,
 }
 
 impl Running {
-    /// Stops taking requests; those that have been taken go on.
-    pub fn stop(&self) {
+    /// Stops taking requests; those that have been taken go on. When this returns, the socket is
+    /// closed, unless a successor has taken it over.
+    pub async fn end(self) {
         self.stop.cancel();
+        drop(self.socket);
+        for task in self.tasks {
+            // A task that panicked has let go of the socket as well.
+            let _ = task.await;
+        }
     }
 
     /// The socket, if it is of this type.

@@ -282,12 +282,7 @@ impl Listener for Multicast {
                 None => Arc::new(self.listen()?),
             };
             let stop = CancellationToken::new();
-            tokio::spawn(receive(
-                Arc::clone(&joined),
-                service,
-                security,
-                stop.clone(),
-            ));
+            let receiving = receive(Arc::clone(&joined), service, security, stop.clone());
             let same = Self {
                 group: self.group,
                 port: self.port,
@@ -295,11 +290,12 @@ impl Listener for Multicast {
                 plan: self.plan.clone(),
                 security: None,
             };
-            tokio::spawn(rescan(same, Arc::clone(&joined), stop.clone()));
+            let rescanning = rescan(same, Arc::clone(&joined), stop.clone());
             Ok(Running {
                 endpoint: self.endpoint(),
                 socket: joined,
                 stop,
+                tasks: vec![tokio::spawn(receiving), tokio::spawn(rescanning)],
             })
         })
     }

@@ -193,11 +193,11 @@ impl Listener for Tcp {
                 .map_or_else(|_| self.endpoint(), |address| format!("tcp {address}"));
             let stop = CancellationToken::new();
             let accepting = accept(Arc::clone(&socket), service, security, stop.clone());
-            tokio::spawn(accepting);
             Ok(Running {
                 endpoint,
                 socket,
                 stop,
+                tasks: vec![tokio::spawn(accepting)],
             })
         })
     }

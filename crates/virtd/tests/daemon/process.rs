@@ -135,6 +135,22 @@ impl Drop for Foreground {
     }
 }
 
+/// A daemon in the background, known by its pid file. Ended with the test, however that ends.
+struct Background(PathBuf);
+
+impl Background {
+    fn pid(&self) -> Pid {
+        let text = fs::read_to_string(&self.0).unwrap();
+        Pid::from_raw(text.trim().parse().unwrap()).unwrap()
+    }
+}
+
+impl Drop for Background {
+    fn drop(&mut self) {
+        let _ = kill_process(self.pid(), Signal::TERM);
+    }
+}
+
 fn listens(port: u16) -> bool {
     TcpStream::connect(("127.0.0.1", port)).is_ok()
 }
@@ -260,19 +276,15 @@ fn in_the_background_it_listens_when_the_command_returns() {
         .status()
         .unwrap();
     assert_eq!(status.code(), Some(0));
+    let daemon = Background(place.path("pid"));
     assert!(listens(place.port));
-    let pid: i32 = fs::read_to_string(place.path("pid"))
-        .unwrap()
-        .trim()
-        .parse()
-        .unwrap();
-    let process = PathBuf::from(format!("/proc/{pid}"));
+    let process = PathBuf::from(format!("/proc/{}", daemon.pid().as_raw_nonzero()));
     assert_eq!(fs::read_link(process.join("cwd")).unwrap(), Path::new("/"));
     for descriptor in ["fd/0", "fd/1", "fd/2"] {
         let open = fs::read_link(process.join(descriptor)).unwrap();
         assert_eq!(open, Path::new("/dev/null"), "{descriptor}");
     }
-    kill_process(Pid::from_raw(pid).unwrap(), Signal::TERM).unwrap();
+    drop(daemon);
     let deadline = Instant::now() + Duration::from_secs(20);
     while place.path("pid").exists() {
         assert!(Instant::now() < deadline, "it did not end");

@@ -447,8 +447,10 @@ fn i07_w23_silent_connections_delay_nobody_and_make_room() {
     // And none of them may stay for ever.
     let last = silent.len() - 1;
     assert_eq!(until_closed(&mut silent[last]), b"");
-    assert!(begun.elapsed() < Duration::from_secs(15));
-    assert_eq!(daemon.service.places().taken(), 0);
+    while daemon.service.places().taken() > 0 {
+        assert!(begun.elapsed() < Duration::from_secs(15));
+        std::thread::sleep(Duration::from_millis(10));
+    }
 }
 
 #[test]
