@@ -6,6 +6,7 @@
 //! | [`probe`] | the client |
 //! | [`logs`] | what log lines mean; no files, no guests |
 //! | [`timeline`] | stages, verdicts, reports; no logs, no lab |
+//! | `site` | the seam to the guests |
 //! | [`event`] | the contract between doing and showing |
 //! | `show` | terminals and JSON; nothing of doing |
 
@@ -14,6 +15,7 @@ pub mod logs;
 mod perform;
 pub mod probe;
 mod show;
+mod site;
 pub mod timeline;
 
 use std::path::PathBuf;
@@ -21,7 +23,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::{Args, ValueEnum};
-use lab::{Spec, Stack};
+use lab::{LabName, Spec, Stack};
 
 pub use perform::{Error, Plan, perform};
 pub use show::{Console, summary_table, table};
@@ -34,8 +36,12 @@ use timeline::{Report, Verdict};
 #[derive(Debug, Args)]
 pub struct DrillArgs {
     /// The definition of the cluster
-    #[arg(default_value = "cluster.toml")]
+    #[arg(default_value = "examples/web.toml")]
     definition: PathBuf,
+
+    /// Which lab
+    #[arg(long, value_name = "NAME", default_value_t = LabName::default())]
+    name: LabName,
 
     /// What happens to the node
     #[arg(long, value_enum, default_value_t = FaultKind::Panic)]
@@ -98,6 +104,7 @@ impl DrillArgs {
             .map(cluster::NodeName::try_from)
             .transpose()?;
         let mut spec = Spec::new(definition);
+        spec.name = self.name.clone();
         spec.cancel = cancel;
         spec.stack = match self.stack {
             StackKind::Picket => Stack::Picket,
@@ -112,6 +119,7 @@ impl DrillArgs {
             node,
             keep: self.keep,
             limit: Duration::from_secs(self.limit),
+            lag: Plan::LAG,
         })
     }
 }

@@ -25,6 +25,7 @@ use lab::{ClockOffset, Fault, GuestLog, Injected, Lab, Spec, Stack};
 use super::event::Event;
 use super::logs;
 use super::probe::{self, Change, Sample, Seen, Watch};
+use super::site::{Site, TAIL};
 use super::timeline::{self, Mark, Milestone, PowerOff, Report, Verdict};
 
 /// How long the service may take to answer before the fault.
@@ -33,12 +34,8 @@ const ANSWER_LIMIT: Duration = Duration::from_secs(60);
 const FAULT_LIMIT: Duration = Duration::from_secs(30);
 /// How long a survivor may take to hand over a log or its clock.
 const GUEST_LIMIT: Duration = Duration::from_secs(30);
-/// How long evidence and logs may lag behind the recovered service.
-const LAG: Duration = Duration::from_secs(8);
 /// How often the audit log is looked at.
 const LOOK: Duration = Duration::from_millis(100);
-/// How much of the end of a log is read, in bytes.
-const TAIL: u32 = 400_000;
 
 /// What is to be done.
 #[derive(Debug, Clone)]
@@ -53,6 +50,13 @@ pub struct Plan {
     pub keep: bool,
     /// How long the recovery may take.
     pub limit: Duration,
+    /// How long evidence and logs may lag behind the recovered service.
+    pub lag: Duration,
+}
+
+impl Plan {
+    /// The usual [`Plan::lag`].
+    pub const LAG: Duration = Duration::from_secs(8);
 }
 
 /// Why a drill could not be done.
@@ -100,7 +104,7 @@ pub fn perform(plan: &Plan, show: &mut dyn FnMut(Event)) -> Result<Report, Error
         origin: lab.origin(),
         nodes: lab.nodes().iter().map(|node| node.name.clone()).collect(),
     });
-    let result = on_lab(&lab, plan, service, show);
+    let result = on_site(&lab, plan, service, show);
     if let Ok(report) = &result {
         show(Event::Finished {
             report: Box::new(report.clone()),
@@ -139,15 +143,15 @@ fn check(plan: &Plan) -> Result<&Service, Error> {
     definition.services.first().ok_or(Error::NoService)
 }
 
-fn on_lab(
-    lab: &Lab,
+fn on_site(
+    site: &dyn Site,
     plan: &Plan,
     service: &Service,
     show: &mut dyn FnMut(Event),
 ) -> Result<Report, Error> {
     std::thread::scope(|scope| {
         let address = SocketAddr::new(service.virtual_ip.address, service.http.port.get());
-        let client = Client::start(scope, lab, address);
+        let client = Client::start(scope, site, address);
         let serving = client.first_answer(plan)?;
         show(Event::Answering {
             url: url(address),
@@ -158,12 +162,13 @@ fn on_lab(
             .as_ref()
             .map_or_else(|| serving.clone(), ToString::to_string);
         let mut drill = Drill {
-            lab,
+            site,
             plan,
             resource: service.resource_ids().pop().unwrap_or_default(),
             serves: serving == victim,
-            survivors: survivors(lab, &victim),
+            survivors: survivors(site, &victim),
             victim,
+            load: None,
             gaps: Vec::new(),
         };
         drill.run(&client, show)
@@ -178,9 +183,10 @@ fn url(address: SocketAddr) -> String {
     }
 }
 
-fn survivors(lab: &Lab, victim: &str) -> Vec<String> {
-    let names = lab.nodes().iter().map(|node| node.name.clone());
-    names.filter(|name| name != victim).collect()
+fn survivors(site: &dyn Site, victim: &str) -> Vec<String> {
+    let mut names = site.nodes();
+    names.retain(|name| name != victim);
+    names
 }
 
 /// The client thread's other end. The thread ends when this is dropped.
@@ -193,13 +199,17 @@ struct Client {
 impl Client {
     fn start<'scope>(
         scope: &'scope Scope<'scope, '_>,
-        lab: &'scope Lab,
+        site: &'scope dyn Site,
         address: SocketAddr,
     ) -> Self {
         let (stop, stopped) = mpsc::channel();
         let (sender, samples) = mpsc::sync_channel(1024);
         scope.spawn(move || {
-            probe::run(|deadline| lab.connect(address, deadline), &stopped, &sender);
+            probe::run(
+                |deadline| site.connect(address, deadline),
+                &stopped,
+                &sender,
+            );
         });
         Self {
             url: url(address),
@@ -233,9 +243,9 @@ impl Client {
     }
 }
 
-/// A drill on a lab whose service answers.
+/// A drill on a site whose service answers.
 struct Drill<'a> {
-    lab: &'a Lab,
+    site: &'a dyn Site,
     plan: &'a Plan,
     /// The service's last resource.
     resource: String,
@@ -243,6 +253,7 @@ struct Drill<'a> {
     /// Whether the victim runs the service.
     serves: bool,
     survivors: Vec<String>,
+    load: Option<f64>,
     gaps: Vec<String>,
 }
 
@@ -255,8 +266,9 @@ struct Outside {
 impl Drill<'_> {
     fn run(&mut self, client: &Client, show: &mut dyn FnMut(Event)) -> Result<Report, Error> {
         let before = self.clocks();
+        self.load = load();
         let injected =
-            self.lab
+            self.site
                 .inject(&self.victim, self.plan.fault, Deadline::after(FAULT_LIMIT))?;
         show(Event::Fault {
             node: injected.node.clone(),
@@ -281,7 +293,7 @@ impl Drill<'_> {
             watch: Watch::new(&self.victim, injected.instant),
             proof: None,
         };
-        let mut audit = Audit::new(self.lab.audit_log());
+        let mut audit = Audit::new(self.site.audit_log());
         let mut deadline = Deadline::at(injected.instant + self.plan.limit);
         let mut look = Deadline::at(injected.instant);
         while !deadline.has_passed() && !self.is_over(&outside) {
@@ -293,7 +305,7 @@ impl Drill<'_> {
             {
                 show(seen(&change, &outside.watch));
                 if matches!(change, Change::Back { .. }) && self.serves {
-                    deadline = deadline.within(LAG);
+                    deadline = deadline.within(self.plan.lag);
                 }
             }
             if outside.proof.is_none() && look.has_passed() {
@@ -308,7 +320,7 @@ impl Drill<'_> {
     }
 
     fn is_over(&self, outside: &Outside) -> bool {
-        let proven = match self.lab.stack() {
+        let proven = match self.site.stack() {
             Stack::Picket => outside.proof.is_some(),
             // Nothing can be seen from outside. If the victim did not run the service, only the time
             // limit ends the watch.
@@ -321,7 +333,7 @@ impl Drill<'_> {
     fn clocks(&mut self) -> Vec<(String, ClockOffset)> {
         let mut clocks = Vec::new();
         for node in &self.survivors {
-            match self.lab.clock_offset(node, Deadline::after(GUEST_LIMIT)) {
+            match self.site.clock(node, Deadline::after(GUEST_LIMIT)) {
                 Ok(clock) => clocks.push((node.clone(), clock)),
                 Err(error) => self
                     .gaps
@@ -356,7 +368,7 @@ impl Drill<'_> {
     /// What the survivors' logs tell. The log of a start may lag behind the service itself, so it is
     /// read again for a while until it is there.
     fn collect(&mut self, injected: &Injected, clocks: &[(String, ClockOffset)]) -> Vec<Mark> {
-        let deadline = Deadline::after(LAG);
+        let deadline = Deadline::after(self.plan.lag);
         loop {
             let gaps = self.gaps.len();
             let marks = self.read_logs(injected, clocks);
@@ -372,10 +384,12 @@ impl Drill<'_> {
         let mut marks = Vec::new();
         for (node, clock) in clocks {
             for which in [GuestLog::Corosync, GuestLog::Pacemaker] {
-                let text = match self.tail(node, which) {
+                let text = match self.site.log(node, which, Deadline::after(GUEST_LIMIT)) {
                     Ok(text) => text,
                     Err(why) => {
-                        self.gaps.push(why);
+                        let path = which.path();
+                        self.gaps
+                            .push(format!("{path} of {node} could not be read: {why}"));
                         continue;
                     }
                 };
@@ -394,19 +408,6 @@ impl Drill<'_> {
             }
         }
         marks
-    }
-
-    fn tail(&self, node: &str, which: GuestLog) -> Result<String, String> {
-        let size = TAIL.to_string();
-        let argv = ["tail", "-c", &size, which.path()];
-        let failed = |why: String| format!("{} of {node} could not be read: {why}", which.path());
-        match self.lab.exec(node, &argv, Deadline::after(GUEST_LIMIT)) {
-            Ok(output) if output.success() => Ok(output.text()),
-            Ok(output) => Err(failed(
-                String::from_utf8_lossy(&output.stderr).trim().to_owned(),
-            )),
-            Err(error) => Err(failed(error.to_string())),
-        }
     }
 
     fn report(
@@ -433,7 +434,7 @@ impl Drill<'_> {
         let has_word = timeline.iter().any(returned);
         let back = outside.watch.back();
         let verdict = timeline::verdict(
-            self.lab.stack(),
+            self.site.stack(),
             back.is_some(),
             outside.proof.is_some(),
             has_word,
@@ -449,15 +450,22 @@ impl Drill<'_> {
             victim: self.victim.clone(),
             fault: injected.fault,
             survivor: back.map(|(_, node)| node.to_owned()),
-            stack: self.lab.stack(),
+            stack: self.site.stack(),
             at: injected.at,
             stages: timeline::stages(&timeline),
             timeline,
             power_off: outside.proof.clone(),
             clock_uncertainty: uncertainty.unwrap_or_default().as_secs_f64(),
+            load: self.load,
             gaps: std::mem::take(&mut self.gaps),
         }
     }
+}
+
+/// The machine's load average over the last minute.
+fn load() -> Option<f64> {
+    let text = std::fs::read_to_string("/proc/loadavg").ok()?;
+    text.split(' ').next()?.parse().ok()
 }
 
 /// The marks of what was seen from outside.
@@ -548,3 +556,6 @@ fn read_tail(path: &Path) -> std::io::Result<String> {
     file.take(TAIL.into()).read_to_end(&mut bytes)?;
     Ok(String::from_utf8_lossy(&bytes).into_owned())
 }
+
+#[cfg(test)]
+mod tests;

@@ -206,6 +206,9 @@ pub fn table(report: &Report) -> String {
     let mut text = rows.trim_fmt();
     text.push_str("\n\n");
     text.push_str(&stages_line(&report.stages));
+    if let Some(load) = report.load {
+        text.push_str(&format!(" (load of this machine {load:.1})"));
+    }
     text.push('\n');
     text.push_str(&evidence_line(report));
     for gap in &report.gaps {
@@ -411,6 +414,7 @@ mod tests {
                 seconds: 0.112,
             }),
             clock_uncertainty: 0.004,
+            load: Some(0.42),
             gaps: Vec::new(),
         }
     }

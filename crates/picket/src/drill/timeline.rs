@@ -146,6 +146,9 @@ pub struct Report {
     pub power_off: Option<PowerOff>,
     /// How far the survivors' clocks may be off in the timeline, in seconds.
     pub clock_uncertainty: f64,
+    /// How many processes of this machine ran or waited to run when the fault was injected, on average
+    /// over a minute: figures of a busy machine are not comparable.
+    pub load: Option<f64>,
     /// What could not be found out, and why.
     pub gaps: Vec<String>,
 }
