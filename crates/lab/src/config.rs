@@ -269,14 +269,18 @@ mod tests {
             format!(
                 "[cluster]\nname = \"web\"\n[[node]]\nname = \"n1\"\naddress = \"{address}\"\n[[node]]\nname = \"n2\"\n\
                  address = \"10.9.0.2\"\n[fencing]\nagent = \"fence_xvm\"\n[[service]]\nname = \"web\"\n\
-                 virtual_ip = \"{vip}/24\"\nhttp = {{ port = 80 }}\n"
+                 virtual_ip = \"{vip}/16\"\nhttp = {{ port = 80 }}\n"
             )
         };
         let definition =
             |address, vip| Definition::parse("test.toml", &text(address, vip)).unwrap();
         let good = nodes(&definition("10.9.0.1", "10.9.0.100")).unwrap();
         assert_eq!(good[0].name, "n1");
-        for (address, vip) in [("10.9.0.254", "10.9.0.100"), ("10.9.1.1", "10.9.1.100")] {
+        for (address, vip) in [
+            ("10.9.0.254", "10.9.0.100"),
+            ("10.9.1.1", "10.9.0.100"),
+            ("10.9.0.1", "10.9.1.100"),
+        ] {
             let error = nodes(&definition(address, vip)).unwrap_err().to_string();
             assert!(error.contains("10.9.0.0/24"), "{error}");
         }

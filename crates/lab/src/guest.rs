@@ -311,7 +311,7 @@ impl Line<'_> {
 /// `SECONDS.MICROSECONDS`, as bash writes it.
 fn parse_clock(text: &str) -> Option<Timestamp> {
     let (seconds, fraction) = text.trim().split_once('.')?;
-    if fraction.len() != 6 {
+    if fraction.len() != 6 || !fraction.bytes().all(|byte| byte.is_ascii_digit()) {
         return None;
     }
     let micros: i32 = fraction.parse().ok()?;
