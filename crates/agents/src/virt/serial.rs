@@ -132,6 +132,7 @@ fn ask(
         seqno: u32::from_ne_bytes(random()?),
     };
     let question = config.question();
+    drain(channel);
     write_all(channel, &request.encode(), name, session)?;
     let mut reader = SerialReplyReader::new();
     let mut buffer = [0; 2048];
@@ -156,6 +157,18 @@ fn ask(
             },
             Err(Errno::INTR | Errno::AGAIN) => {}
             Err(error) => return Err(lost(error.to_string())),
+        }
+    }
+}
+
+/// Throws away what lies in the channel: a late answer to an earlier run's request must not be taken
+/// for the answer to ours, for answers carry no sequence number. Bounded, because a peer that never
+/// stops talking must not keep us here; an error shows again when the request is written.
+fn drain(channel: &impl AsFd) {
+    let mut buffer = [0; 2048];
+    for _ in 0..64 {
+        if !matches!(rustix::io::read(channel, &mut buffer), Ok(1..)) {
+            return;
         }
     }
 }

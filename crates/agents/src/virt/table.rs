@@ -225,7 +225,8 @@ const NOTE_KEY: (&str, &str) = (
     "Copy the host's key to every guest, mode 0600. The bytes count as they are, a trailing newline \
      included; at most 4096 are used. A missing, empty or unreadable key file is an error unless both \
      hash and auth are none (the C agent then sends unsigned requests). A serial line and VMChannel \
-     use no key.",
+     use no key: the host knows the guest by the channel. Their answers carry no sequence number, so \
+     an answer that comes after its run has ended is thrown away when the next one begins.",
 );
 const NOTE_C: (&str, &str) = (
     "DIFFERENCES FROM THE C AGENT",

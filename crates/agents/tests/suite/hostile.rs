@@ -250,6 +250,36 @@ fn vmchannel_needs_no_key_and_finds_the_frame_in_noise() {
     );
 }
 
+/// An answer left over from a run that gave up must not become the answer to the next request.
+#[test]
+fn a_stale_answer_on_a_serial_line_is_not_ours() {
+    use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
+    let master = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).expect("a pty");
+    grantpt(&master).expect("grant");
+    unlockpt(&master).expect("unlock");
+    let device = ptsname(&master, Vec::new())
+        .expect("name")
+        .into_string()
+        .expect("UTF-8");
+    let mut host = std::fs::File::from(master);
+    // Somebody has the line open, as a terminal or a getty would: what is written to it stays there.
+    let _open = std::fs::File::options()
+        .read(true)
+        .write(true)
+        .open(&device)
+        .expect("the line");
+    host.write_all(b"abba\x00").expect("stale success");
+    let host_end = std::thread::spawn(move || {
+        let mut frame = [0; 74];
+        std::io::Read::read_exact(&mut host, &mut frame).expect("frame");
+        host.write_all(b"abba\x01").expect("failure");
+        std::thread::sleep(Duration::from_millis(500)); // closing the line would throw the answer away
+    });
+    let ended = run(agent("fence_virt").args(["-D", &device, "-o", "off", "-n", "vm1", "-t", "5"]));
+    assert_eq!(ended.code, Some(1), "{ended:?}");
+    host_end.join().expect("host");
+}
+
 /// W16: without its key file the C agent sends unsigned requests.
 #[test]
 fn w16_no_key_file_no_request() {
