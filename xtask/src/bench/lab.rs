@@ -14,6 +14,8 @@ use crate::repo::Repo;
 
 /// The cluster that is drilled.
 const DEFINITION: &str = "examples/web.toml";
+/// The lab's name: a lab that the user has up is left alone.
+const LAB: &str = "bench";
 /// The layout of the drill's report that is understood here.
 const FORMAT: u32 = 1;
 
@@ -36,6 +38,7 @@ struct Report {
     stages: Stages,
     power_off: Option<PowerOff>,
     clock_uncertainty: f64,
+    load: Option<f64>,
 }
 
 /// Seconds per stage; absent if an end of it was not seen.
@@ -106,7 +109,7 @@ fn drill(repo: &Repo, picket: &Path, fault: &str, stack: &str) -> Result<Report>
     let output = repo
         .command(&picket.display().to_string())
         .args(["drill", DEFINITION, "--json", "--runs", "1"])
-        .args(["--fault", fault, "--stack", stack])
+        .args(["--name", LAB, "--fault", fault, "--stack", stack])
         .stdin(Stdio::null())
         .stderr(Stdio::inherit())
         .output()
@@ -152,6 +155,7 @@ impl Drills {
 fn method(drills: usize, seen: &Seen) -> Vec<String> {
     let reports = || seen.values().flat_map(|drills| &drills.reports);
     let uncertainty = reports().map(|r| r.clock_uncertainty).fold(0.0, f64::max);
+    let load = reports().filter_map(|r| r.load).fold(0.0, f64::max);
     let failures: Vec<String> = seen
         .iter()
         .flat_map(|((fault, stack), drills)| {
@@ -172,7 +176,7 @@ fn method(drills: usize, seen: &Seen) -> Vec<String> {
         format!(
             "Total is what a client outside sees: from the fault to the first answer of a survivor. The \
              stages are read from the survivors' logs, whose clocks agreed with the host's within \
-             {uncertainty:.2} s."
+             {uncertainty:.2} s. The machine's load at a fault was {load:.1} at most."
         ),
     ]
 }
@@ -205,7 +209,7 @@ mod tests {
     const PRINTED: &str = r#"{"format":1,"definition":"web.toml","runs":[{"verdict":"recovered",
         "victim":"a","fault":"panic","stages":{"membership":10.5,"pacemaker":1.5,"fence_call":0.25,
         "start":0.5,"total":12.75},"power_off":{"means":"destroyed","seconds":0.125},
-        "clock_uncertainty":0.0625,"gaps":[]}],"medians":{}}"#;
+        "clock_uncertainty":0.0625,"load":1.5,"gaps":[]}],"medians":{}}"#;
 
     #[test]
     fn a_drills_report_becomes_the_rows_of_its_fault() {
