@@ -34,10 +34,19 @@ impl GuestRef {
     }
 }
 
+/// For people: what could forge a line of a log, or reverse one, is shown escaped. The text comes
+/// from whoever asks.
 impl fmt::Display for GuestRef {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Name(name) => f.write_str(name),
+            Self::Name(name) => name.chars().try_for_each(|character| match character {
+                _ if character.is_control() => write!(f, "{}", character.escape_default()),
+                // Line and paragraph separators, and what changes the direction of writing.
+                '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}' => {
+                    write!(f, "{}", character.escape_default())
+                }
+                _ => write!(f, "{character}"),
+            }),
             Self::Uuid(uuid) => uuid.fmt(f),
         }
     }
@@ -74,6 +83,12 @@ mod tests {
     use super::*;
 
     const TEXT: &str = "6695eb01-f6a4-8304-79aa-97f2502e193f";
+
+    #[test]
+    fn names_cannot_forge_lines() {
+        let shown = GuestRef::parse("vm1\nWARN \x1b[31m\u{202e}é漢").to_string();
+        assert_eq!(shown, "vm1\\nWARN \\u{1b}[31m\\u{202e}é漢");
+    }
 
     #[test]
     fn only_the_hyphenated_form_is_a_uuid() {
