@@ -20,20 +20,22 @@ use fence_wire::Operation;
 /// How long a finished request is remembered. The C daemon's 10 to 12 seconds, made exact.
 pub const WINDOW: Duration = Duration::from_secs(12);
 
-/// Finished requests remembered at most. (Seven eighths of a power of two fill a hash table well.)
-const MAX_FINISHED: usize = 14_336;
+/// Finished requests remembered at most. Under a storm of more than six hundred a second the oldest
+/// go before their time; what is signed is still known by its signature then.
+const MAX_FINISHED: usize = 7_168;
 
-/// Signatures remembered at most: at ten requests a second more than an hour and a half.
-pub const MAX_REPLAYS: usize = 57_344;
+/// Signatures remembered at least: at ten requests a second three quarters of an hour. Twice as many
+/// at most. (Seven eighths of a power of two fill a hash table.)
+pub const MIN_REPLAYS: usize = 28_672;
 
 /// What makes two packets the same request, as a keyed hash: so many are remembered that their texts
-/// would take megabytes. That two different ones meet is a matter of 2^-128.
+/// would take megabytes. Should two different ones ever meet, one is dropped, and asked again later.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub struct Fingerprint(u64, u64);
+pub struct Fingerprint(u64);
 
-/// Makes fingerprints. The keys are random, so that nobody can make two requests look the same.
+/// Makes fingerprints. The key is random, so that nobody can make two requests look the same.
 #[derive(Debug, Clone, Default)]
-pub struct Fingerprints(RandomState, RandomState);
+pub struct Fingerprints(RandomState);
 
 impl Fingerprints {
     /// The request `operation` on `plug`, numbered `seqno`, from `source`. Guest names compare
@@ -46,7 +48,7 @@ impl Fingerprints {
             plug.to_ascii_lowercase(),
             seqno,
         );
-        Fingerprint(self.0.hash_one(&request), self.1.hash_one(&request))
+        Fingerprint(self.0.hash_one(request))
     }
 }
 
@@ -131,21 +133,22 @@ impl<T: Clone> History<T> {
 /// and its retransmission, signed anew, is not.
 type Digest = u64;
 
-/// The signatures of accepted packets, the oldest forgotten first.
+/// The signatures of accepted packets, in two generations: when the younger one is full, the older one
+/// is forgotten and the younger takes its place.
 #[derive(Debug)]
 pub struct Replays {
-    known: HashSet<Digest>,
-    order: VecDeque<Digest>,
+    younger: HashSet<Digest>,
+    older: HashSet<Digest>,
     room: usize,
 }
 
 impl Replays {
-    /// A memory with room for `room` signatures.
+    /// A memory of `room` signatures at least and twice as many at most.
     #[must_use]
     pub fn new(room: usize) -> Self {
         Self {
-            known: HashSet::new(),
-            order: VecDeque::new(),
+            younger: HashSet::new(),
+            older: HashSet::new(),
             room: room.max(1),
         }
     }
@@ -156,16 +159,13 @@ impl Replays {
         let (length, mut bytes) = (signature.len().min(8), [0; 8]);
         bytes[..length].copy_from_slice(&signature[..length]);
         let digest = Digest::from_le_bytes(bytes);
-        if self.known.contains(&digest) {
+        if self.younger.contains(&digest) || self.older.contains(&digest) {
             return false;
         }
-        if self.order.len() >= self.room
-            && let Some(oldest) = self.order.pop_front()
-        {
-            self.known.remove(&oldest);
+        if self.younger.len() >= self.room {
+            self.older = std::mem::take(&mut self.younger);
         }
-        self.order.push_back(digest);
-        self.known.insert(digest);
+        self.younger.insert(digest);
         true
     }
 }
@@ -243,15 +243,19 @@ mod tests {
     }
 
     #[test]
-    fn the_oldest_signature_is_forgotten_first() {
+    fn signatures_are_known_until_twice_the_room_is_full() {
         let mut replays = Replays::new(2);
+        for byte in 1..=4 {
+            assert!(replays.accept(&[byte; 64]));
+            assert!(!replays.accept(&[byte; 64]));
+        }
+        for byte in 1..=4 {
+            assert!(!replays.accept(&[byte; 64]), "{byte}");
+        }
+        assert!(replays.accept(&[5; 64]));
+        assert!(!replays.accept(&[3; 64]) && !replays.accept(&[4; 64]));
         assert!(replays.accept(&[1; 64]));
-        assert!(replays.accept(&[2; 64]));
-        assert!(!replays.accept(&[1; 64]));
-        assert!(replays.accept(&[3; 64]));
-        assert!(replays.accept(&[1; 64]));
-        assert!(!replays.accept(&[3; 64]));
-        assert_eq!(replays.known.len(), 2);
+        assert!(replays.younger.len() <= 2 && replays.older.len() <= 2);
     }
 
     #[derive(Debug, Clone)]

@@ -16,7 +16,7 @@ const RETRY: Duration = Duration::from_secs(1);
 /// put into the daemon's log in full by then.
 const MAX_WAITING: usize = 4 << 20;
 /// Records taken together, so that many requests share one write.
-const BATCH: usize = 256;
+const BATCH: usize = 64;
 
 /// What the thread is told.
 #[derive(Debug)]

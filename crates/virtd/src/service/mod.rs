@@ -33,7 +33,7 @@ use tokio_util::task::TaskTracker;
 use crate::audit::{Auditor, Outcome, Record, Subject};
 use crate::config::Limits;
 use crate::fleet::{Fleet, Presence};
-use crate::history::{Fingerprint, Fingerprints, History, MAX_REPLAYS, Replays, Seen};
+use crate::history::{Fingerprint, Fingerprints, History, MIN_REPLAYS, Replays, Seen};
 use crate::identity::Requester;
 use crate::limits::Places;
 use crate::policy::Policy;
@@ -171,7 +171,7 @@ impl Service {
             rules: RwLock::new(rules),
             fingerprints: Fingerprints::default(),
             history: Mutex::default(),
-            replays: Mutex::new(Replays::new(MAX_REPLAYS)),
+            replays: Mutex::new(Replays::new(MIN_REPLAYS)),
             challenges: Challenges::default(),
             places: Mutex::new(Self::places_for(limits)),
             auditor,

@@ -147,7 +147,9 @@ impl Background {
 
 impl Drop for Background {
     fn drop(&mut self) {
-        let _ = kill_process(self.pid(), Signal::TERM);
+        if self.0.exists() {
+            let _ = kill_process(self.pid(), Signal::TERM);
+        }
     }
 }
 
