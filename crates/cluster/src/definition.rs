@@ -152,7 +152,9 @@ impl Service {
     /// The ids of its resources in Pacemaker, in the order in which they start.
     #[must_use]
     pub fn resource_ids(&self) -> Vec<String> {
-        ["ip", "http"].map(|part| format!("{}.{part}", self.name)).to_vec()
+        ["ip", "http"]
+            .map(|part| format!("{}.{part}", self.name))
+            .to_vec()
     }
 }
 
