@@ -91,6 +91,23 @@ impl Libvirtd {
         (ran.code == Some(0)).then(|| ran.stdout.trim().to_owned())
     }
 
+    /// A user of the default hypervisor that stays connected until dropped.
+    #[must_use]
+    pub fn hold(&self, rig: &Rig) -> Process {
+        let mut command = Command::new("virsh");
+        command.args(["-c", &self.default_uri(), "event", "--all", "--loop"]);
+        let user = Process::start(command.stdin(Stdio::null()), None, rig.dir());
+        let socket = self.dir.join("libvirt-sock").display().to_string();
+        // libvirtd's end of the connection bears the socket's name, in the client's namespace.
+        wait_for("virsh to be connected", PATIENCE, || {
+            user.sockets("unix")
+                .iter()
+                .any(|line| line.ends_with(&socket))
+                .then_some(())
+        });
+        user
+    }
+
     /// Kills it, as a crash would, and leaves its files for the next one.
     pub fn crash(mut self) {
         self.process.kill();

@@ -1,6 +1,6 @@
 //! libvirt away: at the start, and in the middle.
 
-use std::time::Duration;
+use std::{thread, time::Duration};
 
 use picket_tests::{
     Subject,
@@ -11,6 +11,7 @@ use picket_tests::{
     rig::Rig,
     skip::skipped_with,
 };
+use rustix::process::Signal;
 
 use crate::{names, status, tells};
 
@@ -109,4 +110,42 @@ fn a_crash_of_libvirt_is_survived() {
             (ran.code == Some(0)).then_some(())
         },
     );
+}
+
+/// Told to end while a request waits for libvirt, the daemon answers it first.
+#[test]
+fn a_request_in_progress_is_answered_before_the_end() {
+    if skipped_with(&libvirtd::NEEDS) {
+        return;
+    }
+    let rig = Rig::new();
+    let libvirtd = Libvirtd::start(&rig, "libvirt");
+    let config = Config::new(&rig, ROUTE, &libvirtd.default_uri());
+    let daemon = Daemon::start(&rig, Subject::Ours, &config);
+    assert_eq!(status(&rig, ROUTE, "test").code, Some(0));
+    // The test driver forgets everything when its last user goes: this one stays.
+    let _user = libvirtd.hold(&rig);
+    libvirtd.process.freeze();
+    let asking = Call::over(&rig, Subject::Ours, ROUTE)
+        .with(&["-o", "off", "-H", "test"])
+        .start(&rig);
+    wait_for("the request to arrive", PATIENCE, || {
+        let established = |line: &String| line.split_whitespace().nth(3) == Some("01");
+        daemon
+            .process
+            .sockets("tcp")
+            .iter()
+            .any(established)
+            .then_some(())
+    });
+    thread::sleep(Duration::from_millis(300));
+    daemon.process.signal(Signal::TERM);
+    thread::sleep(Duration::from_millis(300));
+    libvirtd.process.thaw();
+    let asked = asking.finish(PATIENCE);
+    assert_eq!(asked.code, Some(0), "{asked:?}");
+    let ended = daemon.process.finish(PATIENCE);
+    assert_eq!(ended.code, Some(0), "{ended:?}");
+    let state = libvirtd.virsh(&rig, &["domstate", "test"]);
+    assert_eq!(state.as_deref(), Some("shut off"));
 }

@@ -13,5 +13,6 @@ mod input;
 mod lists;
 mod packets;
 mod results;
+mod service;
 mod signing;
 mod streams;
