@@ -17,6 +17,7 @@ use crate::guest::{ClockOffset, Guest, GuestLog, Output, quoted};
 use crate::libvirt::Libvirt;
 use crate::lock::Lock;
 use crate::net::NetNs;
+use crate::preflight::require_root;
 use crate::spec::{LabName, Node, Spec, Stack};
 use crate::state::{Phase, Place, State};
 use crate::{domain, fencing, form, up};
@@ -114,6 +115,7 @@ impl Lab {
     /// # Errors
     /// [`Error::NoSuchLab`].
     pub fn attach(name: &LabName) -> Result<Self, Error> {
+        require_root()?;
         let place = Place::of(name);
         match place.read()? {
             Some(state) if state.phase == Phase::Formed => Ok(Self::of(place, state)),
@@ -137,6 +139,7 @@ impl Lab {
     /// # Errors
     /// If the state directory cannot be read.
     pub fn list() -> Result<Vec<Summary>, Error> {
+        require_root()?;
         let summary = |name: LabName| {
             let place = Place::of(&name);
             let state = place.read()?;
@@ -177,6 +180,7 @@ impl Lab {
     /// # Errors
     /// [`Error::Busy`] if another process is starting or stopping it, [`Error::LeftBehind`].
     pub fn remove(name: &LabName) -> Result<Removed, Error> {
+        require_root()?;
         let place = Place::of(name);
         if !place.directory().exists() {
             return Ok(Removed::default());

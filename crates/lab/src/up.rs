@@ -306,10 +306,19 @@ impl Start<'_> {
         steps.run(Step::Restore, |_| {
             saved.restore(libvirt, &self.nodes, |node| self.definition(node), cancel)
         })?;
-        steps.run(Step::Verify, |_| {
+        steps.run(Step::Verify, |events| {
             let deadline = Deadline::after(VERIFY_LIMIT);
+            let mut say = |detail: &str| {
+                events(Event::Progress {
+                    step: Step::Verify,
+                    detail: detail.to_owned(),
+                });
+            };
+            say("setting the guests' clocks");
             lab.set_clocks(deadline)?;
-            let form = lab.wait_formed_unless(deadline, cancel, &mut |_| ())?;
+            say("asking the nodes");
+            let form = lab.wait_formed_unless(deadline, cancel, &mut say)?;
+            say("comparing the membership");
             lab.same_membership(&saved.form().ring, deadline)?;
             Ok(form)
         })
