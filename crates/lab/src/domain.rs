@@ -3,14 +3,16 @@
 use std::path::Path;
 
 use quick_xml::escape::escape;
+use sha2::{Digest, Sha256};
 
 use crate::accel::Accel;
 use crate::image::Image;
 use crate::net::tap;
-use crate::spec::Node;
+use crate::spec::{LabName, Node};
 
 /// What the definitions of a lab's guests have in common.
 pub(crate) struct Guests<'a> {
+    pub(crate) lab: &'a LabName,
     pub(crate) image: &'a Image,
     pub(crate) accel: Accel,
     pub(crate) memory_mib: u32,
@@ -26,6 +28,11 @@ pub(crate) const CONFIG_DISK: &str = "config.tar";
 /// The console file of `node` in the state directory.
 pub(crate) fn console(directory: &Path, node: &str) -> std::path::PathBuf {
     directory.join(format!("{node}.console"))
+}
+
+/// The definition file of `node` in the state directory.
+pub(crate) fn definition(directory: &Path, node: &str) -> std::path::PathBuf {
+    directory.join(format!("{node}.xml"))
 }
 
 impl Guests<'_> {
@@ -94,7 +101,7 @@ impl Guests<'_> {
              \x20   <memballoon model='none'/>\n\
              \x20 </devices>\n\
              </domain>\n",
-            uuid = uuid(number),
+            uuid = uuid(self.lab, number),
             memory = self.memory_mib,
             kernel = path(&self.image.vmlinux()),
             initrd = path(&self.image.initrd()),
@@ -121,12 +128,31 @@ impl Guests<'_> {
     }
 }
 
-/// The same for the same node of any lab: a saved guest carries it in its memory.
-pub(crate) fn uuid(number: usize) -> uuid::Uuid {
-    // "lab" in the node field; version 8 (RFC 9562) is for such made ones.
-    let number = u64::try_from(number).unwrap_or(u64::MAX);
-    uuid::Builder::from_custom_bytes(
-        (0x7069_636b_6574_0000_0000_6c61_6200_0000_u128 | u128::from(number)).to_be_bytes(),
-    )
-    .into_uuid()
+/// The UUID of the `number`-th guest of the lab called `lab`: the same at each start, because a saved
+/// guest carries it in its memory, and another one in each lab, because it is by its UUID that a guest's
+/// process is found when it must be killed.
+pub(crate) fn uuid(lab: &LabName, number: usize) -> uuid::Uuid {
+    let digest = Sha256::new()
+        .chain_update(lab.as_str())
+        .chain_update([0])
+        .chain_update(number.to_be_bytes())
+        .finalize();
+    let mut bytes = [0; 16];
+    bytes.copy_from_slice(&digest[..16]);
+    // Version 8 (RFC 9562) is for such made ones.
+    uuid::Builder::from_custom_bytes(bytes).into_uuid()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn guests_of_all_labs_differ_and_stay_the_same() {
+        let name = |text: &str| text.parse::<LabName>().unwrap();
+        let (one, other) = (name("one"), name("other"));
+        assert_eq!(uuid(&one, 1), uuid(&one, 1));
+        assert_ne!(uuid(&one, 1), uuid(&one, 2));
+        assert_ne!(uuid(&one, 1), uuid(&other, 1));
+    }
 }

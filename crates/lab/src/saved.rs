@@ -18,16 +18,17 @@ use serde::{Deserialize, Serialize};
 use crate::accel::Accel;
 use crate::cache::{Cache, EntryKind, Key, Unfinished};
 use crate::command::Cancel;
+use crate::domain::{console, definition};
 use crate::error::Error;
 use crate::lab::Form;
 use crate::libvirt::Libvirt;
 use crate::preflight::free_disk;
-use crate::spec::Node;
+use crate::spec::{LabName, Node};
 use crate::tsc;
 
 /// Saved clusters kept, the latest used first: a handful of definitions and stacks in turn.
 const KEPT: usize = 6;
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
 
 /// A saved cluster.
 #[derive(Debug)]
@@ -46,8 +47,8 @@ struct Manifest {
 }
 
 /// The key under which a cluster of these contents is saved. `contents` hashes everything inside the
-/// guests; here comes what is around them.
-pub(crate) fn key(contents: &str, accel: Accel) -> String {
+/// guests; here comes what is around them. The lab's name is in the guests' UUIDs.
+pub(crate) fn key(lab: &LabName, contents: &str, accel: Accel) -> String {
     let identity = |program: &str| {
         fs::metadata(program).map_or_else(
             |_| String::new(),
@@ -62,6 +63,7 @@ pub(crate) fn key(contents: &str, accel: Accel) -> String {
         )
     };
     Key::default()
+        .part(lab.as_str())
         .part(contents)
         .part(format!("{accel:?}"))
         .part(identity("/usr/bin/qemu-system-x86_64"))
@@ -93,32 +95,48 @@ impl Saved {
         fs::remove_dir_all(&self.directory).map_err(Error::io("remove", &self.directory))
     }
 
-    /// Loads every guest, then lets them all go on. `definitions` say where a guest's files are this time.
-    pub(crate) fn restore(
-        &self,
-        libvirt: &Libvirt,
-        nodes: &[Node],
-        definition: impl Fn(&Node) -> PathBuf + Sync,
-        cancel: &Cancel,
-    ) -> Result<(), Error> {
-        at_once(nodes, |node| {
+    /// Loads every guest, then lets them all go on. Their consoles begin with what they had said.
+    pub(crate) fn restore(&self, guests: &Guests<'_>) -> Result<(), Error> {
+        for node in guests.nodes {
+            let (from, to) = (
+                console(&self.directory, &node.name),
+                console(guests.directory, &node.name),
+            );
+            fs::copy(&from, &to).map_err(Error::io("copy", from))?;
+        }
+        at_once(guests.nodes, |node| {
             let args = [
                 "restore".into(),
                 memory(&self.directory, node).into_os_string(),
+                // Where its files are this time.
                 "--xml".into(),
-                definition(node).into_os_string(),
+                definition(guests.directory, &node.name).into_os_string(),
                 "--paused".into(),
             ];
-            libvirt.virsh("restoring a guest", args, cancel)
+            guests
+                .libvirt
+                .virsh("restoring a guest", args, guests.cancel)
         })?;
-        at_once(nodes, |node| {
-            libvirt.virsh("resuming a guest", ["resume", node.name.as_str()], cancel)
+        at_once(guests.nodes, |node| {
+            let args = ["resume", node.name.as_str()];
+            guests
+                .libvirt
+                .virsh("resuming a guest", args, guests.cancel)
         })?;
         // The latest used are the last to be removed.
         let now = std::time::SystemTime::now();
         let _ = fs::File::open(&self.directory).and_then(|directory| directory.set_modified(now));
         Ok(())
     }
+}
+
+/// The guests of a lab, and what it takes to switch them.
+pub(crate) struct Guests<'a> {
+    pub(crate) libvirt: &'a Libvirt,
+    pub(crate) nodes: &'a [Node],
+    /// The lab's state directory.
+    pub(crate) directory: &'a Path,
+    pub(crate) cancel: &'a Cancel,
 }
 
 /// Whether there is room to save `nodes` guests of `memory_mib` each.
@@ -131,10 +149,8 @@ pub(crate) fn has_room(cache: &Cache, nodes: usize, memory_mib: u32) -> bool {
 pub(crate) fn save(
     cache: &Cache,
     key: &str,
-    libvirt: &Libvirt,
-    nodes: &[Node],
+    guests: &Guests<'_>,
     (accel, tsc_khz, form): (Accel, Option<u32>, Form),
-    cancel: &Cancel,
 ) -> Result<Saved, Error> {
     let work = Unfinished::begin(&cache.entries_of(EntryKind::Saved))?;
     let manifest = Manifest {
@@ -144,7 +160,7 @@ pub(crate) fn save(
         form,
         saved: Timestamp::now(),
     };
-    match fill(&work, &manifest, libvirt, nodes, cancel) {
+    match fill(&work, &manifest, guests) {
         Ok(()) => {
             let directory = cache.entries_of(EntryKind::Saved).join(key);
             work.complete(&directory)?;
@@ -161,31 +177,30 @@ pub(crate) fn save(
     }
 }
 
-fn fill(
-    work: &Unfinished,
-    manifest: &Manifest,
-    libvirt: &Libvirt,
-    nodes: &[Node],
-    cancel: &Cancel,
-) -> Result<(), Error> {
-    at_once(nodes, |node| {
-        libvirt.virsh("pausing a guest", ["suspend", node.name.as_str()], cancel)
+fn fill(work: &Unfinished, manifest: &Manifest, guests: &Guests<'_>) -> Result<(), Error> {
+    at_once(guests.nodes, |node| {
+        let args = ["suspend", node.name.as_str()];
+        guests.libvirt.virsh("pausing a guest", args, guests.cancel)
     })?;
-    at_once(nodes, |node| {
+    at_once(guests.nodes, |node| {
         let args = [
             "save".into(),
             node.name.clone().into(),
             memory(&work.path, node).into_os_string(),
             "--paused".into(),
         ];
-        libvirt.virsh("saving a guest", args, cancel)
+        guests.libvirt.virsh("saving a guest", args, guests.cancel)
     })?;
+    for node in guests.nodes {
+        let (from, to) = (
+            console(guests.directory, &node.name),
+            console(&work.path, &node.name),
+        );
+        fs::copy(&from, &to).map_err(Error::io("copy", from))?;
+    }
     let path = work.path.join("manifest.json");
-    fs::write(
-        &path,
-        serde_json::to_vec_pretty(manifest).unwrap_or_default(),
-    )
-    .map_err(Error::io("write", &path))
+    let text = serde_json::to_vec_pretty(manifest).unwrap_or_default();
+    fs::write(&path, text).map_err(Error::io("write", &path))
 }
 
 fn memory(directory: &Path, node: &Node) -> PathBuf {

@@ -1,7 +1,7 @@
 //! Bringing a lab up.
 
 use std::fs;
-use std::path::PathBuf;
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use cluster::{Rendered, Secrets, render_guests};
@@ -11,7 +11,7 @@ use jiff::Timestamp;
 use crate::accel::{self, Accel};
 use crate::cache::{Cache, Key, create_private};
 use crate::command::{Cancel, wait_for};
-use crate::domain::{CONFIG_DISK, Guests, console};
+use crate::domain::{CONFIG_DISK, Guests, console, definition};
 use crate::error::Error;
 use crate::event::{Event, Step};
 use crate::image::{self, Image};
@@ -206,7 +206,7 @@ impl Start<'_> {
         steps.run(Step::FenceDaemon, |_| {
             fencing::start(&libvirt, &directory, self.spec, &self.secrets)
         })?;
-        let key = saved::key(&lab.full_contents(), self.accel);
+        let key = saved::key(&self.spec.name, &lab.full_contents(), self.accel);
         let usable = Saved::find(self.cache, &key, self.tsc_khz).filter(|_| !self.spec.fresh);
         let restored = match usable {
             Some(saved) => self.restore_or_give_up(&lab, &libvirt, saved, steps)?,
@@ -251,6 +251,7 @@ impl Start<'_> {
         fs::write(&disk, &self.archive).map_err(Error::io("write", &disk))?;
         let libvirt = Libvirt::start(&netns, &directory, &self.cache.libvirt(), cancel)?;
         let guests = Guests {
+            lab: &self.spec.name,
             image: &self.image,
             accel: self.accel,
             memory_mib: self.spec.memory_mib,
@@ -258,7 +259,7 @@ impl Start<'_> {
             directory: &directory,
         };
         for (number, node) in (1..).zip(&self.nodes) {
-            let path = self.definition(node);
+            let path = definition(&directory, &node.name);
             fs::write(&path, guests.definition(node, number)).map_err(Error::io("write", &path))?;
             let console = console(&directory, &node.name);
             fs::write(&console, "").map_err(Error::io("create", &console))?;
@@ -268,8 +269,13 @@ impl Start<'_> {
         Ok(libvirt)
     }
 
-    fn definition(&self, node: &Node) -> PathBuf {
-        self.place.directory().join(format!("{}.xml", node.name))
+    fn guests<'a>(&'a self, libvirt: &'a Libvirt, directory: &'a Path) -> saved::Guests<'a> {
+        saved::Guests {
+            libvirt,
+            nodes: &self.nodes,
+            directory,
+            cancel: &self.spec.cancel,
+        }
     }
 
     /// Restores, and verifies that nothing has changed. A saved cluster that does not come back is
@@ -303,8 +309,9 @@ impl Start<'_> {
         steps: &mut Steps<'_>,
     ) -> Result<crate::Form, Error> {
         let cancel = &self.spec.cancel;
+        let directory = self.place.directory();
         steps.run(Step::Restore, |_| {
-            saved.restore(libvirt, &self.nodes, |node| self.definition(node), cancel)
+            saved.restore(&self.guests(libvirt, &directory))
         })?;
         steps.run(Step::Verify, |events| {
             let deadline = Deadline::after(VERIFY_LIMIT);
@@ -341,15 +348,9 @@ impl Start<'_> {
             return Ok(form);
         }
         let around = (self.accel, self.tsc_khz, form);
+        let directory = self.place.directory();
         let saved = steps.run(Step::Save, |_| {
-            saved::save(
-                self.cache,
-                key,
-                libvirt,
-                &self.nodes,
-                around,
-                &self.spec.cancel,
-            )
+            saved::save(self.cache, key, &self.guests(libvirt, &directory), around)
         })?;
         match self.restore_or_give_up(lab, libvirt, saved, steps)? {
             Some(form) => Ok(form),
