@@ -18,7 +18,7 @@ use picket_tests::{
     skip::{PEERS, skipped, skipped_with},
 };
 
-use crate::{peer, picket, shows, side_by_side, status, world};
+use crate::{shows, side_by_side, status, world};
 
 /// What nobody in the way may add to a request. The machine may be busy with other tests.
 const NO_DELAY: Duration = Duration::from_secs(2);
@@ -53,18 +53,16 @@ fn i07_silent_clients_delay_nobody() {
             .act(&rig, "status", Some("vm1"));
         (ran.took, ran)
     };
-    picket(|| {
+    let ours = || {
         let (ours, ran) = took(Subject::Ours);
         assert_eq!(ran.code, Some(0), "{ran:?}");
         assert!(ours < NO_DELAY, "a request took {ours:?}");
-    });
-    peer(|| {
+    };
+    side_by_side(ours, || {
         let (c, ran) = took(Subject::C);
-        shows(
-            "lets silent clients delay others",
-            c > Duration::from_secs(3),
-            &ran,
-        );
+        // In a full queue a request may also be lost altogether.
+        let shown = c > Duration::from_secs(3) || ran.code != Some(0);
+        shows("lets silent clients delay others", shown, &ran);
     });
 }
 
@@ -87,11 +85,11 @@ fn i14_a_reboot_waits_for_nothing_but_the_guest() {
                 .min()
                 .expect("three of them")
         };
-        picket(|| {
+        let ours = || {
             let ours = fastest(Subject::Ours);
             assert!(ours < Duration::from_millis(900), "a reboot took {ours:?}");
-        });
-        peer(|| {
+        };
+        side_by_side(ours, || {
             let c = fastest(Subject::C);
             shows(
                 "sleeps a second in a reboot",
