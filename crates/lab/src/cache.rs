@@ -162,16 +162,18 @@ impl Cache {
         Ok(all)
     }
 
-    /// Removes what interrupted work left, and ends that work if it is still going on without its
-    /// caller. Call it with the lock held.
+    /// Removes entries whose makers have ended without completing them, and ends what still works on
+    /// them.
     pub(crate) fn remove_interrupted(&self) -> Result<(), Error> {
         for kind in [EntryKind::Image, EntryKind::Saved] {
             for path in list(&self.entries_of(kind))? {
-                if path
-                    .file_name()
-                    .is_some_and(|name| name.to_string_lossy().starts_with(".tmp-"))
-                {
-                    Unfinished { path }.discard()?;
+                let name = path.file_name().unwrap_or_default().to_string_lossy();
+                if !name.starts_with(".tmp-") {
+                    continue;
+                }
+                let entry = Unfinished { path };
+                if !entry.is_being_made() {
+                    entry.discard()?;
                 }
             }
         }
@@ -192,6 +194,10 @@ impl Cache {
     }
 }
 
+/// Files in an unfinished entry that name processes: who makes it, and who works on it for that one.
+const MAKER: &str = "maker";
+const WORKER: &str = "worker";
+
 /// An entry that is being made.
 #[derive(Debug)]
 pub(crate) struct Unfinished {
@@ -202,23 +208,57 @@ impl Unfinished {
     /// Starts a new entry in `parent`.
     pub(crate) fn begin(parent: &Path) -> Result<Self, Error> {
         let path = parent.join(format!(".tmp-{}", std::process::id()));
-        if path.exists() {
-            Self { path: path.clone() }.discard()?;
+        let entry = Self { path };
+        if entry.path.exists() {
+            // Of an earlier process with our number.
+            Self {
+                path: entry.path.clone(),
+            }
+            .discard()?;
         }
-        create_private(&path)?;
-        Ok(Self { path })
+        create_private(&entry.path)?;
+        if let Some(maker) = Identity::of(std::process::id()) {
+            entry.note(MAKER, maker)?;
+        }
+        Ok(entry)
     }
 
     /// Notes that process `worker` works in here, for whoever finds this after we were killed.
     pub(crate) fn note_worker(&self, worker: Identity) -> Result<(), Error> {
-        let path = self.path.join("worker");
-        let text = serde_json::to_vec(&worker).unwrap_or_default();
+        self.note(WORKER, worker)
+    }
+
+    fn note(&self, name: &str, process: Identity) -> Result<(), Error> {
+        let path = self.path.join(name);
+        let text = serde_json::to_vec(&process).unwrap_or_default();
         fs::write(&path, text).map_err(Error::io("write", &path))
+    }
+
+    fn noted(&self, name: &str) -> Option<Identity> {
+        let text = fs::read(self.path.join(name)).ok()?;
+        serde_json::from_slice(&text).ok()
+    }
+
+    /// Whether its maker lives. One that has only just been begun does not name its maker yet.
+    fn is_being_made(&self) -> bool {
+        const BEGINNING: std::time::Duration = std::time::Duration::from_secs(10);
+        let age = || {
+            fs::metadata(&self.path)
+                .ok()?
+                .modified()
+                .ok()?
+                .elapsed()
+                .ok()
+        };
+        self.noted(MAKER)
+            .map_or_else(|| age().is_some_and(|age| age < BEGINNING), Identity::lives)
     }
 
     /// Makes it an entry of the cache, in place of what has that name.
     pub(crate) fn complete(self, to: &Path) -> Result<(), Error> {
-        let _ = fs::remove_file(self.path.join("worker"));
+        for name in [MAKER, WORKER] {
+            let _ = fs::remove_file(self.path.join(name));
+        }
         if to.exists() {
             fs::remove_dir_all(to).map_err(Error::io("remove", to))?;
         }
@@ -227,10 +267,7 @@ impl Unfinished {
 
     /// Ends its worker, if there is one, and removes it.
     pub(crate) fn discard(self) -> Result<(), Error> {
-        let worker: Option<Identity> = fs::read(self.path.join("worker"))
-            .ok()
-            .and_then(|text| serde_json::from_slice(&text).ok());
-        if let Some(handle) = worker.and_then(Identity::open) {
+        if let Some(handle) = self.noted(WORKER).and_then(Identity::open) {
             let _ = handle.signal(rustix::process::Signal::KILL);
             handle.wait_gone(deadline::Deadline::after(std::time::Duration::from_secs(
                 20,
@@ -371,10 +408,14 @@ mod tests {
         entry
             .note_worker(Identity::of(child.id()).unwrap())
             .unwrap();
-        let path = entry.path.clone();
-        drop(entry);
+        // Its maker lives: that is us.
         cache.remove_interrupted().unwrap();
-        assert!(!path.exists());
+        assert!(entry.path.exists());
+        let mut maker = entry.noted(MAKER).unwrap();
+        maker.started += 1;
+        entry.note(MAKER, maker).unwrap();
+        cache.remove_interrupted().unwrap();
+        assert!(!entry.path.exists());
         assert!(!child.wait().unwrap().success());
     }
 

@@ -9,7 +9,7 @@ use deadline::Deadline;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use crate::cache::disk_use;
+use crate::cache::{Cache, disk_use};
 use crate::error::Error;
 use crate::event::Event;
 use crate::fault::{self, Fault, Injected};
@@ -181,6 +181,7 @@ impl Lab {
     /// [`Error::Busy`] if another process is starting or stopping it, [`Error::LeftBehind`].
     pub fn remove(name: &LabName) -> Result<Removed, Error> {
         require_root()?;
+        Cache::of_this_machine().remove_interrupted()?;
         let place = Place::of(name);
         if !place.directory().exists() {
             return Ok(Removed::default());

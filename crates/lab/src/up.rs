@@ -38,6 +38,7 @@ pub(crate) fn up(spec: &Spec, events: &mut dyn FnMut(Event)) -> Result<Lab, Erro
     preflight::check(spec, &cache)?;
     create_private(root())?;
     cache.prepare()?;
+    cache.remove_interrupted()?;
     let place = Place::of(&spec.name);
     let _lock = match Lock::try_take(&place.lock())? {
         Ok(lock) => lock,

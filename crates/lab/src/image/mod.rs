@@ -169,7 +169,6 @@ pub(crate) fn find_or_build(
     if let Some(image) = find(cache)? {
         return Ok(image);
     }
-    cache.remove_interrupted()?;
     let work = Unfinished::begin(&cache.entries_of(EntryKind::Image))?;
     let mut build = Build {
         directory: work.path.clone(),
