@@ -5,14 +5,15 @@
 //!              +----------+
 //!              v          |            connection           proven, none released yet
 //!   listen → send ------> wait ------------------> Proving ---------------> released → answer
-//!              ^                                      |                         |
-//!              +---------- wrong key, closed ---------+      failure answered --+--> next proven one,
-//!                                                                                    or the failure
+//!              ^                                      |
+//!              +---------- wrong key, closed ---------+
 //! ```
 //!
 //! Whoever reaches the listener first is not trusted: a stranger that connects and says nothing, or
 //! the wrong thing, is dropped and the agent goes on waiting for the host. Several hosts may connect
-//! back; only one at a time is let to act.
+//! back; only one is let to act, and its answer is final. A host that failed to power its guest off
+//! answers as one that does not know the guest does, and another one that only has the guest's
+//! definition would say "off already": asked after a failure, it would turn "cannot know" into "off".
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};
@@ -20,7 +21,7 @@ use std::os::fd::OwnedFd;
 
 use deadline::Deadline;
 use fence_agent::{Failure, Session, Stop};
-use fence_wire::{Answer, HashType, MULTICAST_TTL, Operation, Reply, Request};
+use fence_wire::{Answer, HashType, MULTICAST_TTL, Operation, Request};
 use rustix::event::{PollFd, PollFlags};
 use socket2::{Domain, SockAddr, Socket, Type};
 
@@ -53,7 +54,6 @@ pub(crate) fn ask(
         seqno,
         callers: Vec::new(),
         last_problem: None,
-        refusal: None,
     };
     run.go(session)
 }
@@ -93,8 +93,6 @@ struct Run<'a> {
     callers: Vec<Caller>,
     /// Why the last caller was dropped, or why nothing could be sent: for the message at the end.
     last_problem: Option<String>,
-    /// What a proven host answered that was not a success, while others may still do better.
-    refusal: Option<Answer>,
 }
 
 /// Somebody who connected.
@@ -118,9 +116,8 @@ impl Run<'_> {
                 next_send = Deadline::after(self.group.retrans);
             }
             let until = if found { session.deadline() } else { next_send };
-            if let Err(stop) = self.wait(session, until) {
-                return self.refusal.take().ok_or_else(|| self.give_up(stop));
-            }
+            self.wait(session, until)
+                .map_err(|stop| self.give_up(stop))?;
             self.accept()?;
             if let Some(answer) = self.drive(session)? {
                 return Ok(answer);
@@ -150,20 +147,22 @@ impl Run<'_> {
             if socket.set_nonblocking(true).is_err() || socket.set_cloexec(true).is_err() {
                 continue;
             }
-            if self.callers.len() >= MAX_CONNECTIONS {
-                self.make_room();
+            if self.callers.len() >= MAX_CONNECTIONS && !self.make_room() {
+                continue;
             }
             self.callers.push(self.caller(socket, &address)?);
         }
         Ok(())
     }
 
-    fn make_room(&mut self) {
+    /// Drops the caller that has been proving itself longest; false if all have proven themselves.
+    /// Those came before the newcomer, and one of them may be acting.
+    fn make_room(&mut self) -> bool {
         let oldest = self
             .callers
             .iter()
             .position(|caller| caller.progress == Progress::Proving);
-        self.callers.remove(oldest.unwrap_or_default());
+        oldest.map(|oldest| self.callers.remove(oldest)).is_some()
     }
 
     fn caller(&self, socket: Socket, address: &SockAddr) -> Result<Caller, Failure> {
@@ -194,12 +193,7 @@ impl Run<'_> {
         while index < self.callers.len() {
             let caller = &mut self.callers[index];
             match caller.exchange.drive() {
-                Ok(Progress::Answered(answer)) => {
-                    let caller = self.callers.remove(index);
-                    if let Some(answer) = self.judge(answer, &caller.from, session) {
-                        return Ok(Some(answer));
-                    }
-                }
+                Ok(Progress::Answered(answer)) => return Ok(Some(answer)),
                 Ok(progress) => {
                     caller.progress = progress;
                     index += 1;
@@ -225,7 +219,7 @@ impl Run<'_> {
         Ok(None)
     }
 
-    /// Lets the next proven host act; with none left, an earlier refusal is the answer.
+    /// Lets the first proven host act.
     fn release_next(&mut self, session: &mut Session) -> Result<Option<Answer>, Failure> {
         while let Some(index) = self
             .callers
@@ -249,7 +243,7 @@ impl Run<'_> {
                 }
             }
         }
-        Ok(self.refusal.take())
+        Ok(None)
     }
 
     fn dropped(&mut self, failure: &Failure, session: &mut Session) {
@@ -257,25 +251,6 @@ impl Run<'_> {
             .log()
             .warning(&format!("{failure}; still waiting for the host"));
         self.last_problem = Some(failure.message.clone());
-    }
-
-    /// A host's answer: final, unless it is a failure and another host that has connected back may
-    /// be the one that runs the guest. Never for `on`: two hosts could start the same guest.
-    fn judge(&mut self, answer: Answer, from: &str, session: &mut Session) -> Option<Answer> {
-        let may_ask_on =
-            self.config.operation != Operation::ON && self.config.operation.needs_plug();
-        let others = self
-            .callers
-            .iter()
-            .any(|caller| caller.progress != Progress::Proving);
-        if answer == Answer::Reply(Reply::FAILURE) && may_ask_on && others {
-            session
-                .log()
-                .warning(&format!("{from} answered: failure; asking the next host"));
-            self.refusal = Some(answer);
-            return None;
-        }
-        Some(answer)
     }
 
     /// Sends one packet per local address.

@@ -143,14 +143,6 @@ fn one_host_acts() {
             let request = host.hear();
             let mut first = caller(&request);
             let mut second = caller(&request);
-            // Challenge A from the agent, on both; answers and challenge B from both.
-            let prove = |stream: &mut TcpStream| {
-                let mut challenge = [0; 64];
-                stream.read_exact(&mut challenge).expect("challenge");
-                let answer = fence_wire::answer(HashType::Sha256, &Key::new(KEY), &challenge);
-                stream.write_all(&answer).expect("answer");
-                stream.write_all(&[9; 64]).expect("challenge");
-            };
             prove(&mut first);
             prove(&mut second);
             let allowed = |mut stream: TcpStream, tell: mpsc::Sender<bool>| {
@@ -172,6 +164,73 @@ fn one_host_acts() {
             }
             let got: Vec<bool> = told.iter().take(2).collect();
             assert_eq!(got.iter().filter(|got| **got).count(), 1, "{got:?}");
+        });
+        assert_eq!(ended.code, Some(0), "{ended:?}");
+    });
+}
+
+/// A host's end of the handshake up to the agent's answer, which only the host that may act gets.
+fn prove(stream: &mut TcpStream) {
+    let mut challenge = [0; 64];
+    stream.read_exact(&mut challenge).expect("challenge");
+    let answer = fence_wire::answer(HashType::Sha256, &Key::new(KEY), &challenge);
+    stream.write_all(&answer).expect("answer");
+    stream.write_all(&[9; 64]).expect("challenge");
+}
+
+/// The agent's answer to a host that has proven itself; false if none comes soon.
+fn is_let_to_act(stream: &mut TcpStream) -> bool {
+    stream
+        .set_read_timeout(Some(Duration::from_secs(1)))
+        .expect("timeout");
+    stream.read_exact(&mut [0; 64]).is_ok()
+}
+
+/// The host that runs the guest cannot end it; another one has only its definition, shut off, and
+/// would say "off already". Its word must not overrule the failure.
+#[test]
+fn a_failure_is_not_overruled_by_another_host() {
+    isolated(|| {
+        for action in ["off", "reboot", "status"] {
+            let ended = beside(&["-o", action, "-n", "vm1", "-t", "10"], |host| {
+                let request = host.hear();
+                let mut owner = caller(&request);
+                prove(&mut owner);
+                assert!(is_let_to_act(&mut owner));
+                let mut other = caller(&request);
+                prove(&mut other);
+                thread::sleep(Duration::from_millis(200));
+                owner.write_all(&[1]).expect("failure");
+                if is_let_to_act(&mut other) {
+                    let _ = other.write_all(&[if action == "status" { 2 } else { 0 }]);
+                }
+            });
+            assert_eq!(ended.code, Some(1), "{action}: {ended:?}");
+        }
+    });
+}
+
+/// More hosts call back, while one is acting, than the agent keeps connections.
+#[test]
+fn the_host_that_acts_does_not_make_room_for_others() {
+    isolated(|| {
+        let ended = beside(&["-o", "off", "-n", "vm1", "-t", "10"], |host| {
+            let request = host.hear();
+            let mut owner = caller(&request);
+            prove(&mut owner);
+            assert!(is_let_to_act(&mut owner));
+            let mut others: Vec<TcpStream> = Vec::new();
+            for _ in 0..15 {
+                let mut other = caller(&request);
+                prove(&mut other);
+                others.push(other);
+            }
+            thread::sleep(Duration::from_millis(200));
+            let late = caller(&request);
+            thread::sleep(Duration::from_millis(200));
+            owner.write_all(&[0]).expect("success");
+            hold(owner);
+            drop(late);
         });
         assert_eq!(ended.code, Some(0), "{ended:?}");
     });
