@@ -50,12 +50,12 @@ impl Libvirtd {
         );
         fs::write(&config, text).expect("the test's directory takes files");
         let mut command = Command::new("unshare");
-        command.args(["-m", "-n", "sh", "-c", PRIVATELY, "sh"]);
+        command.args(["-m", "sh", "-c", PRIVATELY, "sh"]);
         command
             .arg(config)
             .arg(dir.join("pid"))
             .stdin(Stdio::null());
-        let process = Process::start(&mut command, None, rig.dir());
+        let process = Process::start(&mut command, Some(&rig.cable.host), rig.dir());
         let started = Self { process, dir };
         wait_for("libvirtd to answer", PATIENCE, || {
             started.virsh(rig, &["list", "--all"]).map(drop)
