@@ -151,6 +151,8 @@ pub struct Observation {
 
 /// The reason text of a guest that was shut off here because it moved to another host.
 pub(crate) const MIGRATED: &str = "migrated";
+/// The reason text of a guest that is shut off while an order to start it has not ended.
+pub(crate) const STARTING: &str = "an order to start it is under way";
 
 impl Observation {
     /// What the observation means for fencing.
@@ -160,6 +162,7 @@ impl Observation {
     /// | shut off | no | | **off** | the one way to be off |
     /// | shut off | no | a saved memory image exists | on | a start resumes the old memory, which goes on writing |
     /// | shut off | no | reason "migrated" | unknown | it runs on another host |
+    /// | shut off | no | an order to start it is under way | unknown | it may run in a moment |
     /// | running, blocked, in shutdown, no state | yes | | on | it executes |
     /// | paused, suspended | yes | | on | it can be resumed and go on writing |
     /// | crashed | yes | | on | its disks are still open, a write may still be under way |
@@ -168,7 +171,9 @@ impl Observation {
     pub fn power(&self) -> Power {
         use GuestState as S;
         match (self.state, self.active) {
-            (S::ShutOff, false) if self.reason == MIGRATED => Power::Unknown,
+            (S::ShutOff, false) if [MIGRATED, STARTING].contains(&self.reason.as_str()) => {
+                Power::Unknown
+            }
             (S::ShutOff, false) if self.resumable => Power::On,
             (S::ShutOff, false) => Power::Off,
             (
@@ -259,15 +264,17 @@ mod tests {
             prop_assert_eq!(GuestState::from_code(code).code(), code);
         }
 
-        /// The only observation that counts as off: shut off, inactive, not migrated, not resumable.
+        /// The only observation that counts as off: shut off, inactive, not migrated, not being
+        /// started, not resumable.
         #[test]
         fn off_has_one_shape(
             code in prop_oneof![0..9_i32, any::<i32>()],
-            reason in prop_oneof![Just("migrated"), Just("destroyed"), Just("")],
+            reason in prop_oneof![Just(MIGRATED), Just(STARTING), Just("destroyed"), Just("")],
             active: bool, persistent: bool, resumable: bool,
         ) {
             let off = seen(code, reason, active, persistent, resumable).power() == Power::Off;
-            prop_assert_eq!(off, code == 5 && !active && reason != "migrated" && !resumable);
+            let doubtful = [MIGRATED, STARTING].contains(&reason);
+            prop_assert_eq!(off, code == 5 && !active && !doubtful && !resumable);
         }
 
         #[test]

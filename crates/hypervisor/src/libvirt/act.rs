@@ -11,6 +11,7 @@ use virt::sys;
 use super::call::{Call, TooLate};
 use super::link::Session;
 use super::{ffi, look, states, trouble};
+use crate::state::STARTING;
 use crate::{Error, Guest, GuestRef, Observation, Power, Revival};
 
 /// How an attempt to end a guest went.
@@ -18,6 +19,8 @@ use crate::{Error, Guest, GuestRef, Observation, Power, Revival};
 pub(super) enum Cut {
     /// There was nothing to do.
     AlreadyOff(Observation),
+    /// It is shut off, and an order to start it has not ended: nothing was done.
+    Starting(Observation),
     /// libvirt was told to end it, or to discard its saved memory.
     Tried {
         before: Observation,
@@ -36,6 +39,7 @@ pub(super) fn cut(
     let (domain, before) = look::look(session, wanted)?;
     match before.power() {
         Power::Off => return Ok(Cut::AlreadyOff(before)),
+        Power::Unknown if before.reason == STARTING => return Ok(Cut::Starting(before)),
         // Not active and yet not off: it left for another host, or the answer is nonsense.
         Power::Unknown if !before.active => return Err(Error::not_confirmed(wanted, &before)),
         Power::Unknown | Power::On => {}
@@ -106,12 +110,16 @@ pub(super) fn start(
         return Ok(Start::AlreadyOn(before));
     }
     // It left for another host and may run there: started here too, it would run twice.
-    if before.power() == Power::Unknown {
+    if before.power() == Power::Unknown && before.reason != STARTING {
         return Err(Error::not_confirmed(wanted, &before));
     }
+    let mut starting = session.doubts().starting(before.guest.uuid);
     begin(call, session, &before.guest, &doing)?;
     let answer = boot(&domain, before.resumable);
     let answer = answer.map_err(|error| trouble::meaning(session, Some(wanted), &error));
+    if session.is_lost() {
+        starting.is_lost();
+    }
     Ok(Start::Tried {
         guest: before.guest,
         answer,
@@ -151,6 +159,7 @@ fn revive(
             let detail = "the definition it would be started from is of another guest".to_owned();
             Error::Refused { by, guest, detail }
         })?;
+    let mut starting = session.doubts().starting(guest.uuid);
     begin(call, session, &guest, doing)?;
     let created = Domain::create_xml(session.connect(), revival.definition(), 0);
     let answer = match created {
@@ -161,6 +170,9 @@ fn revive(
         }
         Err(error) => Err(trouble::meaning(session, Some(wanted), &error)),
     };
+    if session.is_lost() {
+        starting.is_lost();
+    }
     Ok(Start::Tried { guest, answer })
 }
 

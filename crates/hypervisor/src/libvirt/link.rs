@@ -305,7 +305,7 @@ impl Links {
             changes: Mutex::default(),
             change: Condvar::new(),
             watchers: Watchers::default(),
-            doubts: Arc::default(),
+            doubts: Doubts::about(uri),
         })
     }
 

@@ -1,6 +1,7 @@
 //! Questions that change nothing: one guest, all guests, anything at all.
 
 use std::collections::HashSet;
+use std::time::Instant;
 
 use jiff::Timestamp;
 use uuid::Uuid;
@@ -36,12 +37,13 @@ pub(super) fn look(
 ) -> Result<(Domain, Observation), Error> {
     let mut looks = 1;
     loop {
+        let since = Instant::now();
         let domain = find(session, wanted)?;
         let mut seen = inspect(session, &domain)
             .map_err(|error| trouble::meaning(session, Some(wanted), &error))?;
         let settled = seen.active == (seen.state != GuestState::ShutOff);
         if settled || looks == LOOKS {
-            session.doubts().judge(&mut seen);
+            session.doubts().judge(&mut seen, since);
             return Ok((domain, seen));
         }
         looks += 1;
@@ -76,13 +78,14 @@ fn inspect(session: &Session<'_>, domain: &Domain) -> Result<Observation, VirtEr
 /// All guests. Three round trips, whatever their number, with a driver that answers for many guests
 /// at once; libvirt's own since 1.2.8 do.
 pub(super) fn list(session: &Session<'_>) -> Result<Vec<Observation>, Error> {
+    let since = Instant::now();
     let mut seen = match bulk(session) {
         Ok(seen) => seen,
         Err(error) if error.code() == ErrorNumber::NoSupport => one_by_one(session)?,
         Err(error) => return Err(trouble::meaning(session, None, &error)),
     };
     seen.iter_mut()
-        .for_each(|seen| session.doubts().judge(seen));
+        .for_each(|seen| session.doubts().judge(seen, since));
     seen.sort_by(|a, b| a.guest.cmp(&b.guest));
     Ok(seen)
 }

@@ -24,8 +24,8 @@
 //!    began (see `qemu`). For every other guest libvirt's own SIGKILL after ten seconds remains.
 //! 3. Another job: look the guest up by UUID, and answer with what was seen.
 //!
-//! Only "shut off, not active, no saved memory, not migrated" is off ([`Observation::power`]), or "no
-//! such domain" after libvirt had confirmed the end of the guest or its process was seen dead. A
+//! Only "shut off, not active, no saved memory, not migrated, no order of ours to start it under way"
+//! is off ([`Observation::power`]), or "no such domain" after libvirt had confirmed the end of the guest or its process was seen dead. A
 //! guest that left for another host, or may have because it was ended in the last phase of a live
 //! migration, is not confirmed (see `doubts`). One that left before this process began is not
 //! remembered once libvirtd was restarted, so whoever tracks guests over hosts must not rely on this
@@ -61,6 +61,7 @@ use self::act::{Cut, Start};
 use self::call::{Call, GaveUp, Progress};
 use self::link::{Link, Links, Session};
 use self::workers::{Job, Workers};
+use crate::state::STARTING;
 use crate::{
     Deadline, Error, ErrorKind, Event, Evidence, Guest, GuestRef, Hypervisor, Means, Observation,
     Power, PoweredOff, Revival,
@@ -221,12 +222,12 @@ impl Libvirt {
         let uuid = look::by_uuid(&before.guest);
         let settled = deadline.within(SETTLING);
         loop {
-            let changes = self.links.changes();
+            let (changes, looked) = (self.links.changes(), Instant::now());
             let seen = match self.look(&uuid, deadline) {
                 Ok(seen) => seen,
                 Err(Error::NoSuchGuest { by, .. }) if attempt.is_sure() => {
                     let mut seen = before.vanished(by);
-                    self.links.doubts().judge(&mut seen);
+                    self.links.doubts().judge(&mut seen, looked);
                     if seen.power() != Power::Off {
                         return Err(attempt.contradicted(&seen));
                     }
@@ -237,12 +238,31 @@ impl Libvirt {
             if seen.power() == Power::Off {
                 return Ok((attempt.means(false), seen));
             }
-            // After a kill libvirt needs a moment to notice; otherwise its answer stands.
-            if !attempt.killed || settled.has_passed() {
+            // After a kill libvirt needs a moment to notice, and an order to start it ends soon now
+            // that the guest has been let go; otherwise libvirt's answer stands.
+            let may_settle = attempt.killed || seen.reason == STARTING;
+            if !may_settle || settled.has_passed() {
                 return Err(attempt.contradicted(&seen));
             }
             self.links
                 .wait_for_change(changes, settled.within(LOOK_AGAIN));
+        }
+    }
+
+    /// As [`Libvirt::cut`], once no order to start the guest is under way any more: what is shut off
+    /// until that takes effect is not off. At the deadline it may still be [`Cut::Starting`].
+    fn cut_when_settled(&self, guest: &GuestRef, deadline: Deadline) -> Result<(Cut, bool), Error> {
+        loop {
+            let changes = self.links.changes();
+            let (cut, killed) = self.cut(guest, deadline)?;
+            if matches!(cut, Cut::Starting(_)) {
+                self.links
+                    .wait_for_change(changes, deadline.within(LOOK_AGAIN));
+                if !deadline.has_passed() {
+                    continue;
+                }
+            }
+            return Ok((cut, killed));
         }
     }
 
@@ -278,7 +298,8 @@ impl Hypervisor for Libvirt {
 
     fn power_off(&self, guest: &GuestRef, deadline: Deadline) -> Result<PoweredOff, Error> {
         let begun = Instant::now();
-        let (before, revival, answer, killed) = match self.cut(guest, deadline)? {
+        let (before, revival, answer, killed) = match self.cut_when_settled(guest, deadline)? {
+            (Cut::Starting(seen), _) => return Err(Error::not_confirmed(guest, &seen)),
             (Cut::AlreadyOff(observation), _) => {
                 let evidence = Evidence {
                     means: Means::AlreadyOff,
@@ -346,6 +367,12 @@ impl Hypervisor for Libvirt {
             (Ok(seen), Ok(())) if seen.active => Ok(evidence(Means::Started, seen)),
             // Somebody else was faster.
             (Ok(seen), Err(_)) if seen.active => Ok(evidence(Means::AlreadyOn, seen)),
+            // It was told to start the guest, and then the way there broke: it may start it yet.
+            (_, Err(error)) if error.kind() == ErrorKind::Unreachable => Err(Error::NotConfirmed {
+                guest: guest.clone(),
+                by: self.name().to_owned(),
+                saw: format!("told to start it, and then {error}"),
+            }),
             (Err(_) | Ok(_), Err(error)) => Err(error),
             (Ok(seen), Ok(())) => Err(Error::not_confirmed(guest, &seen)),
             (Err(error), Ok(())) => Err(Error::NotConfirmed {
@@ -458,6 +485,7 @@ impl Outcome for Cut {
                 answer: Err(detail),
                 ..
             } => format!("refused: {detail}"),
+            Self::Starting(seen) => seen.to_string(),
             Self::Tried { .. } | Self::AlreadyOff(_) => "powered off".to_owned(),
         }
     }

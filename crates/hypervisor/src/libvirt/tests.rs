@@ -420,3 +420,43 @@ fn a_guest_that_may_run_elsewhere_is_not_confirmed() {
         Means::Destroyed
     );
 }
+
+/// An order to start a guest that outlives its caller: until it has ended, "shut off" is not off. It
+/// would be started after its power-off had been confirmed.
+#[test]
+fn a_guest_with_an_order_to_start_it_is_not_off() {
+    let (host, _directory) = host(&[5]);
+    assert_eq!(host.observe(&vm(1), ample()).unwrap().power(), Power::Off);
+    let (release, released) = std::sync::mpsc::channel::<()>();
+    let released = Arc::new(std::sync::Mutex::new(released));
+    let stuck = move |session: &Session<'_>, call: &Call<()>| {
+        let (domain, seen) = look::look(session, &vm(1))?;
+        let _starting = session.doubts().starting(seen.guest.uuid);
+        call.act(&seen.guest).unwrap();
+        let _ = released.lock().unwrap().recv();
+        domain.create().unwrap();
+        Ok(())
+    };
+    let soon = || Deadline::after(Duration::from_millis(300));
+    let error = host
+        .ask("starting", soon(), stuck, |_, _, _| {})
+        .unwrap_err();
+    assert!(
+        matches!(error, Error::DeadlinePassed { acted: true, .. }),
+        "{error}"
+    );
+    let seen = host.observe(&vm(1), ample()).unwrap();
+    assert_eq!((seen.active, seen.power()), (false, Power::Unknown));
+    assert_eq!(host.list(ample()).unwrap()[0].power(), Power::Unknown);
+    let error = host.power_off(&vm(1), soon()).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::CannotKnow, "{error}");
+    // A power-off with time to wait ends what was started meanwhile.
+    let off = thread::scope(|scope| {
+        let off = scope.spawn(|| host.power_off(&vm(1), ample()));
+        thread::sleep(Duration::from_millis(300));
+        assert!(!off.is_finished());
+        drop(release);
+        off.join().unwrap()
+    });
+    assert_eq!(off.unwrap().evidence.means, Means::Destroyed);
+}
