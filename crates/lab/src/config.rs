@@ -258,6 +258,12 @@ mod tests {
     }
 
     #[test]
+    fn the_start_script_parses() {
+        let status = Command::new("bash").args(["-n", "-c", START]).status();
+        assert!(status.is_ok_and(|status| status.success()));
+    }
+
+    #[test]
     fn a_path_that_does_not_fit_is_refused() {
         let path = "x".repeat(101);
         assert!(Tar::default().file(&path, 0o644, Owner::Root, b"").is_err());

@@ -40,7 +40,7 @@ pub enum Error {
     },
     /// The lab is up already, with other contents than asked for.
     #[error(
-        "lab `{name}` is already up, with another definition, size, stack or agent than asked for now; `picket lab down` removes it"
+        "lab `{name}` is already up, but not as asked for now (another definition, size, stack or agent, or --fresh); `picket lab down` removes it"
     )]
     AlreadyUp {
         /// Which lab.

@@ -198,3 +198,95 @@ pub(crate) fn resources_of(cib: &[u8]) -> Vec<String> {
         },
     )
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// As `corosync-quorumtool -s` of Corosync 3.1.7 and `crm_mon` of Pacemaker 2.1.5 print it, shortened.
+    const QUORUM: &str = "Quorum information\n------------------\nDate:             Sun Nov 22 16:58:20 2026\n\
+        Quorum provider:  corosync_votequorum\nNodes:            2\nNode ID:          1\nRing ID:          1.9\n\
+        Quorate:          Yes\n";
+    const STATUS: &str = r#"<pacemaker-result api-version="2.25"><summary>
+        <current_dc present="true" version="2.1.5" name="n1" id="1" with_quorum="true"/></summary>
+        <nodes><node name="n1" id="1" online="true" standby="false" maintenance="false" pending="false" unclean="false" shutdown="false"/>
+        <node name="n2" id="2" online="true" standby="false" maintenance="false" pending="false" unclean="false" shutdown="false"/></nodes>
+        <resources><resource id="fence.n1" role="Started" active="true" blocked="false" failed="false"><node name="n2" id="2"/></resource>
+        <group id="web"><resource id="web.ip" role="Started" active="true" blocked="false" failed="false"><node name="n1" id="1"/></resource></group>
+        </resources><status code="0" message="OK"/></pacemaker-result>"#;
+
+    fn judge(quorum: &str, status: &str) -> Result<Form, String> {
+        let node = |number: u8| Node {
+            name: format!("n{number}"),
+            address: [10, 9, 0, number].into(),
+        };
+        View::parse(quorum, status).judge(
+            &[node(1), node(2)],
+            &["fence.n1".to_owned(), "web.ip".to_owned()],
+        )
+    }
+
+    #[test]
+    fn a_formed_cluster_is_recognised() {
+        let form = judge(QUORUM, STATUS).unwrap();
+        assert_eq!((form.dc.as_str(), form.ring.as_str()), ("n1", "1.9"));
+        let runs =
+            |id: &str, node: &str| form.resources.contains(&(id.to_owned(), node.to_owned()));
+        assert!(runs("fence.n1", "n2") && runs("web.ip", "n1"));
+    }
+
+    #[test]
+    fn whatever_is_missing_is_named() {
+        let cases = [
+            (
+                "Quorate:          Yes",
+                "Quorate:          No",
+                "in the membership",
+            ),
+            ("Nodes:            2", "Nodes:            1", "1 of 2 nodes"),
+        ];
+        for (good, bad, words) in cases {
+            let saw = judge(&QUORUM.replace(good, bad), STATUS).unwrap_err();
+            assert!(saw.contains(words), "{saw}");
+        }
+        let cases = [
+            (
+                "with_quorum=\"true\"",
+                "with_quorum=\"false\"",
+                "no coordinator",
+            ),
+            (
+                "name=\"n2\" id=\"2\" online=\"true\"",
+                "name=\"n2\" id=\"2\" online=\"false\"",
+                "n2 is not online",
+            ),
+            ("unclean=\"false\"", "unclean=\"true\"", "is not ready"),
+            ("failed=\"false\"", "failed=\"true\"", "has failed"),
+            (
+                "\"web.ip\" role=\"Started\"",
+                "\"web.ip\" role=\"Stopped\"",
+                "web.ip is not started",
+            ),
+            (
+                "\"web.ip\" role=\"Started\"",
+                "\"web.ip\" pending=\"Starting\" role=\"Started\"",
+                "web.ip is not started",
+            ),
+        ];
+        for (good, bad, words) in cases {
+            assert!(STATUS.contains(good), "{good}");
+            let saw = judge(QUORUM, &STATUS.replace(good, bad)).unwrap_err();
+            assert!(saw.contains(words), "{saw}");
+        }
+        assert!(judge(QUORUM, "").unwrap_err().contains("does not answer"));
+        assert!(judge("", "").is_err());
+        assert!(judge(QUORUM, "<pacemaker-result><summary>").is_err());
+    }
+
+    #[test]
+    fn resources_are_the_primitives() {
+        let cib = b"<cib><configuration><resources><group id='g'><primitive id='a'/></group><primitive id='b'/></resources></configuration></cib>";
+        assert_eq!(resources_of(cib), ["a", "b"]);
+        assert!(resources_of(b"<cib").is_empty());
+    }
+}

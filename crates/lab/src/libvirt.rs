@@ -208,3 +208,29 @@ pub(crate) fn tail(log: &Path) -> String {
     let lines: Vec<_> = text.lines().collect();
     lines[lines.len().saturating_sub(LINES)..].join("\n")
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_script_parses() {
+        let status = std::process::Command::new("sh")
+            .args(["-n", "-c", SCRIPT])
+            .status();
+        assert!(status.is_ok_and(|status| status.success()));
+    }
+
+    #[test]
+    fn the_end_of_a_log_is_short() {
+        let dir = tempfile::tempdir().unwrap();
+        let log = dir.path().join("log");
+        fs::write(
+            &log,
+            (0..100).map(|line| format!("{line}\n")).collect::<String>(),
+        )
+        .unwrap();
+        assert_eq!(tail(&log).lines().next(), Some("92"));
+        assert_eq!(tail(Path::new("/nonexistent")), "");
+    }
+}
