@@ -192,6 +192,12 @@ impl Observation {
 }
 
 impl Observation {
+    /// Whether the guest is not active here because it left for another host.
+    #[must_use]
+    pub fn has_left(&self) -> bool {
+        !self.active && self.state == GuestState::ShutOff && self.reason == MIGRATED
+    }
+
     /// What is left to say of a transient guest that `by` has ended and no longer knows.
     pub(crate) fn vanished(&self, by: String) -> Self {
         Self {
@@ -311,6 +317,8 @@ mod tests {
             Power::Unknown
         );
         assert_eq!(seen(5, "destroyed", false, true, false).power(), Power::Off);
+        assert!(seen(5, "migrated", false, true, false).has_left());
+        assert!(!seen(5, STARTING, false, true, false).has_left());
     }
 
     #[test]

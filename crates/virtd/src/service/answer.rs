@@ -126,8 +126,9 @@ impl Ticket {
     fn denied(&self, plug: &Plug) -> Answered {
         let mut denied = Answered::new(Reply::DENIED, Outcome::Denied);
         denied.record.detail = Some(format!(
-            "no group allows {} to fence `{plug}`; see `groups` in fence_virt.conf(5)",
-            self.requester
+            "no group allows {} to fence `{}`; see `groups` in fence_virt.conf(5)",
+            self.requester,
+            GuestRef::parse(plug.as_str()),
         ));
         denied
     }

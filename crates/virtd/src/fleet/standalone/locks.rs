@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::OwnedMutexGuard;
 use uuid::Uuid;
@@ -27,6 +27,13 @@ pub(super) struct Guard {
 }
 
 impl Locks {
+    /// Those of every fleet that a configuration makes: a reload may put a new fleet beside one whose
+    /// requests still run, and a guest that the old one is about to start again is not off.
+    pub(super) fn of_this_process() -> Arc<Self> {
+        static ALL: LazyLock<Arc<Locks>> = LazyLock::new(Arc::default);
+        Arc::clone(&ALL)
+    }
+
     /// Whether nothing is being done to any guest.
     pub(super) fn are_free(&self) -> bool {
         self.map().is_empty()
@@ -70,9 +77,11 @@ impl Locks {
 impl Drop for Guard {
     fn drop(&mut self) {
         let mut map = self.locks.map();
-        if self.guard.take().is_some() {
+        // Counted before it is let go: who gets it next must not take what it saw before for true.
+        if self.guard.is_some() {
             self.locks.released.fetch_add(1, Ordering::Release);
         }
+        self.guard = None;
         // Nobody else holds it or waits for it: new ones can only come through the map.
         if map
             .get(&self.uuid)

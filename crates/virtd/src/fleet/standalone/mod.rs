@@ -19,7 +19,7 @@ use std::time::Duration;
 
 use deadline::Deadline;
 use hypervisor::libvirt::Libvirt;
-use hypervisor::{Evidence, GuestRef, Hypervisor, Observation, Power, PoweredOff};
+use hypervisor::{Evidence, GuestRef, Hypervisor, Observation, PoweredOff};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout_at};
 use tokio_util::sync::CancellationToken;
@@ -118,7 +118,9 @@ impl FleetPlan for Plan {
         for uri in &self.uris {
             hypervisors.push(Arc::new(Libvirt::new(uri)));
         }
-        Ok(Arc::new(Standalone::new(hypervisors, auditor)))
+        let mut fleet = Standalone::new(hypervisors, auditor);
+        fleet.locks = Locks::of_this_process();
+        Ok(Arc::new(fleet))
     }
 }
 
@@ -224,8 +226,7 @@ impl Standalone {
         let was_active = done.iter().any(|(_, off)| off.was_active);
         for (seen, error) in failed {
             // It left that host and was ended on another one: nothing of it is left there.
-            let left_behind = !seen.active && seen.power() == Power::Unknown;
-            if !(was_active && left_behind) {
+            if !(was_active && seen.has_left()) {
                 return Err(error.into());
             }
         }
@@ -433,5 +434,44 @@ impl Fleet for Standalone {
 
     fn health(&self, deadline: Deadline) -> BoxFuture<'_, Health> {
         Box::pin(self.do_health(deadline))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use hypervisor::memory::{MemoryGuest, MemoryHypervisor};
+
+    use super::*;
+
+    fn order(limit: Duration) -> Order {
+        Order {
+            guest: GuestRef::parse("vm1"),
+            deadline: Deadline::after(limit),
+            given_up: CancellationToken::new(),
+        }
+    }
+
+    /// A reload puts a new fleet beside an old one that is about to start a guest again. An `off`
+    /// through the new one must not be confirmed before that start.
+    #[tokio::test]
+    async fn two_fleets_do_not_act_on_one_guest_at_once() {
+        let host = MemoryHypervisor::new("memory");
+        host.add(MemoryGuest::running("vm1"));
+        let auditor = Auditor::none();
+        let fleet = || {
+            let mut fleet = Standalone::new(vec![Arc::new(host.clone())], &auditor);
+            fleet.locks = Locks::of_this_process();
+            fleet
+        };
+        let (old, new) = (fleet(), fleet());
+        let long = Duration::from_secs(20);
+        let rebooting = old.do_reboot(order(long)).await.unwrap();
+        let early = new.do_off(order(Duration::from_millis(100))).await;
+        assert!(matches!(early, Err(FleetError::TooLate)), "{early:?}");
+        let off = new.do_off(order(long));
+        let (off, restarted) = tokio::join!(off, rebooting.restart.unwrap());
+        restarted.unwrap();
+        assert_eq!(off.unwrap().len(), 1);
+        assert!(!host.guest("vm1").unwrap().active);
     }
 }
