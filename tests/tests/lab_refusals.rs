@@ -51,16 +51,20 @@ fn not_root() {
     if skipped(&[Need::Root]) {
         return;
     }
-    // The program itself may lie where nobody else may look.
-    let dir = tempfile::tempdir().expect("a directory");
+    // The program itself may lie where nobody else may look. Not copied by ourselves: another test that
+    // starts a program meanwhile would inherit the open file, and then it could not be started.
     let [program, definition] = ["picket", "web.toml"].map(|name| dir.path().join(name));
-    std::fs::copy(ours("picket"), &program).expect("a copy");
     let example = Path::new(env!("CARGO_MANIFEST_DIR")).join("../examples/web.toml");
-    std::fs::copy(example, &definition).expect("a copy");
-    for path in [dir.path(), &program] {
-        let mode = std::os::unix::fs::PermissionsExt::from_mode(0o755);
-        std::fs::set_permissions(path, mode).expect("a mode");
+    for (from, to) in [(ours("picket"), &program), (example, &definition)] {
+        let status = Command::new("install")
+            .args(["-m", "755"])
+            .arg(from)
+            .arg(to)
+            .status();
+        assert!(status.is_ok_and(|status| status.success()));
     }
+    let mode = std::os::unix::fs::PermissionsExt::from_mode(0o755);
+    std::fs::set_permissions(dir.path(), mode).expect("a mode");
     let mut command = Command::new(program);
     command.args(["lab", "up", "--name", NAME]).arg(definition);
     refused(
