@@ -53,6 +53,7 @@ fn not_root() {
     }
     // The program itself may lie where nobody else may look. Not copied by ourselves: another test that
     // starts a program meanwhile would inherit the open file, and then it could not be started.
+    let dir = tempfile::tempdir().expect("a directory");
     let [program, definition] = ["picket", "web.toml"].map(|name| dir.path().join(name));
     let example = Path::new(env!("CARGO_MANIFEST_DIR")).join("../examples/web.toml");
     for (from, to) in [(ours("picket"), &program), (example, &definition)] {
