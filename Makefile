@@ -4,6 +4,13 @@ CARGO ?= cargo
 # Suites run real peers, namespaces and guests; a skipped test is a failure where everything is installed.
 TEST_ENV = PICKET_NO_SKIP=1
 
+# The agents are linked statically: they start faster, take half the memory, and run in any guest,
+# whatever its libraries.
+define compile
+$(CARGO) build --release --locked --workspace --exclude agents
+$(CARGO) rustc --release --locked --package agents --bin picket-agents -- -C target-feature=+crt-static
+endef
+
 .PHONY: help build demo test bench man packages audit clean-lab
 
 help:
@@ -16,24 +23,24 @@ help:
 
 build:
 	@scripts/setup build
-	$(CARGO) build --release --locked
+	$(compile)
 
 demo:
 	@scripts/setup demo
-	$(CARGO) build --release --locked
+	$(compile)
 	target/release/picket drill examples/web.toml --fault panic
 
 test:
 	@scripts/setup test
 	$(CARGO) fmt --all --check
-	$(CARGO) build --release --locked
+	$(compile)
 	$(CARGO) clippy --workspace --all-targets --locked -- -D warnings
 	$(TEST_ENV) $(CARGO) test --workspace --locked
 
 bench:
 	@scripts/setup test
-	$(CARGO) build --release --locked
-	$(CARGO) xtask bench
+	$(compile)
+	target/release/xtask bench --no-build
 
 man:
 	$(CARGO) xtask man
