@@ -2,6 +2,7 @@
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read as _, Seek as _, Write as _};
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
 use rustix::fs::FlockOperation;
@@ -29,19 +30,28 @@ impl PidFile {
                 path.display()
             ))
         };
-        let mut file = OpenOptions::new()
-            .read(true)
-            .write(true)
-            .create(true)
-            .truncate(false)
-            .open(path)
-            .map_err(failed)?;
+        let open = || {
+            OpenOptions::new()
+                .read(true)
+                .write(true)
+                .create(true)
+                .truncate(false)
+                .open(path)
+        };
+        let lock =
+            |file: &File| rustix::fs::flock(file, FlockOperation::NonBlockingLockExclusive).is_ok();
+        let mut file = open().map_err(failed)?;
+        let mut is_ours = lock(&file);
+        if is_ours && !is_at(&file, path) {
+            // A daemon that was ending removed it in between; a lock on that file keeps nobody out.
+            file = open().map_err(failed)?;
+            is_ours = lock(&file) && is_at(&file, path);
+        }
         let mut text = String::new();
         let _ = (&mut file).take(32).read_to_string(&mut text);
-        let held = rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive).is_err();
         let number = text.trim().parse::<u32>().ok();
         let other = number.filter(|number| *number != std::process::id() && is_daemon(*number));
-        if held || other.is_some() {
+        if !is_ours || other.is_some() {
             let who = number.map_or_else(String::new, |number| format!(" (process {number})"));
             return Err(Failure::start(format!(
                 "another fence_virtd runs already{who}, says {}; stop it, or name another file with -p",
@@ -61,6 +71,15 @@ impl PidFile {
 impl Drop for PidFile {
     fn drop(&mut self) {
         let _ = std::fs::remove_file(&self.path);
+    }
+}
+
+/// Whether `file` is what `path` names now.
+fn is_at(file: &File, path: &Path) -> bool {
+    let id = |metadata: std::fs::Metadata| (metadata.dev(), metadata.ino());
+    match (file.metadata(), std::fs::metadata(path)) {
+        (Ok(open), Ok(named)) => id(open) == id(named),
+        _ => false,
     }
 }
 
@@ -89,5 +108,17 @@ mod tests {
         assert!(refused.message.contains("runs already"), "{refused}");
         drop(first);
         assert!(!path.exists());
+    }
+
+    #[test]
+    fn a_removed_file_is_not_the_one_of_its_name() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("pid");
+        let old = File::create(&path).unwrap();
+        assert!(is_at(&old, &path));
+        std::fs::remove_file(&path).unwrap();
+        assert!(!is_at(&old, &path));
+        let _new = File::create(&path).unwrap();
+        assert!(!is_at(&old, &path));
     }
 }

@@ -174,14 +174,51 @@ impl Ticket {
     }
 }
 
+/// Writes down how a restart ended, also if it did not: the daemon ends before it does when the
+/// hypervisor hangs, and somebody must hear that the guest may be off.
+struct RestartRecord {
+    record: Option<Record>,
+    auditor: Auditor,
+    begun: Instant,
+}
+
+impl RestartRecord {
+    fn write(&mut self, change: impl FnOnce(&mut Record)) {
+        if let Some(mut record) = self.record.take() {
+            change(&mut record);
+            record.at = jiff::Timestamp::now();
+            record.took_ms = Some(self.begun.elapsed().as_secs_f64() * 1000.0);
+            self.auditor.record(record);
+        }
+    }
+}
+
+impl Drop for RestartRecord {
+    fn drop(&mut self) {
+        self.write(|record| {
+            let guest = record.guest.clone().unwrap_or_default();
+            let problem =
+                "fence_virtd ended before it was known whether the guest was started again";
+            tracing::error!(guest, "{problem}");
+            record.outcome = Outcome::OffButNotRestarted;
+            record.detail = Some(problem.to_owned());
+        });
+    }
+}
+
 async fn finish_restart(
     restart: BoxFuture<'static, Result<Evidence, FleetError>>,
-    mut record: Record,
+    record: Record,
     auditor: Auditor,
 ) {
-    let begun = Instant::now();
     let guest = record.guest.clone().unwrap_or_default();
-    match restart.await {
+    let mut written = RestartRecord {
+        record: Some(record),
+        auditor,
+        begun: Instant::now(),
+    };
+    let result = restart.await;
+    written.write(|record| match result {
         Ok(evidence) => {
             tracing::info!(guest, "started again: {evidence}");
             record.evidence = vec![evidence];
@@ -191,10 +228,7 @@ async fn finish_restart(
             record.outcome = Outcome::OffButNotRestarted;
             record.detail = Some(error.to_string());
         }
-    }
-    record.at = jiff::Timestamp::now();
-    record.took_ms = Some(begun.elapsed().as_secs_f64() * 1000.0);
-    auditor.record(record);
+    });
 }
 
 fn status(report: Result<crate::fleet::StatusReport, FleetError>) -> Answered {
@@ -255,5 +289,31 @@ fn list(inventory: Inventory, policy: &Policy, requester: &Identity) -> Answered
     Answered {
         answer: Answer::Hosts { hosts, last },
         record,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The daemon ends while the hypervisor hangs: the record says so instead of being missing.
+    #[tokio::test]
+    async fn a_restart_that_was_left_is_written_down() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("audit");
+        let (auditor, _thread) = Auditor::start(Some(&path)).unwrap();
+        let record = Record::new(Subject::Restart, Outcome::On);
+        let task = tokio::spawn(finish_restart(
+            Box::pin(std::future::pending()),
+            record,
+            auditor.clone(),
+        ));
+        tokio::task::yield_now().await;
+        task.abort();
+        task.await.unwrap_err();
+        auditor.flush();
+        let text = std::fs::read_to_string(&path).unwrap();
+        assert_eq!(text.lines().count(), 1);
+        assert!(text.contains("off_but_not_restarted"), "{text}");
     }
 }
