@@ -460,6 +460,13 @@ impl Lab {
         self.place.write(&self.state)
     }
 
+    /// Whether both daemons outside the guests run.
+    pub(crate) fn has_daemons(&self) -> bool {
+        ["libvirtd", "fence_virtd"]
+            .into_iter()
+            .all(|program| crate::libvirt::running(&self.netns, program).is_some())
+    }
+
     pub(crate) fn libvirt(&self) -> Result<Libvirt, Error> {
         Libvirt::find(&self.netns).ok_or_else(|| Error::NoSuchLab {
             name: self.place.name.to_string(),

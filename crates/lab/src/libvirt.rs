@@ -90,14 +90,7 @@ impl Libvirt {
 
     /// The one that runs in `netns`.
     pub(crate) fn find(netns: &NetNs) -> Option<Self> {
-        let is_libvirtd = |pid: u32| {
-            fs::read_link(format!("/proc/{pid}/exe"))
-                .is_ok_and(|exe| exe.file_name().is_some_and(|name| name == "libvirtd"))
-        };
-        let (pid, _) = netns
-            .processes()
-            .into_iter()
-            .find(|(pid, _)| is_libvirtd(*pid))?;
+        let pid = running(netns, "libvirtd")?;
         Some(Self {
             netns: netns.clone(),
             process: Identity::of(pid)?,
@@ -198,6 +191,20 @@ impl Libvirt {
                 detail: format!("process {pid} is not this guest's"),
             })
     }
+}
+
+/// The process of `netns` that runs the program of this name.
+pub(crate) fn running(netns: &NetNs, program: &str) -> Option<u32> {
+    let runs = |pid: u32| {
+        fs::read_link(format!("/proc/{pid}/exe"))
+            // A program that has been built anew meanwhile reads `fence_virtd (deleted)`.
+            .is_ok_and(|exe| {
+                let name = exe.file_name().unwrap_or_default().to_string_lossy();
+                name.trim_end_matches(" (deleted)") == program
+            })
+    };
+    let mut processes = netns.processes().into_iter().map(|(pid, _)| pid);
+    processes.find(|pid| runs(*pid))
 }
 
 /// The last lines of a log.

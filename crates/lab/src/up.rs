@@ -109,30 +109,22 @@ fn existing(
         }
         return Ok(None);
     }
-    match place.read()? {
-        Some(state) if state.phase == Phase::Formed => {
-            let lab = Lab::of(
-                place.clone(),
-                State {
-                    origin: Origin::Found,
-                    ..state
-                },
-            );
-            let same = lab.contents() == contents && !spec.fresh;
-            if lab.libvirt().is_err() {
-                // Everything in it has ended: the machine was restarted, or somebody ended it.
-            } else if !same {
-                return Err(Error::AlreadyUp {
-                    name: spec.name.to_string(),
-                });
-            } else {
-                steps.run(Step::Verify, |_| {
-                    lab.wait_formed_unless(Deadline::after(VERIFY_LIMIT), &spec.cancel, &mut |_| ())
-                })?;
-                return Ok(Some(lab));
-            }
+    let formed = place.read()?.filter(|state| state.phase == Phase::Formed);
+    let lab = formed.map(|state| {
+        let origin = Origin::Found;
+        Lab::of(place.clone(), State { origin, ..state })
+    });
+    // Without its daemons, after a restart of the machine say, it is no lab any more.
+    if let Some(lab) = lab.filter(Lab::has_daemons) {
+        if spec.fresh || lab.contents() != contents {
+            return Err(Error::AlreadyUp {
+                name: spec.name.to_string(),
+            });
         }
-        _ => {}
+        steps.run(Step::Verify, |_| {
+            lab.wait_formed_unless(Deadline::after(VERIFY_LIMIT), &spec.cancel, &mut |_| ())
+        })?;
+        return Ok(Some(lab));
     }
     steps.run(Step::CleanUp, |_| Lab::remove_locked(place))?;
     Ok(None)
