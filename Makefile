@@ -1,8 +1,9 @@
 # Each target sets up what it needs; the second time that takes no time.
 
 CARGO ?= cargo
-# Suites run real peers, namespaces and guests; a skipped test is a failure where everything is installed.
-TEST_ENV = PICKET_NO_SKIP=1
+# Suites run real peers, namespaces and guests, and mostly wait for them: more threads than cores. A skipped
+# test is a failure where everything is installed.
+TEST_ENV = PICKET_NO_SKIP=1 RUST_TEST_THREADS=4
 
 # The agents are linked statically: they start faster, take half the memory, and run in any guest,
 # whatever its libraries.
