@@ -8,8 +8,12 @@
 //! | debug | every request; `-d 1` |
 //! | trace | everything; `-d 50` |
 
-use std::io::IsTerminal as _;
+use std::io::{self, IsTerminal as _};
+use std::os::fd::AsFd;
 use std::path::Path;
+use std::sync::{Mutex, PoisonError};
+
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use tracing_subscriber::filter::{LevelFilter, Targets};
 use tracing_subscriber::layer::SubscriberExt as _;
@@ -40,8 +44,8 @@ pub fn start(debug: u8, in_background: bool) {
     let layer = match journal {
         Some(layer) => layer.boxed(),
         None => fmt::layer()
-            .with_writer(std::io::stderr)
-            .with_ansi(std::io::stderr().is_terminal())
+            .with_writer(|| Patient(io::stderr()))
+            .with_ansi(io::stderr().is_terminal())
             .with_target(false)
             .boxed(),
     };
@@ -49,6 +53,36 @@ pub fn start(debug: u8, in_background: bool) {
     let _ = tracing_subscriber::registry()
         .with(layer.with_filter(filter))
         .try_init();
+}
+
+/// Writes what is taken at once and loses the rest: nobody may have to wait for whoever reads the log,
+/// least of all the guests that are to be fenced.
+struct Patient<T>(T);
+
+/// What a pipe that is ready takes without blocking (POSIX: PIPE_BUF).
+const AT_ONCE: usize = 4096;
+
+impl<T: AsFd> io::Write for Patient<T> {
+    fn write(&mut self, text: &[u8]) -> io::Result<usize> {
+        // Two that found room for one line would have to wait.
+        static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
+        let _alone = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
+        let now = Timespec {
+            tv_sec: 0,
+            tv_nsec: 0,
+        };
+        for part in text.chunks(AT_ONCE) {
+            let ready = poll(&mut [PollFd::new(&self.0, PollFlags::OUT)], Some(&now));
+            if ready != Ok(1) || rustix::io::write(&self.0, part).is_err() {
+                break;
+            }
+        }
+        Ok(text.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
 }
 
 fn targets(debug: u8) -> Targets {
@@ -60,4 +94,30 @@ fn targets(debug: u8) -> Targets {
     Targets::new()
         .with_default(LevelFilter::INFO)
         .with_targets([("virtd", ours), ("hypervisor", ours)])
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{Read as _, Write as _};
+
+    use super::*;
+
+    /// Without a reader a pipe is full after some lines; a writer that waited would hang here.
+    #[test]
+    fn a_log_that_nobody_reads_stops_nobody() {
+        let (mut reader, writer) = io::pipe().unwrap();
+        let mut log = Patient(writer);
+        for _ in 0..3000 {
+            log.write_all(&[b'x'; 100]).unwrap();
+        }
+        log.write_all(&[b'x'; 3 * AT_ONCE]).unwrap();
+        drop(log);
+        let mut kept = Vec::new();
+        reader.read_to_end(&mut kept).unwrap();
+        assert!(
+            kept.len() >= AT_ONCE && kept.len() < 300_000,
+            "{}",
+            kept.len()
+        );
+    }
 }
