@@ -36,7 +36,7 @@ test:
 	$(CARGO) fmt --all --check
 	$(compile)
 	$(CARGO) clippy --workspace --all-targets --locked -- -D warnings
-	$(TEST_ENV) $(CARGO) test --workspace --locked
+	$(TEST_ENV) $(CARGO) test --workspace --locked --no-fail-fast
 
 bench:
 	@scripts/setup test

@@ -33,6 +33,10 @@ pub const NOT_PROVEN: u8 = 11;
 /// Ended by SIGINT or SIGTERM; what had been started has been taken down.
 pub const CANCELLED: u8 = 130;
 
+/// `lab exec`: the command could not be run, or nothing is known about it. As with ssh(1), so that it
+/// cannot be taken for most commands' own status.
+pub const EXEC_FAILED: u8 = 255;
+
 /// Every code with its meaning, for help and man pages.
 pub const TABLE: &[(u8, &str)] = &[
     (
@@ -59,6 +63,10 @@ pub const TABLE: &[(u8, &str)] = &[
         "drill: recovered, but without evidence of the power-off",
     ),
     (CANCELLED, "cancelled by SIGINT or SIGTERM"),
+    (
+        EXEC_FAILED,
+        "lab exec: the command could not be run, or how it ended is unknown",
+    ),
 ];
 
 /// The code for an error of the lab.

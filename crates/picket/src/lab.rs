@@ -18,10 +18,6 @@ use crate::drill::Console;
 use crate::drill::event::Event as Shown;
 use crate::{exit, setup};
 
-/// `lab exec`: the command could not be run, or nothing is known about it. As with ssh(1), so that it
-/// cannot be taken for most commands' own status.
-pub const EXEC_FAILED: u8 = 255;
-
 /// The options of `picket lab`.
 #[derive(Debug, Args)]
 pub struct LabArgs {
@@ -206,7 +202,7 @@ pub fn run(args: &LabArgs) -> ExitCode {
         Command::Up(args) => (up(args), None),
         Command::Down(args) => (down(args), None),
         Command::List { json } => (list(*json), None),
-        Command::Exec(args) => (exec(args), Some(EXEC_FAILED)),
+        Command::Exec(args) => (exec(args), Some(exit::EXEC_FAILED)),
         Command::Console(args) => (console(args), None),
         Command::Logs(args) => (logs(args), None),
     };
@@ -450,7 +446,7 @@ fn exec(args: &ExecArgs) -> Result<u8, Error> {
     io::stderr()
         .write_all(&output.stderr)
         .map_err(Error::Output)?;
-    Ok(u8::try_from(output.status).unwrap_or(EXEC_FAILED))
+    Ok(u8::try_from(output.status).unwrap_or(exit::EXEC_FAILED))
 }
 
 fn logs(args: &LogsArgs) -> Result<u8, Error> {
