@@ -1,7 +1,8 @@
 //! `cargo xtask man`: manual pages, derived from what the programs themselves parse.
 //!
 //! The agents' pages come from their option tables, the other programs' from their command-line
-//! definitions; nothing is written by hand, so nothing can disagree with the program.
+//! definitions, fence_virt.conf(5) from the commented example, which the daemon's tests read; nothing is
+//! written by hand, so nothing can disagree with the program.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -78,7 +79,33 @@ fn pages() -> Result<Vec<Page>> {
         .collect();
     collect(virtd::cli::Options::command(), "8", &mut pages)?;
     collect(picket::command(), "1", &mut pages)?;
+    pages.push(configuration());
     Ok(pages)
+}
+
+/// fence_virt.conf(5): the packaged example, which names and explains every key.
+fn configuration() -> Page {
+    let example: String = include_str!("../../packaging/fence_virt.conf")
+        .lines()
+        .map(|line| {
+            let line = line.replace('\\', "\\e").replace('-', "\\-");
+            // A line that begins with a dot or a quote would be taken for a request.
+            format!("\\&{line}\n")
+        })
+        .collect();
+    Page {
+        file: "fence_virt.conf.5".to_owned(),
+        text: format!(
+            ".TH fence_virt.conf 5 \"\" \"Picket\"\n\
+             .SH NAME\nfence_virt.conf \\- which guests fence_virtd may fence, and how it is asked\n\
+             .SH DESCRIPTION\nThe configuration of\n.BR fence_virtd (8).\n\
+             Files of the C fence_virtd work unchanged.\n.B fence_virtd \\-\\-check\n\
+             says what is wrong with a file, where, and how to mend it.\n\
+             A key that is commented out below shows its default.\n\
+             .SH KEYS\n.nf\n{example}.fi\n\
+             .SH SEE ALSO\n.BR fence_virtd (8),\n.BR fence_xvm (8),\n.BR fence_virt (8)\n"
+        ),
+    }
 }
 
 /// A page for a command and, named like `picket-lab-up`, for each of its subcommands.

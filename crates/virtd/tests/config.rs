@@ -37,6 +37,31 @@ fn files_of_the_c_daemon_are_read_without_a_word() {
     assert_eq!(config.fleet.describe(), "standalone: a:///, b:///, c:///");
 }
 
+/// The example is also the manual page: as it stands, and with every key that it shows commented out.
+#[test]
+fn the_packaged_example_is_read_without_a_word() {
+    let example = include_str!("../../../packaging/fence_virt.conf");
+    let is_code = |line: &str| line.trim_end().ends_with([';', '{', '}']);
+    let uncommented: String = example
+        .lines()
+        .map(|line| match line.trim_start().strip_prefix("# ") {
+            Some(code) if is_code(code) => format!("{code}\n"),
+            _ => format!("{line}\n"),
+        })
+        .collect();
+    for key in ["audit_log", "request_timeout", "max_connections", "group {"] {
+        assert!(
+            uncommented
+                .lines()
+                .any(|line| line.trim_start().starts_with(key)),
+            "{key}"
+        );
+    }
+    for source in [example, &uncommented] {
+        assert_eq!(remarks(source), "");
+    }
+}
+
 #[test]
 fn the_last_assignment_and_the_last_section_win() {
     let source = with(
