@@ -9,6 +9,7 @@
 //! - [`process`]: children that cannot outlive their test, and waits that end.
 //! - [`daemon`] and [`agent`]: the two programs on either end, ours or the C ones.
 //! - [`peer`]: hand-made ends of the wire, for what no well-behaved program would send.
+//! - [`nodes`]: cluster nodes in namespaces, with real Corosync and Pacemaker.
 //! - [`libvirtd`]: a private libvirtd that can be stalled and killed.
 //!
 //! Harness functions panic when the machine does not do what a test needs: the test has failed then.
@@ -20,6 +21,7 @@ pub mod daemon;
 pub mod guests;
 pub mod libvirtd;
 pub mod net;
+pub mod nodes;
 pub mod peer;
 pub mod process;
 pub mod relay;
