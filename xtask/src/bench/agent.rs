@@ -2,10 +2,10 @@
 
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
-use std::process::Command;
 
-use anyhow::{Context as _, Result, bail, ensure};
+use anyhow::Result;
 
+use super::cost::{self, Cost};
 use super::network::{HOST, HOST_INTERFACE, Network};
 use super::results::{Row, Summary, Unit};
 use super::site::{Listener, Side, Site};
@@ -22,17 +22,6 @@ impl Plan {
     pub(crate) const FULL: Self = Self { rounds: 250 };
     /// A trial.
     pub(crate) const QUICK: Self = Self { rounds: 20 };
-}
-
-/// What one run cost.
-#[derive(Debug, Clone, Copy, PartialEq)]
-struct Cost {
-    /// CPU time, user and system, in milliseconds.
-    cpu: f64,
-    /// Peak resident memory in MiB.
-    memory: f64,
-    /// From fork to exit, in milliseconds.
-    wall: f64,
 }
 
 /// One line of the table: an agent doing one thing.
@@ -167,53 +156,19 @@ impl Agents {
     /// microseconds, so that two of hundreds within ten seconds meet, and the second is dropped as a
     /// duplicate.
     fn cost(&self, program: &Path, arguments: &[String]) -> Result<Cost> {
-        let mut result = self.run_once(program, arguments);
+        let mut result = cost::of(&self.meter, program, arguments);
         for _ in 1..ATTEMPTS {
             if result.is_ok() {
                 break;
             }
-            result = self.run_once(program, arguments);
+            result = cost::of(&self.meter, program, arguments);
         }
         result
-    }
-
-    fn run_once(&self, program: &Path, arguments: &[String]) -> Result<Cost> {
-        let output = Command::new(&self.meter)
-            .arg(program)
-            .args(arguments)
-            .output()
-            .with_context(|| format!("failed to run {}", self.meter.display()))?;
-        let messages = String::from_utf8_lossy(&output.stderr);
-        ensure!(output.status.success(), "{}", messages.trim());
-        let line = String::from_utf8_lossy(&output.stdout);
-        match parse(&line) {
-            Some((0, cost)) => Ok(cost),
-            Some((code, _)) => bail!(
-                "{} {} ended with {code}: {}",
-                program.display(),
-                arguments.join(" "),
-                messages.trim()
-            ),
-            None => bail!("the meter said {line:?}"),
-        }
     }
 }
 
 /// Runs of one kind in a row that may fail before that is an error.
 const ATTEMPTS: usize = 3;
-
-/// Reads the meter's line: exit code, CPU nanoseconds, peak KiB, wall nanoseconds.
-fn parse(line: &str) -> Option<(i32, Cost)> {
-    let mut words = line.split_whitespace();
-    let code = words.next()?.parse().ok()?;
-    let mut number = || words.next()?.parse::<f64>().ok();
-    let cost = Cost {
-        cpu: number()? / 1e6,
-        memory: number()? / 1024.0,
-        wall: number()? / 1e6,
-    };
-    Some((code, cost))
-}
 
 impl Case {
     fn summary(&self, side: usize, pick: fn(&Cost) -> f64) -> Option<Summary> {
@@ -270,23 +225,4 @@ fn rows(cases: &[Case]) -> Vec<Row> {
         }));
     }
     rows
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_meters_line_is_read_in_the_units_of_the_table() {
-        let (code, cost) = parse("0 1500000 2048 3000000\n").unwrap();
-        assert_eq!(code, 0);
-        let expected = Cost {
-            cpu: 1.5,
-            memory: 2.0,
-            wall: 3.0,
-        };
-        assert_eq!(cost, expected);
-        assert!(parse("0 1500000").is_none());
-        assert!(parse("spent: no such file").is_none());
-    }
 }

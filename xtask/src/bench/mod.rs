@@ -1,7 +1,9 @@
-//! `cargo xtask bench`: figures against the C programs, kept in `docs/benchmarks.json` and rendered
+//! `cargo xtask bench`: figures against other programs, kept in `docs/benchmarks.json` and rendered
 //! into `docs/benchmarks.md`.
 
 mod agent;
+mod check;
+mod cost;
 mod daemon;
 mod lab;
 mod load;
@@ -32,11 +34,13 @@ pub(crate) enum Area {
     Daemon,
     /// Kill to service in the lab.
     Lab,
+    /// Checking and rendering a large definition.
+    Check,
 }
 
 impl Area {
     /// In the order of the report.
-    pub(crate) const ALL: [Self; 3] = [Self::Agent, Self::Daemon, Self::Lab];
+    pub(crate) const ALL: [Self; 4] = [Self::Agent, Self::Daemon, Self::Lab, Self::Check];
 
     /// The key in the results.
     pub(crate) const fn name(self) -> &'static str {
@@ -44,6 +48,7 @@ impl Area {
             Self::Agent => "agent",
             Self::Daemon => "daemon",
             Self::Lab => "lab",
+            Self::Check => "check",
         }
     }
 
@@ -53,6 +58,15 @@ impl Area {
             Self::Agent => "Agents",
             Self::Daemon => "Daemon under load",
             Self::Lab => "Fault to service in the lab",
+            Self::Check => "Check and render",
+        }
+    }
+
+    /// What Picket is compared with: the heading of its column.
+    pub(crate) const fn peer(self) -> &'static str {
+        match self {
+            Self::Agent | Self::Daemon | Self::Lab => "C program",
+            Self::Check => "–",
         }
     }
 }
@@ -184,7 +198,7 @@ fn run(repo: &Repo, options: &Options) -> Result<()> {
             method: measured.method,
             rows: measured.rows,
         };
-        println!("{}", render::section(area.name(), area.title(), &result));
+        println!("{}", render::section(*area, &result));
         if !options.quick {
             keep(repo.root(), *area, result)?;
         }
@@ -201,6 +215,12 @@ fn measure(area: Area, repo: &Repo, programs: &Programs, options: &Options) -> R
         (Area::Lab, quick) => {
             let drills = if quick { 1 } else { options.drills };
             lab::measure(repo, &programs.picket, drills)
+        }
+        (Area::Check, true) => {
+            check::measure(&programs.picket, &programs.meter, check::Plan::QUICK)
+        }
+        (Area::Check, false) => {
+            check::measure(&programs.picket, &programs.meter, check::Plan::FULL)
         }
     }
 }

@@ -2,16 +2,17 @@
 
 use std::fmt::Write as _;
 
+use super::Area;
 use super::results::{AreaResult, Results, Row, Summary, Unit};
 use super::targets::{Verdict, verdicts};
 
 /// The whole document.
 pub(crate) fn markdown(results: &Results) -> String {
     let mut text = String::from(HEAD);
-    for area in super::Area::ALL {
+    for area in Area::ALL {
         if let Some(result) = results.areas.get(area.name()) {
             text.push('\n');
-            text.push_str(&section(area.name(), area.title(), result));
+            text.push_str(&section(area, result));
         }
     }
     text
@@ -27,8 +28,8 @@ C program's. The numbers behind this page are in `benchmarks.json`.
 ";
 
 /// One area.
-pub(crate) fn section(name: &str, title: &str, result: &AreaResult) -> String {
-    let mut text = format!("## {title}\n\n");
+pub(crate) fn section(area: Area, result: &AreaResult) -> String {
+    let mut text = format!("## {}\n\n", area.title());
     let machine = &result.machine;
     let _ = writeln!(
         text,
@@ -41,16 +42,20 @@ pub(crate) fn section(name: &str, title: &str, result: &AreaResult) -> String {
         machine.kernel,
         machine.peer,
         machine.load,
-        tally(name, &result.rows),
+        tally(area.name(), &result.rows),
     );
     text.push('\n');
     for line in &result.method {
         let _ = writeln!(text, "- {line}");
     }
-    text.push_str("\n| | Picket | C program | ratio | runs | target | met |\n");
+    let _ = writeln!(
+        text,
+        "\n| | Picket | {} | ratio | runs | target | met |",
+        area.peer()
+    );
     text.push_str("|---|---|---|---|---|---|---|\n");
     for row in &result.rows {
-        text.push_str(&line(name, row, &result.rows));
+        text.push_str(&line(area.name(), row, &result.rows));
     }
     text
 }

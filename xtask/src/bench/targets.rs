@@ -41,6 +41,8 @@ pub(crate) const TARGETS: &[Target] = &[
     target("daemon", "memory/", Rule::RatioBelow(1.0)),
     target("lab", "panic/fence", Rule::AtMost(0.5)),
     target("lab", "hang/fence", Rule::AtMost(2.0)),
+    target("check", "wall/check", Rule::Below(20.0)),
+    target("check", "wall/render", Rule::Below(50.0)),
 ];
 
 /// How a row stands to one of its targets.
