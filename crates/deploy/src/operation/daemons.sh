@@ -1,0 +1,62 @@
+# Daemons and Pacemaker's configuration.
+
+# order VERB UNIT...
+order() {
+  verb=$1
+  shift
+  for unit in "$@"; do
+    said=$(systemctl "$verb" "$unit" 2>&1 >/dev/null) && continue
+    printf '%s\n' "$said" >&2
+    systemctl --no-pager --lines=8 status "$unit" 2>/dev/null | tail -n 9 >&2
+    fail "systemctl $verb $unit failed"
+  done
+}
+
+# The state of the one-node cluster that a package came with is put aside, not removed.
+put_aside() {
+  if [ -e /var/lib/pacemaker/cib/cib.xml ]; then
+    aside=/var/lib/pacemaker/cib.$(date +%Y%m%d-%H%M%S)
+    mv /var/lib/pacemaker/cib "$aside" || fail "cannot put /var/lib/pacemaker/cib aside"
+    if ! { mkdir /var/lib/pacemaker/cib && chown hacluster:haclient /var/lib/pacemaker/cib &&
+      chmod 0750 /var/lib/pacemaker/cib; }; then
+      fail "cannot make /var/lib/pacemaker/cib"
+    fi
+  fi
+}
+
+reload_corosync() {
+  said=$(timeout 30 corosync-cfgtool -R 2>&1) || fail "corosync-cfgtool -R: $said"
+}
+
+# configure VERSION, with the configuration in base64 on standard input. Refused if somebody else has
+# changed the configuration since it had that version.
+configure() {
+  mkdir -p "$base"
+  base64 -d >"$base/cib.new" || fail "cannot write $base/cib.new"
+  head=$(timeout 20 cibadmin --query --no-children 2>&1) || fail "cibadmin --query: $head"
+  is=$(cib_version "$head")
+  if [ "$is" != "$1" ]; then
+    rm -f "$base/cib.new"
+    fail "Pacemaker's configuration was changed meanwhile (version $is, expected $1): run this again"
+  fi
+  said=$(timeout 60 cibadmin --replace --scope configuration --xml-pipe <"$base/cib.new" 2>&1)
+  status=$?
+  rm -f "$base/cib.new"
+  [ $status = 0 ] || fail "cibadmin --replace: $said"
+}
+
+read_cib() {
+  printf 'cib-of\t1\n'
+  live_cib
+  printf 'end\n'
+}
+
+health() {
+  printf 'health\t1\n'
+  if seen=$(timeout 20 crm_mon --one-shot --inactive --output-as=xml 2>/dev/null); then
+    printf 'monitor\t%s\n' "$(printf '%s\n' "$seen" | base64 -w 0)"
+  else
+    printf 'monitor\t-\n'
+  fi
+  printf 'end\n'
+}
