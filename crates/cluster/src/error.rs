@@ -110,6 +110,15 @@ impl Finding {
         self
     }
 
+    /// That `name` is not one of the things of this kind that there are.
+    pub(crate) fn unknown(span: Range<usize>, what: &str, name: &str, known: &[&str]) -> Self {
+        let finding = Self::new(span, format!("unknown {what} `{name}`"));
+        match nearest(name, known.iter().copied()) {
+            Some(best) => finding.help(format!("did you mean `{best}`?")),
+            None => finding.help(format!("there are `{}`", known.join("`, `"))),
+        }
+    }
+
     /// From what the TOML reader reports. Its message spans lines where it quotes alternatives; a
     /// misspelt key gets a suggestion.
     pub(crate) fn from_toml(error: &toml::de::Error) -> Self {
@@ -152,11 +161,16 @@ fn suggestion(message: &str) -> Option<String> {
     }
     let mut quoted = message.split('`').skip(1).step_by(2);
     let given = quoted.next()?;
-    let (distance, best) = quoted
+    nearest(given, quoted).map(|best| format!("did you mean `{best}`?"))
+}
+
+/// The candidate that looks most like `given`, if one looks like it at all.
+fn nearest<'a>(given: &str, candidates: impl Iterator<Item = &'a str>) -> Option<&'a str> {
+    let (distance, best) = candidates
         .map(|candidate| (distance(given, candidate), candidate))
         .min()?;
     let close_enough = distance <= 1 + given.chars().count() / 4;
-    close_enough.then(|| format!("did you mean `{best}`?"))
+    close_enough.then_some(best)
 }
 
 /// Levenshtein's distance. Words longer than 64 characters count as unlike everything.

@@ -7,21 +7,32 @@
 
 mod definition;
 mod error;
+mod places;
 mod render;
+mod schema;
 mod secrets;
 mod types;
 
 pub use definition::{
-    Definition, Favour, FenceAction, FenceAgent, Fencing, Http, MAX_NODES, Node, Options,
-    PatternError, Service,
+    Activation, Algorithm, AntiAffinity, Chap, Definition, Dialect, Favour, FenceAction,
+    FenceDevice, FenceVirtd, Fencing, Filesystem, FilesystemKind, Guests, Host, Http, Listener,
+    MAX_NODES, Manager, ManagerKind, Node, NodeKind, Options, PatternError, Platform, PlatformKind,
+    QuorumDevice, Resource, Sbd, Service, Storage, StorageKind, Transport, Virt, VirtdMode,
+    VirtdProgram, Volume, VolumeGroup, VolumePath, Watchdog,
 };
 pub use error::{DefinitionError, Problem};
+pub use places::Places;
 pub use render::{
     COROSYNC_LOG, File, HTTPD_PATH, HostSettings, Owner, PACEMAKER_LOG, Rendered, render_guests,
     render_host,
 };
+pub use schema::schema;
 pub use secrets::Secrets;
-pub use types::{Address, Group, Interface, Invalid, Line, Name, NodeName, PlainPath, Port, Span};
+pub use types::{
+    Address, Addresses, AgentName, Backing, Count, Delay, DevicePath, Endpoint, Group, GuestName,
+    Interface, Invalid, Iqn, Line, MountOptions, Name, NodeName, OptionName, OptionValue, Os,
+    PlainPath, Port, Portal, ResourceAgent, Size, Span, SshDestination, Uri, Version, Word,
+};
 
 /// The OCF resource agent that serves a service's page, a shell script. [`render_guests`] puts it
 /// among the guests' files; Pacemaker knows it as `ocf:picket:httpd`.

@@ -201,8 +201,9 @@ pub(crate) fn nodes(definition: &Definition) -> Result<Vec<Node>, Error> {
         ))
     };
     for service in &definition.services {
-        let address = service.virtual_ip.address;
-        if inside(address).is_none() {
+        if let Some(address) = service.virtual_ip.map(|interface| interface.address)
+            && inside(address).is_none()
+        {
             return Err(outside(&format!("service `{}`", service.name), address));
         }
     }
@@ -212,8 +213,8 @@ pub(crate) fn nodes(definition: &Definition) -> Result<Vec<Node>, Error> {
         .map(|node| {
             Ok(Node {
                 name: node.name.as_str().to_owned(),
-                address: inside(node.address)
-                    .ok_or_else(|| outside(&format!("node `{}`", node.name), node.address))?,
+                address: inside(node.address())
+                    .ok_or_else(|| outside(&format!("node `{}`", node.name), node.address()))?,
             })
         })
         .collect()
@@ -273,8 +274,8 @@ mod tests {
     fn addresses_outside_the_lab_are_refused() {
         let text = |address: &str, vip: &str| {
             format!(
-                "[cluster]\nname = \"web\"\n[[node]]\nname = \"n1\"\naddress = \"{address}\"\n[[node]]\nname = \"n2\"\n\
-                 address = \"10.9.0.2\"\n[fencing]\nagent = \"fence_xvm\"\n[[service]]\nname = \"web\"\n\
+                "[cluster]\nname = \"web\"\n[platform]\nkind = \"kvm\"\n[[node]]\nname = \"n1\"\naddress = \"{address}\"\n[[node]]\nname = \"n2\"\n\
+                 address = \"10.9.0.2\"\n[[fence]]\nname = \"virt\"\nagent = \"fence_xvm\"\n[[service]]\nname = \"web\"\n\
                  virtual_ip = \"{vip}/16\"\nhttp = {{ port = 80 }}\n"
             )
         };

@@ -56,7 +56,14 @@ pub(crate) fn start(
         .arg("-p")
         .arg(directory.join("fence_virtd.pid"))
         .daemon(&log)?;
-    let port = spec.definition.fencing.port.get();
+    let port = spec
+        .definition
+        .virt()
+        .ok_or_else(|| Error::BadSpec {
+            reason: "no fencing device of the definition asks fence_virtd".to_owned(),
+        })?
+        .port
+        .get();
     let pid = child.id();
     wait_for(
         "starting fence_virtd",
@@ -139,8 +146,8 @@ mod tests {
             uri: "qemu:///system".to_owned(),
             module_path: None,
         };
-        let text = "[cluster]\nname = \"web\"\n[[node]]\nname = \"n1\"\naddress = \"10.9.0.1\"\n[[node]]\nname = \"n2\"\n\
-                    address = \"10.9.0.2\"\n[fencing]\nagent = \"fence_xvm\"\n";
+        let text = "[cluster]\nname = \"web\"\n[platform]\nkind = \"kvm\"\n[[node]]\nname = \"n1\"\naddress = \"10.9.0.1\"\n[[node]]\nname = \"n2\"\n\
+                    address = \"10.9.0.2\"\n[[fence]]\nname = \"virt\"\nagent = \"fence_xvm\"\n";
         let definition = cluster::Definition::parse("t", text).unwrap();
         let rendered = render_host(&definition, &Secrets::derive(b"seed"), &settings).unwrap();
         let conf = String::from_utf8(rendered.file("/c").unwrap().bytes.clone()).unwrap();

@@ -70,7 +70,7 @@ fn tree(definition: &Definition) -> Element {
     let fencing = definition
         .nodes
         .iter()
-        .map(|node| fence_device(definition, node));
+        .filter_map(|node| fence_device(definition, node));
     let services = definition
         .services
         .iter()
@@ -136,20 +136,18 @@ fn defaults() -> Element {
 
 /// One device per node, so that delays can differ. The host list is static: asking the host which
 /// guests it has would take a second request before every fencing.
-fn fence_device(definition: &Definition, node: &Node) -> Element {
+fn fence_device(definition: &Definition, node: &Node) -> Option<Element> {
     let fencing = &definition.fencing;
+    let device = *definition.levels_of(node).first()?.first()?;
+    let virt = device.virt()?;
     let id = format!("fence.{}", node.name);
     let parameters = format!("{id}_parameters");
     let mut pairs = vec![
         nvpair(&parameters, "pcmk_host_check", "static-list"),
         nvpair(&parameters, "pcmk_host_list", node.name.as_str()),
-        nvpair(&parameters, "key_file", fencing.key_file.as_str()),
-        nvpair(
-            &parameters,
-            "multicast_address",
-            fencing.multicast.to_string(),
-        ),
-        nvpair(&parameters, "ipport", fencing.port.to_string()),
+        nvpair(&parameters, "key_file", virt.key_file.as_str()),
+        nvpair(&parameters, "multicast_address", virt.multicast.to_string()),
+        nvpair(&parameters, "ipport", virt.port.to_string()),
     ];
     if let Some(favour) = fencing
         .favour
@@ -163,10 +161,10 @@ fn fence_device(definition: &Definition, node: &Node) -> Element {
         ));
     }
     let timeout = definition.options.operation_timeout.to_string();
-    Element::new("primitive")
+    let element = Element::new("primitive")
         .with("id", &id)
         .with("class", "stonith")
-        .with("type", fencing.agent.program())
+        .with("type", device.agent.as_str())
         .holding([
             Element::new("instance_attributes")
                 .with("id", &parameters)
@@ -175,7 +173,8 @@ fn fence_device(definition: &Definition, node: &Node) -> Element {
                 operation(&id, "start", "0s", &timeout),
                 operation(&id, "monitor", "120s", &timeout),
             ]),
-        ])
+        ]);
+    Some(element)
 }
 
 fn operation(owner: &str, name: &str, interval: &str, timeout: &str) -> Element {
@@ -190,20 +189,24 @@ fn operation(owner: &str, name: &str, interval: &str, timeout: &str) -> Element 
 fn group(definition: &Definition, service: &Service) -> Element {
     let ip = format!("{}.ip", service.name);
     let http = format!("{}.http", service.name);
-    let mut http_pairs = vec![("port", service.http.port.to_string())];
-    if let Some(text) = &service.http.text {
-        http_pairs.push(("text", text.as_str().to_owned()));
+    let mut members = Vec::new();
+    if let Some(interface) = service.virtual_ip {
+        let pairs = vec![
+            ("ip", interface.address.to_string()),
+            ("cidr_netmask", interface.prefix.to_string()),
+        ];
+        members.push(resource(definition, &ip, ("heartbeat", "IPaddr2"), pairs));
     }
-    let ip_pairs = vec![
-        ("ip", service.virtual_ip.address.to_string()),
-        ("cidr_netmask", service.virtual_ip.prefix.to_string()),
-    ];
+    if let Some(page) = &service.http {
+        let mut pairs = vec![("port", page.port.to_string())];
+        if let Some(text) = &page.text {
+            pairs.push(("text", text.as_str().to_owned()));
+        }
+        members.push(resource(definition, &http, ("picket", "httpd"), pairs));
+    }
     Element::new("group")
         .with("id", service.name.as_str())
-        .holding([
-            resource(definition, &ip, ("heartbeat", "IPaddr2"), ip_pairs),
-            resource(definition, &http, ("picket", "httpd"), http_pairs),
-        ])
+        .holding(members)
 }
 
 fn resource(

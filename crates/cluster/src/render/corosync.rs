@@ -45,7 +45,8 @@ fn nodelist(out: &mut String, definition: &Definition) {
         let _ = write!(
             out,
             "\tnode {{\n\t\tring0_addr: {}\n\t\tname: {}\n\t\tnodeid: {id}\n\t}}\n",
-            node.address, node.name
+            node.address(),
+            node.name
         );
     }
     out.push_str("}\n");

@@ -8,7 +8,9 @@ use crate::render::HostSettings;
 use crate::types::Invalid;
 
 pub(crate) fn conf(definition: &Definition, settings: &HostSettings) -> Result<String, Invalid> {
-    let fencing = &definition.fencing;
+    let fencing = definition
+        .virt()
+        .ok_or_else(|| Invalid::new("no fencing device asks fence_virtd"))?;
     let mut out =
         String::from("fence_virtd {\n\tlistener = \"multicast\";\n\tbackend = \"libvirt\";\n");
     if let Some(path) = &settings.module_path {

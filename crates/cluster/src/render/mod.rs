@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use crate::definition::Definition;
 use crate::secrets::Secrets;
-use crate::types::Invalid;
+use crate::types::{Invalid, PlainPath};
 
 /// Where the guests' Corosync writes its log.
 pub const COROSYNC_LOG: &str = "/var/log/corosync/corosync.log";
@@ -118,7 +118,7 @@ impl Rendered {
 /// the file once it runs.
 #[must_use]
 pub fn render_guests(definition: &Definition, secrets: &Secrets) -> Rendered {
-    Rendered::of(vec![
+    let mut files = vec![
         File::new(
             "/etc/corosync/corosync.conf",
             0o644,
@@ -138,19 +138,18 @@ pub fn render_guests(definition: &Definition, secrets: &Secrets) -> Rendered {
             secrets.pacemaker(),
         ),
         File::new(
-            definition.fencing.key_file.as_path(),
-            0o600,
-            Owner::Root,
-            secrets.fencing(),
-        ),
-        File::new(
             "/var/lib/pacemaker/cib/cib.xml",
             0o600,
             Owner::Pacemaker,
             cib::xml(definition),
         ),
         File::new(HTTPD_PATH, 0o755, Owner::Root, crate::HTTPD_OCF),
-    ])
+    ];
+    if let Some(virt) = definition.virt() {
+        let path = virt.key_file.as_path();
+        files.push(File::new(path, 0o600, Owner::Root, secrets.fencing()));
+    }
+    Rendered::of(files)
 }
 
 /// What `fence_virtd`'s configuration needs to know about the host besides the definition.
@@ -174,7 +173,11 @@ impl HostSettings {
     pub fn usual(definition: &Definition) -> Self {
         Self {
             conf_path: "/etc/fence_virt.conf".into(),
-            key_path: definition.fencing.key_file.as_path().into(),
+            key_path: definition
+                .virt()
+                .map_or_else(PlainPath::default_key_file, |virt| virt.key_file)
+                .as_path()
+                .into(),
             interface: None,
             uri: "qemu:///system".into(),
             module_path: None,

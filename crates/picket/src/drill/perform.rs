@@ -64,7 +64,9 @@ impl Plan {
 #[non_exhaustive]
 pub enum Error {
     /// The definition has nothing that could fail over.
-    #[error("the definition has no `[[service]]`: there is nothing a client could ask for")]
+    #[error(
+        "the definition has no `[[service]]` with a `virtual_ip` and `http`: there is nothing a client could ask for"
+    )]
     NoService,
     /// One node cannot fail over.
     #[error("a drill needs at least two nodes; the definition has {0} (see --nodes)")]
@@ -121,7 +123,7 @@ pub fn perform(plan: &Plan, show: &mut dyn FnMut(Event)) -> Result<Report, Error
 }
 
 /// What can be known to be wrong before anything is started.
-fn check(plan: &Plan) -> Result<&Service, Error> {
+fn check(plan: &Plan) -> Result<(&Service, SocketAddr), Error> {
     let definition: &Definition = &plan.spec.definition;
     let count = definition.nodes.len();
     if count < 2 {
@@ -140,17 +142,25 @@ fn check(plan: &Plan) -> Result<&Service, Error> {
             known: known.join(", "),
         });
     }
-    definition.services.first().ok_or(Error::NoService)
+    let asked = |service: &Service| {
+        let address = service.virtual_ip?.address;
+        let port = service.http.as_ref()?.port.get();
+        Some(SocketAddr::new(address, port))
+    };
+    definition
+        .services
+        .iter()
+        .find_map(|service| Some((service, asked(service)?)))
+        .ok_or(Error::NoService)
 }
 
 fn on_site(
     site: &dyn Site,
     plan: &Plan,
-    service: &Service,
+    (service, address): (&Service, SocketAddr),
     show: &mut dyn FnMut(Event),
 ) -> Result<Report, Error> {
     std::thread::scope(|scope| {
-        let address = SocketAddr::new(service.virtual_ip.address, service.http.port.get());
         let client = Client::start(scope, site, address);
         let serving = client.first_answer(plan)?;
         show(Event::Answering {

@@ -1,0 +1,269 @@
+//! A definition's text as TOML: its tables one by one, and where in the text everything stands.
+
+use std::ops::Range;
+
+use serde::Deserialize;
+use toml::Spanned;
+use toml::de::{DeTable, DeValue, ValueDeserializer};
+
+use crate::error::Finding;
+
+/// How many entries a list of the definition may have. More are refused before any of them is read.
+const MAX_ENTRIES: usize = 256;
+
+/// How many mistakes of one table are looked for.
+const MAX_MISTAKES: usize = 8;
+
+/// The parsed text.
+pub(super) struct Document<'t> {
+    root: DeTable<'t>,
+    end: usize,
+}
+
+/// Everything that may stand at the top level, and whether it is a list (`[[…]]`).
+const SECTIONS: [(&str, bool); 14] = [
+    ("cluster", false),
+    ("platform", false),
+    ("guests", false),
+    ("host", true),
+    ("node", true),
+    ("options", false),
+    ("fencing", false),
+    ("fence", true),
+    ("fence_virtd", false),
+    ("storage", true),
+    ("volume_group", true),
+    ("volume", true),
+    ("filesystem", true),
+    ("service", true),
+];
+
+impl<'t> Document<'t> {
+    /// Reads the text as far as TOML goes, and refuses what cannot be a definition.
+    pub(super) fn parse(text: &'t str, max_nodes: usize) -> Result<Self, Vec<Finding>> {
+        let (root, errors) = DeTable::parse_recoverable(text);
+        if !errors.is_empty() {
+            return Err(errors.iter().map(Finding::from_toml).collect());
+        }
+        let document = Self {
+            root: root.into_inner(),
+            end: text.len(),
+        };
+        let mut findings = Vec::new();
+        document.check_sections(&mut findings);
+        if findings.is_empty() {
+            document.check_lengths(max_nodes, &mut findings);
+        }
+        if findings.is_empty() {
+            Ok(document)
+        } else {
+            Err(findings)
+        }
+    }
+
+    /// The end of the text: the place of what is missing.
+    pub(super) fn end(&self) -> Range<usize> {
+        self.end..self.end
+    }
+
+    pub(super) fn root(&self) -> &DeTable<'t> {
+        &self.root
+    }
+
+    fn check_sections(&self, findings: &mut Vec<Finding>) {
+        for (key, value) in &self.root {
+            let name = key.get_ref().as_ref();
+            match SECTIONS.iter().find(|(known, _)| *known == name) {
+                None => {
+                    let names: Vec<_> = SECTIONS.map(|(name, _)| name).into();
+                    findings.push(Finding::unknown(key.span(), "table", name, &names));
+                }
+                Some((_, true)) if !value.get_ref().is_array() => findings.push(
+                    Finding::new(value.span(), format!("`{name}` is a list of tables"))
+                        .help(format!("write `[[{name}]]`, once for each")),
+                ),
+                Some((_, false)) if !value.get_ref().is_table() => findings.push(
+                    Finding::new(value.span(), format!("`{name}` is a single table"))
+                        .help(format!("write `[{name}]`, once")),
+                ),
+                Some(_) => {}
+            }
+        }
+    }
+
+    fn check_lengths(&self, max_nodes: usize, findings: &mut Vec<Finding>) {
+        for (name, is_list) in SECTIONS {
+            let Some(list) = self
+                .root
+                .get(name)
+                .and_then(|value| value.get_ref().as_array())
+            else {
+                continue;
+            };
+            let (most, whole) = match name {
+                "node" => (max_nodes, "a cluster"),
+                _ => (MAX_ENTRIES, "a definition"),
+            };
+            if is_list && let Some(first_too_many) = list.get(most) {
+                let message = match name {
+                    "node" => format!(
+                        "{} nodes are more than the {most} {whole} may have",
+                        list.len()
+                    ),
+                    _ => format!(
+                        "{} `[[{name}]]` are more than the {most} {whole} may have",
+                        list.len()
+                    ),
+                };
+                findings.push(Finding::new(first_too_many.span(), message));
+                return;
+            }
+        }
+    }
+
+    /// Reads the table `name`; `None` if it is not there or wrong.
+    pub(super) fn table<T: Deserialize<'t>>(
+        &self,
+        name: &str,
+        findings: &mut Vec<Finding>,
+    ) -> Option<T> {
+        read(self.root.get(name)?, findings)
+    }
+
+    /// Reads all tables of the list `name` that are right.
+    pub(super) fn list<T: Deserialize<'t>>(
+        &self,
+        name: &str,
+        findings: &mut Vec<Finding>,
+    ) -> Vec<T> {
+        self.root
+            .get(name)
+            .and_then(|value| value.get_ref().as_array())
+            .into_iter()
+            .flatten()
+            .filter_map(|value| read(value, findings))
+            .collect()
+    }
+
+    /// Where something stands: keys and numbers of list entries, from the outside in. If it is not
+    /// written, where the nearest thing around it stands.
+    pub(super) fn at(&self, path: &[Step<'_>]) -> Range<usize> {
+        let mut span = self.end();
+        let mut steps = path.iter();
+        let Some(Step::Key(first)) = steps.next() else {
+            return span;
+        };
+        let Some(mut value) = self.root.get(*first) else {
+            return span;
+        };
+        span = value.span();
+        for step in steps {
+            let next = match step {
+                Step::Key(key) => value.get_ref().as_table().and_then(|table| table.get(*key)),
+                Step::Entry(at) => value.get_ref().as_array().and_then(|array| array.get(*at)),
+            };
+            let Some(next) = next else {
+                break;
+            };
+            value = next;
+            span = value.span();
+        }
+        span
+    }
+
+    /// Where a key itself stands: the name of an entry of `table`, which is found as in [`Self::at`].
+    pub(super) fn key_at(&self, table: &[Step<'_>], name: &str) -> Range<usize> {
+        let mut path = table.to_vec();
+        let mut keys = match self.table_at(&path) {
+            Some(table) => table.iter(),
+            None => return self.at(table),
+        };
+        if let Some((key, _)) = keys.find(|(key, _)| key.get_ref() == name) {
+            return key.span();
+        }
+        path.push(Step::Key(name));
+        self.at(&path)
+    }
+
+    fn table_at(&self, path: &[Step<'_>]) -> Option<&DeTable<'t>> {
+        let mut table = &self.root;
+        let mut value: Option<&Spanned<DeValue<'t>>> = None;
+        for step in path {
+            value = match step {
+                Step::Key(key) => table.get(*key),
+                Step::Entry(at) => value?.get_ref().as_array()?.get(*at),
+            };
+            if let Some(inner) = value?.get_ref().as_table() {
+                table = inner;
+            }
+        }
+        value?.get_ref().as_table()
+    }
+}
+
+/// A step on the way to a value.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Step<'a> {
+    /// To the value of a key.
+    Key(&'a str),
+    /// To an entry of an array, counted from 0.
+    Entry(usize),
+}
+
+impl<'a> From<&'a str> for Step<'a> {
+    fn from(key: &'a str) -> Self {
+        Self::Key(key)
+    }
+}
+
+impl From<usize> for Step<'_> {
+    fn from(at: usize) -> Self {
+        Self::Entry(at)
+    }
+}
+
+/// Reads one table. The reader stops at its first mistake; that key is then left out and the rest read
+/// again, so that all mistakes are found.
+fn read<'t, T: Deserialize<'t>>(
+    value: &Spanned<DeValue<'t>>,
+    findings: &mut Vec<Finding>,
+) -> Option<T> {
+    let mut rest = value.clone();
+    let mut removed: Vec<String> = Vec::new();
+    for _ in 0..MAX_MISTAKES {
+        let error = match T::deserialize(ValueDeserializer::from(rest.clone())) {
+            Ok(read) if removed.is_empty() => return Some(read),
+            Ok(_) => return None,
+            Err(error) => error,
+        };
+        let about_removed = |name: &String| error.message() == format!("missing field `{name}`");
+        if removed.iter().any(about_removed) {
+            return None;
+        }
+        let mut finding = Finding::from_toml(&error);
+        if error.span().is_none() {
+            finding.span = value.span();
+        }
+        let place = finding.span.clone();
+        findings.push(finding);
+        match remove(&mut rest, &place) {
+            Some(key) => removed.push(key),
+            None => return None,
+        }
+    }
+    None
+}
+
+/// Removes the key of a table at which, or at whose value, `place` lies.
+fn remove(value: &mut Spanned<DeValue<'_>>, place: &Range<usize>) -> Option<String> {
+    let DeValue::Table(table) = value.get_mut() else {
+        return None;
+    };
+    let around = |span: Range<usize>| span.start <= place.start && place.end <= span.end;
+    let name = table
+        .iter()
+        .find(|(key, value)| around(key.span()) || around(value.span()))
+        .map(|(key, _)| key.get_ref().to_string())?;
+    table.remove(name.as_str());
+    Some(name)
+}
