@@ -112,11 +112,18 @@ impl Finding {
 
     /// That `name` is not one of the things of this kind that there are.
     pub(crate) fn unknown(span: Range<usize>, what: &str, name: &str, known: &[&str]) -> Self {
-        let finding = Self::new(span, format!("unknown {what} `{name}`"));
-        match nearest(name, known.iter().copied()) {
-            Some(best) => finding.help(format!("did you mean `{best}`?")),
-            None => finding.help(format!("there are `{}`", known.join("`, `"))),
+        let finding = Self::new(span, format!("there is no {what} named `{name}`"));
+        match alternatives(name, known) {
+            Some(help) => finding.help(help),
+            None => finding.help(format!("the definition has no {what} at all")),
         }
+    }
+
+    /// That a definition has no table of this name.
+    pub(crate) fn unknown_table(span: Range<usize>, name: &str, known: &[&str]) -> Self {
+        let mut finding = Self::new(span, format!("unknown table `{name}`"));
+        finding.help = alternatives(name, known);
+        finding
     }
 
     /// From what the TOML reader reports. Its message spans lines where it quotes alternatives; a
@@ -126,8 +133,9 @@ impl Finding {
         let (title, rest) = message
             .split_once('\n')
             .map_or((message, None), |(title, rest)| (title, Some(rest)));
+        let (title, help) = reword(title);
         let mut finding = Self::new(error.span().unwrap_or(0..0), title);
-        finding.help = suggestion(title).or_else(|| rest.map(|rest| rest.replace('\n', "; ")));
+        finding.help = help.or_else(|| rest.map(|rest| rest.replace('\n', "; ")));
         finding
     }
 
@@ -153,15 +161,41 @@ fn floor_char(source: &str, mut at: usize) -> usize {
     at
 }
 
-/// For "unknown field `x`, expected one of `a`, `b`": the alternative that looks most like `x`.
-/// The words between backticks are all that is relied on.
-fn suggestion(message: &str) -> Option<String> {
-    if !message.starts_with("unknown ") {
-        return None;
+/// The reader's message in the words of this file format: keys and values instead of fields and
+/// variants. The alternatives it lists become help. The words between backticks are all that is relied on.
+fn reword(message: &str) -> (String, Option<String>) {
+    if let Some(rest) = message.strip_prefix("missing field ") {
+        return (format!("missing key {rest}"), None);
     }
-    let mut quoted = message.split('`').skip(1).step_by(2);
-    let given = quoted.next()?;
-    nearest(given, quoted).map(|best| format!("did you mean `{best}`?"))
+    let Some((unknown, expected)) = message.split_once(", expected ") else {
+        return (message.to_owned(), None);
+    };
+    if !unknown.starts_with("unknown ") {
+        return (message.to_owned(), None);
+    }
+    let title = unknown
+        .replacen("unknown field ", "unknown key ", 1)
+        .replacen("unknown variant ", "unknown value ", 1);
+    let given = unknown.split('`').nth(1).unwrap_or_default();
+    let known: Vec<_> = expected.split('`').skip(1).step_by(2).collect();
+    (title, alternatives(given, &known))
+}
+
+/// What might have been meant by `given`.
+fn alternatives(given: &str, known: &[&str]) -> Option<String> {
+    const MOST: usize = 24;
+    if let Some(best) = nearest(given, known.iter().copied()).filter(|best| best.len() > 3) {
+        return Some(format!("did you mean `{best}`?"));
+    }
+    match known {
+        [] => None,
+        [one] => Some(format!("there is only `{one}`")),
+        _ if known.len() > MOST => Some(format!(
+            "there are `{}` and more",
+            known[..MOST].join("`, `")
+        )),
+        _ => Some(format!("there are `{}`", known.join("`, `"))),
+    }
 }
 
 /// The candidate that looks most like `given`, if one looks like it at all.
@@ -200,14 +234,25 @@ mod tests {
     fn the_nearest_word_is_suggested() {
         let message = "unknown field `adress`, expected one of `name`, `address`";
         assert_eq!(
-            suggestion(message).as_deref(),
-            Some("did you mean `address`?")
+            reword(message),
+            (
+                "unknown key `adress`".to_owned(),
+                Some("did you mean `address`?".to_owned())
+            )
         );
         assert_eq!(
-            suggestion("unknown field `colour`, expected `name` or `address`"),
-            None
+            reword("unknown variant `colour`, expected `name` or `address`"),
+            (
+                "unknown value `colour`".to_owned(),
+                Some("there are `name`, `address`".to_owned())
+            )
         );
-        assert_eq!(suggestion("invalid type: `a`, `a`"), None);
+        let other = "invalid type: `a`, expected `a`";
+        assert_eq!(reword(other), (other.to_owned(), None));
+        assert_eq!(
+            alternatives("n3", &["n1", "n2"]).as_deref(),
+            Some("there are `n1`, `n2`")
+        );
     }
 
     #[test]

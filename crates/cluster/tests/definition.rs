@@ -51,26 +51,23 @@ fn refusals_show_the_place_and_the_remedy() {
         ("bad-host-name", refusal("\"n1\"", "\"N_1\"")),
         ("bad-time", refusal("token = \"5s\"", "token = \"5\"")),
         ("same-name", refusal("\"n2\"", "\"n1\"")),
-        ("same-address", refusal("10.9.0.2", "10.9.0.1")),
+        ("same-address", refusal("\"10.9.0.2\"", "\"10.9.0.1\"")),
         ("address-taken", refusal("10.9.0.100/24", "10.9.0.2/24")),
         ("foreign-network", refusal("10.9.0.100/24", "10.8.0.100/24")),
         ("no-prefix", refusal("10.9.0.100/24", "10.9.0.100")),
         ("not-multicast", refusal("225.0.0.12", "10.0.0.12")),
         (
             "reserved",
-            refusal(
-                "[[service]]\nname = \"web\"",
-                "[[service]]\nname = \"fence\"",
-            ),
+            refusal("name = \"web\"\nvirtual_ip", "name = \"fence\"\nvirtual_ip"),
         ),
-        ("two-families", refusal("10.9.0.2", "fd00::2")),
+        ("two-families", refusal("\"10.9.0.2\"", "\"fd00::2\"")),
         (
             "relative-key",
             refusal("/etc/cluster/fence_xvm.key", "fence_xvm.key"),
         ),
         (
             "favour-nobody",
-            refusal("[[fence]]", "[fencing]\nfavour = \"n3\"\n[[fence]]"),
+            refusal("[fence_virtd]", "[fencing]\nfavour = \"n3\"\n[fence_virtd]"),
         ),
     ];
     for (name, report) in cases {
@@ -81,7 +78,7 @@ fn refusals_show_the_place_and_the_remedy() {
 #[test]
 fn everything_wrong_is_said_at_once() {
     let text = WEB
-        .replace("10.9.0.2", "10.9.0.1")
+        .replace("\"10.9.0.2\"", "\"10.9.0.1\"")
         .replace("10.9.0.100", "10.9.0.1");
     let error = Definition::parse("web.toml", &text).expect_err("refused");
     assert_eq!(error.problems().len(), 3);

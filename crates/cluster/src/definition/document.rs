@@ -76,7 +76,7 @@ impl<'t> Document<'t> {
             match SECTIONS.iter().find(|(known, _)| *known == name) {
                 None => {
                     let names: Vec<_> = SECTIONS.map(|(name, _)| name).into();
-                    findings.push(Finding::unknown(key.span(), "table", name, &names));
+                    findings.push(Finding::unknown_table(key.span(), name, &names));
                 }
                 Some((_, true)) if !value.get_ref().is_array() => findings.push(
                     Finding::new(value.span(), format!("`{name}` is a list of tables"))
@@ -87,6 +87,25 @@ impl<'t> Document<'t> {
                         .help(format!("write `[{name}]`, once")),
                 ),
                 Some(_) => {}
+            }
+        }
+        self.check_moved(findings);
+    }
+
+    /// What a fencing device needs once stood in `[fencing]`.
+    fn check_moved(&self, findings: &mut Vec<Finding>) {
+        let fencing = self
+            .root
+            .get("fencing")
+            .and_then(|value| value.get_ref().as_table());
+        for key in fencing.into_iter().flat_map(|table| table.keys()) {
+            let name = key.get_ref().as_ref();
+            if ["agent", "key_file", "multicast", "port"].contains(&name) {
+                let message = format!("`{name}` belongs to a fencing device");
+                findings.push(
+                    Finding::new(key.span(), message)
+                        .help("move it to a table of its own: `[[fence]]`, with a `name`"),
+                );
             }
         }
     }
@@ -171,33 +190,30 @@ impl<'t> Document<'t> {
         span
     }
 
-    /// Where a key itself stands: the name of an entry of `table`, which is found as in [`Self::at`].
-    pub(super) fn key_at(&self, table: &[Step<'_>], name: &str) -> Range<usize> {
-        let mut path = table.to_vec();
-        let mut keys = match self.table_at(&path) {
-            Some(table) => table.iter(),
-            None => return self.at(table),
-        };
-        if let Some((key, _)) = keys.find(|(key, _)| key.get_ref() == name) {
-            return key.span();
-        }
-        path.push(Step::Key(name));
-        self.at(&path)
-    }
-
-    fn table_at(&self, path: &[Step<'_>]) -> Option<&DeTable<'t>> {
-        let mut table = &self.root;
-        let mut value: Option<&Spanned<DeValue<'t>>> = None;
-        for step in path {
-            value = match step {
-                Step::Key(key) => table.get(*key),
-                Step::Entry(at) => value?.get_ref().as_array()?.get(*at),
+    /// Where the key stands that `path` ends in; if it is not written, as [`Self::at`].
+    pub(super) fn key_at(&self, path: &[Step<'_>]) -> Range<usize> {
+        let written = || {
+            let (Step::Key(last), rest) = path.split_last()? else {
+                return None;
             };
-            if let Some(inner) = value?.get_ref().as_table() {
-                table = inner;
+            let mut table = &self.root;
+            let mut value: Option<&Spanned<DeValue<'t>>> = None;
+            for step in rest {
+                let next = match step {
+                    Step::Key(key) => table.get(*key),
+                    Step::Entry(at) => value?.get_ref().as_array()?.get(*at),
+                };
+                value = next;
+                if let Some(inner) = next?.get_ref().as_table() {
+                    table = inner;
+                }
             }
-        }
-        value?.get_ref().as_table()
+            table
+                .keys()
+                .find(|key| key.get_ref() == last)
+                .map(Spanned::span)
+        };
+        written().unwrap_or_else(|| self.at(path))
     }
 }
 

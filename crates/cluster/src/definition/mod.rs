@@ -46,6 +46,9 @@ pub const MAX_NODES: usize = 32;
 /// The longest definition that is read, in bytes.
 const MAX_TEXT: usize = 1 << 20;
 
+/// The most mistakes that are reported at once.
+const MAX_FINDINGS: usize = 50;
+
 /// How much later fencing the favoured one of two nodes begins.
 const FAVOUR_DELAY: Delay = Delay::from_secs(2);
 
@@ -115,6 +118,7 @@ impl Definition {
         }
         let refuse = |mut findings: Vec<Finding>| {
             findings.sort_by_key(|finding| finding.span.start);
+            findings.truncate(MAX_FINDINGS);
             DefinitionError::new(path, text, findings)
         };
         let document = Document::parse(text, MAX_NODES).map_err(refuse)?;
@@ -122,7 +126,7 @@ impl Definition {
         let Some(definition) = Self::read(&document, &mut findings) else {
             return Err(refuse(findings));
         };
-        check::all(&definition, &document, &mut findings);
+        findings.extend(check::all(&definition, &document));
         if !findings.is_empty() {
             return Err(refuse(findings));
         }

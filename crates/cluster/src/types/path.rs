@@ -7,7 +7,7 @@ use serde::Deserialize;
 use super::{Invalid, text_type};
 
 /// An absolute path of plain characters, so that it needs no quoting in any file it is written to.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Deserialize)]
 #[serde(try_from = "String")]
 pub struct PlainPath(PathBuf);
 

@@ -1,4 +1,3 @@
-
 use super::*;
 
 fn text<T: TryFrom<String>>(value: &str) -> Option<T> {
