@@ -108,9 +108,10 @@ fn definition() -> String {
     for service in 1..=SERVICES {
         let _ = write!(
             text,
-            "\n[[service]]\nname = \"web{service}\"\nvirtual_ip = \"10.9.0.{}/24\"\nhttp = {{ port = 80 }}\n\
-             filesystems = [\"data\"]\n",
-            100 + service
+            "\n[[service]]\nname = \"web{service}\"\nvirtual_ip = \"10.9.0.{}/24\"\n\
+             http = {{ port = {} }}\nfilesystems = [\"data\"]\n",
+            100 + service,
+            8000 + service
         );
     }
     text
