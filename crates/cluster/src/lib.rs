@@ -23,8 +23,9 @@ pub use definition::{
 pub use error::{DefinitionError, Problem};
 pub use places::Places;
 pub use render::{
-    COROSYNC_LOG, File, HTTPD_PATH, HostSettings, Owner, PACEMAKER_LOG, Rendered, render_guests,
-    render_host,
+    CIB, COROSYNC_LOG, File, HTTPD_PATH, HostSettings, Owner, PACEMAKER_LOG, Phase, RenderOptions,
+    Rendered, STORAGE_SETUP, SetupStep, Units, guest_domain, host_units, instructions, node_units,
+    render_guest_devices, render_guests, render_host, render_node, storage_setup,
 };
 pub use schema::schema;
 pub use secrets::Secrets;

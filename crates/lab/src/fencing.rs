@@ -92,8 +92,10 @@ fn write_files(conf: &Path, directory: &Path, spec: &Spec, secrets: &Secrets) ->
         conf_path: conf.to_path_buf(),
         key_path: directory.join("fence_xvm.key"),
         interface: Some(BRIDGE.to_owned()),
+        address: None,
         uri: "qemu:///system".to_owned(),
         module_path: (spec.stack == Stack::C).then(|| C_MODULES.to_owned()),
+        audit_log: (spec.stack == Stack::Picket).then(|| audit(directory)),
     };
     let rendered =
         render_host(&spec.definition, secrets, &settings).map_err(|error| Error::BadSpec {
@@ -101,23 +103,9 @@ fn write_files(conf: &Path, directory: &Path, spec: &Spec, secrets: &Secrets) ->
         })?;
     create_private(directory)?;
     for file in rendered.files {
-        let mut bytes = file.bytes;
-        if file.path == conf && spec.stack == Stack::Picket {
-            bytes = with_audit(&String::from_utf8_lossy(&bytes), &audit(directory)).into_bytes();
-        }
-        fs::write(&file.path, bytes).map_err(Error::io("write", &file.path))?;
+        fs::write(&file.path, &file.bytes).map_err(Error::io("write", &file.path))?;
     }
     Ok(())
-}
-
-/// The configuration with the lab's own place for audit records.
-fn with_audit(conf: &str, audit: &Path) -> String {
-    let section = "fence_virtd {\n";
-    conf.replacen(
-        section,
-        &format!("{section}\taudit_log = \"{}\";\n", audit.display()),
-        1,
-    )
 }
 
 /// Whether a UDP socket is bound to `port` in the network of process `pid` (proc(5): the second column
@@ -131,31 +119,4 @@ fn listens(pid: u32, port: u16) -> bool {
                 .any(|local| local.ends_with(&suffix))
         })
     })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_audit_log_is_in_the_first_section() {
-        let settings = HostSettings {
-            conf_path: "/c".into(),
-            key_path: "/k".into(),
-            interface: None,
-            uri: "qemu:///system".to_owned(),
-            module_path: None,
-        };
-        let text = "[cluster]\nname = \"web\"\n[platform]\nkind = \"kvm\"\n[[node]]\nname = \"n1\"\naddress = \"10.9.0.1\"\n[[node]]\nname = \"n2\"\n\
-                    address = \"10.9.0.2\"\n[[fence]]\nname = \"virt\"\nagent = \"fence_xvm\"\n";
-        let definition = cluster::Definition::parse("t", text).unwrap();
-        let rendered = render_host(&definition, &Secrets::derive(b"seed"), &settings).unwrap();
-        let conf = String::from_utf8(rendered.file("/c").unwrap().bytes.clone()).unwrap();
-        let conf = with_audit(&conf, Path::new("/run/a.jsonl"));
-        let first = conf.split('}').next().unwrap();
-        assert!(
-            first.starts_with("fence_virtd") && first.contains("audit_log = \"/run/a.jsonl\";"),
-            "{conf}"
-        );
-    }
 }
