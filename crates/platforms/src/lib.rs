@@ -10,6 +10,7 @@
 
 mod edition;
 mod level;
+pub mod matrix;
 mod rule;
 pub mod rules;
 mod source;
@@ -17,6 +18,7 @@ mod verdict;
 
 pub use edition::{Edition, UnknownEdition};
 pub use level::{Confidence, Level};
-pub use rule::{Facts, Rule, check, rule};
+pub use matrix::Matrix;
+pub use rule::{Facts, MATRIX_RULES, Rule, check, rule};
 pub use source::Source;
 pub use verdict::{Outcome, Reason, RuleId, Severity, Verdict};

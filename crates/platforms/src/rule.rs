@@ -1,8 +1,9 @@
 //! A rule, what it is given, and how all of them are applied.
 
-use cluster::Definition;
+use cluster::{Definition, Node};
 
 use crate::edition::Edition;
+use crate::matrix::{self, Placement, Row};
 use crate::rules::RULES;
 use crate::verdict::{Reason, Verdict};
 
@@ -14,6 +15,29 @@ pub struct Facts<'a> {
     pub definition: &'a Definition,
     /// What it is measured against.
     pub edition: Edition,
+    /// The guests by what they and their hosts run, each with the row of the matrix that fits.
+    pub placements: &'a [Placement<'a>],
+}
+
+impl<'a> Facts<'a> {
+    /// The row of the matrix that a guest falls under. A guest that may run on hosts of several kinds
+    /// may fall under several; this is the first. None: bare metal, or no row fits.
+    #[must_use]
+    pub fn row_of(&self, node: &Node) -> Option<&'static Row> {
+        self.rows_of(node).next()
+    }
+
+    /// The rows of the matrix that a guest falls under.
+    pub fn rows_of(&self, node: &Node) -> impl Iterator<Item = &'static Row> + use<'a> {
+        let name = node.name.clone();
+        self.placements
+            .iter()
+            .filter(move |placement| {
+                let nodes = &placement.setting.nodes;
+                nodes.iter().any(|known| known.name == name)
+            })
+            .filter_map(|placement| Some(placement.row?.1))
+    }
 }
 
 /// A rule that no single row of the matrix expresses.
@@ -35,15 +59,52 @@ pub struct Rule {
     pub check: fn(&Facts<'_>, &mut Vec<Reason>),
 }
 
+/// The rules that the matrix itself carries out, on all its rows.
+pub const MATRIX_RULES: &[Rule] = &[
+    Rule {
+        id: "S02",
+        title: "the platform, its hosts and the guests are in the requirement document's list",
+        editions: &[Edition::Document],
+        statements: &["S02"],
+        sources: &["S02"],
+        explanation: "The requirement document lists the virtualization platforms on which guest clusters are \
+supported, and how far: for each the hosts, the guests, the fencing agents and the kinds of shared storage. The \
+list is complete. What it does not name is not supported: there is nobody to ask when it fails. Each entry of the \
+list is a row of the matrix and carries the number of its statement; `picket platforms` shows them.",
+        check: apply_matrix,
+    },
+    Rule {
+        id: "unlisted",
+        title: "a source that was read names the platform, its hosts and the guests",
+        editions: &[Edition::Today],
+        statements: &[],
+        sources: &[],
+        explanation: "For today's platforms Picket knows what public sources say, and how sure each of them is. \
+What none of them names may work, and may even be supported; nobody who was asked says so. The verdict is \
+\"unverified\", never \"supported\". Ask the vendor, or choose what a row of the matrix names; `picket platforms` \
+shows them.",
+        check: apply_matrix,
+    },
+];
+
+fn apply_matrix(facts: &Facts<'_>, reasons: &mut Vec<Reason>) {
+    matrix::levels(facts, reasons);
+    matrix::agents(facts, reasons);
+    matrix::storage(facts, reasons);
+}
+
 /// Measures a definition against the matrix and the rules of one edition.
 #[must_use]
 pub fn check(definition: &Definition, edition: Edition) -> Verdict {
+    let placements = matrix::place(definition, edition);
     let facts = Facts {
         definition,
         edition,
+        placements: &placements,
     };
     let mut reasons = Vec::new();
-    for rule in RULES.iter().filter(|rule| rule.editions.contains(&edition)) {
+    let rules = MATRIX_RULES.iter().chain(RULES);
+    for rule in rules.filter(|rule| rule.editions.contains(&edition)) {
         (rule.check)(&facts, &mut reasons);
     }
     Verdict::of(edition, reasons)
@@ -52,5 +113,6 @@ pub fn check(definition: &Definition, edition: Edition) -> Verdict {
 /// The rule of that id, whatever its case.
 #[must_use]
 pub fn rule(id: &str) -> Option<&'static Rule> {
-    RULES.iter().find(|rule| rule.id.eq_ignore_ascii_case(id))
+    let mut rules = MATRIX_RULES.iter().chain(RULES);
+    rules.find(|rule| rule.id.eq_ignore_ascii_case(id))
 }

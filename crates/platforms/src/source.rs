@@ -3,6 +3,7 @@
 use serde::Serialize;
 
 use crate::level::Confidence;
+use crate::matrix::{Bibliography, Matrix, Publication, confidence};
 
 /// What a reason rests on.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -33,6 +34,48 @@ impl Source {
             citation: format!("{id} of the requirement document"),
             url: Some(Self::DOCUMENT_URL.to_owned()),
             confidence: Confidence::Verified,
+        }
+    }
+
+    /// What a citation resolves to: a statement ("S19"), the key of a fact ("kvm.pr"), or `KEY#firm` for
+    /// the surer part of a fact. What cannot be resolved is not sure at all.
+    #[must_use]
+    pub fn cited(citation: &str) -> Self {
+        if Self::is_statement(citation) {
+            return Self::statement(citation);
+        }
+        let key = citation.strip_suffix("#firm").unwrap_or(citation);
+        let publications: Vec<&Publication> = Matrix::fact(key)
+            .into_iter()
+            .flat_map(|fact| &fact.sources)
+            .filter_map(|id| Bibliography::get().find(id))
+            .collect();
+        let titles: Vec<&str> = publications
+            .iter()
+            .map(|known| known.title.as_str())
+            .collect();
+        Self {
+            id: key.to_owned(),
+            citation: if titles.is_empty() {
+                "no text that was read says so".to_owned()
+            } else {
+                titles.join("; ")
+            },
+            url: publications
+                .iter()
+                .find_map(|known| known.urls.first().cloned()),
+            confidence: confidence(citation),
+        }
+    }
+
+    /// That no source was found which names something.
+    #[must_use]
+    pub(crate) fn nothing_found() -> Self {
+        Self {
+            id: "unlisted".to_owned(),
+            citation: "no text that was read names it".to_owned(),
+            url: None,
+            confidence: Confidence::NotFound,
         }
     }
 

@@ -1,0 +1,817 @@
+//! The data itself: it reads, it is complete, its citations resolve; and what it makes of definitions.
+
+use std::collections::BTreeSet;
+
+use cluster::{Definition, Os, PlatformKind};
+
+use super::*;
+use crate::source::Source;
+use crate::verdict::{Outcome, Reason, Severity, Verdict};
+use crate::{check, matrix};
+
+/// The keys of all facts that are known. A fact that is lost, or one that is added and not listed here,
+/// is an error.
+const KEYS: &str = include_str!("keys.txt");
+
+fn sheets() -> impl Iterator<Item = &'static Sheet> {
+    FILES.iter().map(File::sheet)
+}
+
+fn rows() -> impl Iterator<Item = (Edition, &'static Sheet, &'static Row)> {
+    FILES.iter().flat_map(|file| {
+        let sheet = file.sheet();
+        sheet.rows.iter().map(move |row| (file.edition, sheet, row))
+    })
+}
+
+/// Everything that is cited anywhere in the data.
+fn citations() -> Vec<&'static str> {
+    let mut cited: Vec<&str> = Vec::new();
+    for (_, _, row) in rows() {
+        cited.extend(row.sources.iter().map(String::as_str));
+        cited.push(&row.guests.source);
+        cited.extend(row.hosts.iter().map(|hosts| hosts.source.as_str()));
+        cited.extend(row.product.iter().map(|product| product.source.as_str()));
+        cited.extend(row.manager.iter().map(|manager| manager.source.as_str()));
+        let rules = [
+            &row.homogeneous,
+            &row.bare_metal,
+            &row.agents_rule,
+            &row.storage_rule,
+        ];
+        cited.extend(rules.into_iter().flatten().map(String::as_str));
+        cited.extend(row.notes.iter().map(|note| note.source.as_str()));
+        cited.extend(row.later.iter().map(String::as_str));
+    }
+    for sheet in sheets() {
+        let rules = [&sheet.agents_rule, &sheet.storage_rule];
+        cited.extend(rules.into_iter().flatten().map(String::as_str));
+    }
+    for entry in agents() {
+        cited.push(&entry.source);
+        cited.extend(entry.managers_source.iter().map(String::as_str));
+    }
+    for entry in storage() {
+        cited.push(&entry.source);
+        cited.extend(entry.product.iter().map(|product| product.source.as_str()));
+        let reservations = entry.reservations.iter();
+        cited.extend(reservations.map(|reservations| reservations.source.as_str()));
+    }
+    cited
+}
+
+fn agents() -> impl Iterator<Item = &'static Agents> {
+    let of_rows = rows().flat_map(|(_, _, row)| &row.agents);
+    of_rows.chain(sheets().flat_map(|sheet| &sheet.agents))
+}
+
+fn storage() -> impl Iterator<Item = &'static StorageKinds> {
+    let of_rows = rows().flat_map(|(_, _, row)| &row.storage);
+    of_rows.chain(sheets().flat_map(|sheet| &sheet.storage))
+}
+
+#[test]
+fn every_file_reads_and_says_what_it_is_about() {
+    for file in &FILES {
+        let sheet: Sheet = toml::from_str(file.text).unwrap_or_else(|error| panic!("{error}"));
+        assert_eq!(sheet.platform, file.platform, "{}", sheet.title);
+        for fact in &sheet.facts {
+            let (prefix, _) = fact.key.split_once('.').expect("PREFIX.NAME");
+            assert!(
+                file.prefixes.contains(&prefix),
+                "{} is in a wrong file",
+                fact.key
+            );
+        }
+    }
+}
+
+#[test]
+fn unknown_keys_and_words_are_errors() {
+    for text in [
+        "title = 'x'\ncolour = 'red'",
+        "title = 'x'\nplatform = 'esx'",
+        "title = 'x'\n[[row]]\nid = 'a'\ntitle = 'a'\nlevel = 'maybe'\nstatement = 'a'\nsources = []\nguests = { source = 'S03', any = [] }",
+        "title = 'x'\n[[storage]]\nkinds = ['floppy']\nsource = 'S06'",
+        "title = 'x'\n[[agent]]\nnames = ['fence_x']\nsource = 'S06'\nguests = [{ os = 'rhel', from = 'six' }]",
+    ] {
+        assert!(toml::from_str::<Sheet>(text).is_err(), "{text}");
+    }
+}
+
+#[test]
+fn every_fact_is_there_once() {
+    let expected: BTreeSet<&str> = KEYS.lines().collect();
+    let found: Vec<&str> = Matrix::facts().map(|fact| fact.key.as_str()).collect();
+    let unique: BTreeSet<&str> = found.iter().copied().collect();
+    assert_eq!(found.len(), unique.len(), "a key is there twice");
+    assert_eq!(unique, expected);
+}
+
+#[test]
+fn rows_have_ids_of_their_own() {
+    let mut seen = BTreeSet::new();
+    for (edition, _, row) in rows() {
+        assert!(seen.insert(&row.id), "{} is there twice", row.id);
+        assert_eq!(
+            Source::is_statement(&row.id),
+            edition == Edition::Document,
+            "{}: the document's rows are statements, today's are not",
+            row.id
+        );
+        assert!(Matrix::fact(&row.id).is_none(), "{} is also a fact", row.id);
+    }
+}
+
+#[test]
+fn every_citation_resolves() {
+    for citation in citations() {
+        if Source::is_statement(citation) {
+            continue;
+        }
+        let (key, firm) = citation
+            .strip_suffix("#firm")
+            .map_or((citation, false), |key| (key, true));
+        let fact = Matrix::fact(key).unwrap_or_else(|| panic!("no fact {key}"));
+        assert!(!firm || fact.firm.is_some(), "{key} has no surer part");
+    }
+}
+
+#[test]
+fn every_source_resolves_and_is_public() {
+    let bibliography = Bibliography::get();
+    let mut ids = BTreeSet::new();
+    for source in &bibliography.sources {
+        assert!(ids.insert(&source.id), "{} is there twice", source.id);
+        assert!(!source.urls.is_empty(), "{} has no address", source.id);
+        for url in &source.urls {
+            assert!(
+                url.starts_with("http://") || url.starts_with("https://"),
+                "{url}"
+            );
+        }
+    }
+    let mut used = BTreeSet::new();
+    for fact in Matrix::facts() {
+        for source in &fact.sources {
+            assert!(ids.contains(source), "{}: no source {source}", fact.key);
+            used.insert(source);
+        }
+        assert_eq!(
+            fact.sources.is_empty(),
+            !fact.confidence.is_evidence() && fact.firm.is_none() && fact.key != "suse.fence-plat",
+            "{}: what was read names where, what was not read does not",
+            fact.key
+        );
+    }
+    let unused: Vec<_> = ids.difference(&used).collect();
+    assert!(unused.is_empty(), "never cited: {unused:?}");
+}
+
+#[test]
+fn distributions_are_those_of_the_definition() {
+    let of_rows = rows().flat_map(|(_, _, row)| {
+        let hosts = row.hosts.iter().flat_map(|hosts| &hosts.any);
+        hosts.chain(&row.guests.any)
+    });
+    let of_agents = agents().flat_map(|entry| &entry.guests);
+    let of_storage = storage().flat_map(|entry| &entry.guests);
+    for range in of_rows.chain(of_agents).chain(of_storage) {
+        assert!(
+            Os::DISTRIBUTIONS.contains(&range.os.as_str()),
+            "{}",
+            range.os
+        );
+        let ordered = range.from.as_ref().zip(range.below.as_ref());
+        assert!(ordered.is_none_or(|(from, below)| from < below), "{range}");
+    }
+}
+
+#[test]
+fn nothing_is_supported_without_evidence() {
+    for (_, _, row) in rows() {
+        if matches!(row.level, Level::Supported | Level::TechnologyPreview) {
+            assert!(
+                row.confidence().is_evidence(),
+                "{} rests on nothing",
+                row.id
+            );
+        }
+    }
+    for sure in [Confidence::Unverified, Confidence::NotFound] {
+        for level in [
+            Level::Supported,
+            Level::TechnologyPreview,
+            Level::Unsupported,
+        ] {
+            assert_eq!(place::severity(level, sure), Severity::Unverified);
+        }
+    }
+    assert_eq!(
+        place::severity(Level::Supported, Confidence::VerifiedOld),
+        Severity::Warning
+    );
+}
+
+#[test]
+fn every_platform_has_rows_today() {
+    for platform in PlatformKind::ALL {
+        let matrix = Matrix::load(Edition::Today);
+        assert!(
+            matrix.sheets(platform).any(|sheet| !sheet.rows.is_empty()),
+            "{platform}"
+        );
+    }
+}
+
+/// A cluster of two guests.
+struct Cluster<'a> {
+    platform: &'a str,
+    guests: &'a str,
+    agent: &'a str,
+    storage: Option<&'a str>,
+}
+
+impl Cluster<'_> {
+    fn definition(&self) -> Definition {
+        let storage = self.storage.map_or_else(String::new, |kind| {
+            let iscsi = if kind == "iscsi" {
+                "target = 'iqn.2026-01.example:s'\nportals = ['192.0.2.30:3260']\n"
+            } else {
+                ""
+            };
+            format!("[[storage]]\nname = 'shared'\nkind = '{kind}'\n{iscsi}device = '/dev/disk/by-id/x'\n")
+        });
+        let text = format!(
+            "[cluster]\nname = 'c'\n[platform]\n{}\n[guests]\n{}\n\
+             [[node]]\nname = 'n1'\naddress = '192.0.2.1'\n[[node]]\nname = 'n2'\naddress = '192.0.2.2'\n\
+             [[fence]]\nname = 'f'\nagent = '{}'\n{storage}",
+            self.platform, self.guests, self.agent
+        );
+        Definition::parse("test.toml", &text).unwrap_or_else(|error| panic!("{error}\n{text}"))
+    }
+
+    /// What the matrix says, without the rules.
+    fn reasons(&self, edition: Edition) -> Vec<Reason> {
+        let definition = self.definition();
+        let placements = place(&definition, edition);
+        let facts = crate::rule::Facts {
+            definition: &definition,
+            edition,
+            placements: &placements,
+        };
+        let mut reasons = Vec::new();
+        levels(&facts, &mut reasons);
+        matrix::agents(&facts, &mut reasons);
+        matrix::storage(&facts, &mut reasons);
+        Verdict::of(edition, reasons).reasons
+    }
+
+    /// The heaviest severity, and the rules that weigh so.
+    fn worst(&self, edition: Edition) -> (Severity, Vec<String>) {
+        let reasons = self.reasons(edition);
+        let worst = reasons[0].severity;
+        let rules = reasons.iter().filter(|reason| reason.severity == worst);
+        (worst, rules.map(|reason| reason.rule.to_string()).collect())
+    }
+}
+
+fn document(
+    platform: &str,
+    guests: &str,
+    agent: &str,
+    storage: Option<&str>,
+) -> (Severity, String) {
+    let guests = format!("os = '{guests}'");
+    let cluster = Cluster {
+        platform,
+        guests: &guests,
+        agent,
+        storage,
+    };
+    let (severity, rules) = cluster.worst(Edition::Document);
+    (severity, rules.join(" "))
+}
+
+const XEN: &str = "kind = 'xen'\nos = 'rhel 5.3'";
+const KVM5: &str = "kind = 'kvm'\nos = 'rhel 5.4'";
+const KVM6: &str = "kind = 'kvm'\nos = 'rhel 6.0'";
+const RHEV: &str = "kind = 'rhev'\nmanager = { kind = 'rhev-m', version = '2.2' }";
+const ESX: &str = "kind = 'vmware'\nversion = '4.0'";
+const VCENTER: &str =
+    "kind = 'vmware'\nversion = '4.1'\nmanager = { kind = 'vcenter', version = '4.0' }";
+const HYPER_V: &str = "kind = 'hyper-v'\nversion = '2008 R2'";
+
+/// Every row of the document, on both sides of its edges.
+#[test]
+fn the_document_is_followed_to_the_letter() {
+    use Severity::{Note, Preview, Unsupported, Unverified};
+    let cases: &[(&str, &str, &str, Option<&str>, Severity, &str)] = &[
+        // S03 to S06
+        (
+            XEN,
+            "rhel 5.3",
+            "fence_xvm",
+            Some("xen-block"),
+            Note,
+            "S03 hist.xen5 S04 S06",
+        ),
+        (
+            XEN,
+            "rhel 5.11",
+            "fence_scsi",
+            Some("iscsi"),
+            Note,
+            "S03 hist.xen5 S04 S06",
+        ),
+        (XEN, "rhel 5.2", "fence_xvm", None, Unsupported, "S03"),
+        (XEN, "rhel 6.0", "fence_xvm", None, Unverified, "S03"),
+        (XEN, "debian 12", "fence_xvm", None, Unsupported, "S03"),
+        (
+            "kind = 'xen'\nos = 'rhel 5.2'",
+            "rhel 5.3",
+            "fence_xvm",
+            None,
+            Unsupported,
+            "S03",
+        ),
+        (XEN, "rhel 5.3", "fence_virt", None, Unsupported, "S04"),
+        (
+            XEN,
+            "rhel 5.3",
+            "fence_xvm",
+            Some("qcow2-image"),
+            Unsupported,
+            "S06",
+        ),
+        (
+            "kind = 'xen'",
+            "rhel 5.3",
+            "fence_xvm",
+            None,
+            Unverified,
+            "S03",
+        ),
+        // S07 to S11
+        (
+            KVM5,
+            "rhel 5.4",
+            "fence_xvm",
+            Some("raw-image"),
+            Preview,
+            "S07",
+        ),
+        (KVM5, "rhel 5.3", "fence_xvm", None, Unsupported, "S07"),
+        (KVM5, "rhel 6.0", "fence_xvm", None, Unverified, "S07"),
+        (
+            "kind = 'kvm'\nos = 'rhel 5.3'",
+            "rhel 5.4",
+            "fence_xvm",
+            None,
+            Unsupported,
+            "S07",
+        ),
+        (KVM5, "rhel 5.4", "fence_virt", None, Unsupported, "S08"),
+        (
+            KVM5,
+            "rhel 5.4",
+            "fence_xvm",
+            Some("qcow2-image"),
+            Unsupported,
+            "S10",
+        ),
+        // S12 to S23
+        (
+            KVM6,
+            "rhel 6.0",
+            "fence_virt",
+            Some("host-block"),
+            Preview,
+            "S12",
+        ),
+        (KVM6, "rhel 5.5", "fence_xvm", Some("iscsi"), Preview, "S12"),
+        (KVM6, "rhel 5.4", "fence_xvm", None, Unsupported, "S12"),
+        (KVM6, "rhel 7.0", "fence_virt", None, Unsupported, "S12"),
+        (KVM6, "rhel 6.1", "fence_xvm", None, Unsupported, "S16"),
+        (KVM6, "rhel 5.5", "fence_virt", None, Unsupported, "S15"),
+        (
+            KVM6,
+            "rhel 6.1",
+            "fence_scsi",
+            Some("iscsi"),
+            Preview,
+            "S12",
+        ),
+        (
+            KVM6,
+            "rhel 6.1",
+            "fence_virt",
+            Some("shared-vhdx"),
+            Unsupported,
+            "S22",
+        ),
+        (
+            "kind = 'kvm'\nos = 'debian 12'",
+            "rhel 6.0",
+            "fence_virt",
+            None,
+            Unsupported,
+            "S02",
+        ),
+        // S24 to S31
+        (RHEV, "rhel 6.0", "fence_rhev", None, Unsupported, "S24"),
+        (RHEV, "rhel 5.6", "fence_rhevm", None, Unsupported, "S24"),
+        (RHEV, "rhel 5.5", "fence_rhev", None, Unsupported, "S24 S27"),
+        (
+            RHEV,
+            "rhel 5.5",
+            "fence_scsi",
+            Some("iscsi"),
+            Unsupported,
+            "S24",
+        ),
+        (
+            RHEV,
+            "rhel 6.0",
+            "fence_scsi",
+            Some("direct-lun"),
+            Unsupported,
+            "S24 S30",
+        ),
+        // S32 to S43
+        (
+            ESX,
+            "rhel 5.4",
+            "fence_vmware",
+            Some("rdm-physical"),
+            Preview,
+            "S35",
+        ),
+        (ESX, "rhel 5.3", "fence_vmware", None, Unsupported, "S32"),
+        (
+            VCENTER,
+            "rhel 6.0",
+            "fence_scsi",
+            Some("iscsi"),
+            Preview,
+            "S36",
+        ),
+        (
+            VCENTER,
+            "rhel 6.0",
+            "fence_vmware_soap",
+            None,
+            Unsupported,
+            "S40",
+        ),
+        (
+            ESX,
+            "rhel 6.0",
+            "fence_vmware",
+            Some("multi-writer-vmdk"),
+            Unsupported,
+            "S39",
+        ),
+        (
+            "kind = 'vmware'\nversion = '3.5'",
+            "rhel 6.0",
+            "fence_vmware",
+            None,
+            Unsupported,
+            "S42",
+        ),
+        (
+            "kind = 'vmware'",
+            "rhel 6.0",
+            "fence_vmware",
+            None,
+            Unverified,
+            "S42",
+        ),
+        (
+            "kind = 'vmware'\nversion = '4.0'\nmanager = { kind = 'virtual-center', version = '2.5' }",
+            "rhel 6.0",
+            "fence_vmware",
+            None,
+            Unsupported,
+            "S43",
+        ),
+        // S44 to S47
+        (
+            HYPER_V,
+            "rhel 5.3",
+            "fence_scsi",
+            Some("iscsi"),
+            Unsupported,
+            "S47",
+        ),
+        (
+            HYPER_V,
+            "rhel 6.0",
+            "fence_hyperv",
+            None,
+            Unsupported,
+            "S47 S44",
+        ),
+        (HYPER_V, "rhel 5.2", "fence_scsi", None, Unsupported, "S44"),
+        (
+            HYPER_V,
+            "rhel 6.0",
+            "fence_scsi",
+            Some("vhd-set"),
+            Unsupported,
+            "S47 S46",
+        ),
+        // S02
+        (
+            "kind = 'proxmox'",
+            "rhel 6.0",
+            "fence_pve",
+            None,
+            Unsupported,
+            "S02",
+        ),
+    ];
+    for &(platform, guests, agent, storage, severity, rules) in cases {
+        let found = document(platform, guests, agent, storage);
+        let case = format!("{platform}, {guests}, {agent}, {storage:?}");
+        assert_eq!(found, (severity, rules.to_owned()), "{case}");
+    }
+}
+
+/// S49: fence_scsi and iSCSI stand in for what the platform has itself, on every one of them.
+#[test]
+fn fence_scsi_with_iscsi_is_granted_everywhere() {
+    for platform in [XEN, KVM5, KVM6, RHEV, ESX, VCENTER, HYPER_V] {
+        let cluster = Cluster {
+            platform,
+            guests: "os = 'rhel 5.6'",
+            agent: "fence_scsi",
+            storage: Some("iscsi"),
+        };
+        for reason in cluster.reasons(Edition::Document) {
+            let about = reason.subject.as_deref().unwrap_or_default();
+            if about.starts_with("fence.") || about.starts_with("storage.") {
+                assert_eq!(reason.severity, Severity::Note, "{platform}: {reason:?}");
+            }
+        }
+    }
+}
+
+#[test]
+fn what_is_not_verified_is_never_supported() {
+    for platform in PlatformKind::ALL {
+        for guests in [
+            "rhel 9.4",
+            "rhel 10.0",
+            "sles 15",
+            "debian 12",
+            "ubuntu 24.04",
+            "centos 7",
+            "windows 2022",
+        ] {
+            let text = format!("kind = '{platform}'");
+            let guests_line = format!("os = '{guests}'");
+            let cluster = Cluster {
+                platform: &text,
+                guests: &guests_line,
+                agent: "fence_sbd",
+                storage: None,
+            };
+            let verdict = Verdict::of(Edition::Today, cluster.reasons(Edition::Today));
+            let azure = platform == PlatformKind::Azure && guests == "rhel 9.4";
+            let expected = if azure {
+                Outcome::Supported
+            } else {
+                Outcome::Unverified
+            };
+            assert_eq!(
+                verdict.outcome, expected,
+                "{platform} {guests}: {:#?}",
+                verdict.reasons
+            );
+        }
+    }
+}
+
+#[test]
+fn today_says_how_sure_it_is() {
+    let vmware = |version: &str, guests: &'static str, agent: &'static str, storage| {
+        let platform = format!(
+            "kind = 'vmware'\nversion = '{version}'\nmanager = {{ kind = 'vcenter', version = '7.0' }}"
+        );
+        let guests = format!("os = '{guests}'");
+        let cluster = Cluster {
+            platform: &platform,
+            guests: &guests,
+            agent,
+            storage,
+        };
+        let (severity, rules) = cluster.worst(Edition::Today);
+        (severity, rules.join(" "))
+    };
+    let cases = [
+        // Supported by the old copy of a list.
+        (
+            ("7.0u3", "rhel 8.6", "fence_vmware_soap", None),
+            (Severity::Warning, "vmware.rhel"),
+        ),
+        (
+            ("8.0", "rhel 8.6", "fence_vmware_soap", None),
+            (Severity::Unverified, "vmware.rhel-8"),
+        ),
+        (
+            ("7.0u3", "rhel 10.0", "fence_vmware_soap", None),
+            (Severity::Unverified, "vmware.rhel-10"),
+        ),
+        // Reservations pass a physical mapping, and no other disk.
+        (
+            ("7.0u3", "rhel 8.6", "fence_scsi", Some("rdm-physical")),
+            (Severity::Warning, "vmware.rhel vmw.rh-store"),
+        ),
+        (
+            ("7.0u3", "rhel 8.6", "fence_scsi", Some("rdm-virtual")),
+            (Severity::Unsupported, "vmw.bc-disk"),
+        ),
+        (
+            ("7.0u3", "rhel 8.6", "fence_scsi", Some("multi-writer-vmdk")),
+            (Severity::Unverified, "vmw.mw-pr"),
+        ),
+        // Another platform's agent.
+        (
+            ("7.0u3", "rhel 8.6", "fence_xvm", None),
+            (Severity::Unsupported, "vmw.fence"),
+        ),
+        // Nobody's agent.
+        (
+            ("7.0u3", "rhel 8.6", "fence_other", None),
+            (Severity::Unverified, "vmw.fence"),
+        ),
+    ];
+    for ((version, guests, agent, storage), (severity, rules)) in cases {
+        let found = vmware(version, guests, agent, storage);
+        assert_eq!(
+            found,
+            (severity, rules.to_owned()),
+            "{version} {guests} {agent} {storage:?}"
+        );
+    }
+}
+
+#[test]
+fn ubuntu_tests_some_agents_only() {
+    let cluster = |platform, agent| Cluster {
+        platform,
+        guests: "os = 'ubuntu 24.04'",
+        agent,
+        storage: None,
+    };
+    let ubuntu = "kind = 'kvm'\nos = 'ubuntu 24.04'";
+    let worst = |platform, agent| cluster(platform, agent).worst(Edition::Today).0;
+    assert_eq!(worst(ubuntu, "fence_virsh"), Severity::Note);
+    assert_eq!(worst(ubuntu, "fence_xvm"), Severity::Unverified);
+    assert_eq!(
+        worst("kind = 'kvm'\nos = 'debian 12'", "fence_virsh"),
+        Severity::Unverified
+    );
+    assert_eq!(worst("kind = 'kvm'", "fence_virsh"), Severity::Unverified);
+}
+
+#[test]
+fn an_agent_may_need_a_manager() {
+    let rest = |platform| {
+        let cluster = Cluster {
+            platform,
+            guests: "os = 'rhel 8.6'",
+            agent: "fence_vmware_rest",
+            storage: None,
+        };
+        cluster.worst(Edition::Today)
+    };
+    assert_eq!(
+        rest("kind = 'vmware'\nversion = '7.0'"),
+        (Severity::Unverified, vec!["vmw.rest-min".to_owned()])
+    );
+    let managed =
+        "kind = 'vmware'\nversion = '7.0'\nmanager = { kind = 'vcenter', version = '7.0' }";
+    assert_eq!(rest(managed).0, Severity::Warning);
+}
+
+#[test]
+fn refusals_say_what_would_be_right() {
+    let remedies = |platform, guests, agent, storage| {
+        let cluster = Cluster {
+            platform,
+            guests,
+            agent,
+            storage,
+        };
+        let reasons = cluster.reasons(Edition::Document);
+        let bad = reasons
+            .into_iter()
+            .filter(|reason| reason.severity >= Severity::Unverified);
+        bad.filter_map(|reason| reason.remedy).collect::<Vec<_>>()
+    };
+    assert_eq!(
+        remedies(KVM5, "os = 'rhel 5.3'", "fence_xvm", None),
+        ["guests of RHEL 5.4 or newer 5.x"]
+    );
+    assert_eq!(
+        remedies(
+            "kind = 'kvm'\nos = 'debian 12'",
+            "os = 'rhel 6.1'",
+            "fence_virt",
+            None
+        ),
+        ["hosts of RHEL 5.4 or newer 5.x or RHEL 6.0 or newer 6.x"]
+    );
+    assert_eq!(
+        remedies(KVM6, "os = 'rhel 6.1'", "fence_xvm", Some("qcow2-image")),
+        [
+            "use fence_virt or fence_scsi",
+            "share iscsi, host-block or raw-image"
+        ]
+    );
+    assert_eq!(
+        remedies(
+            "kind = 'vmware'\nversion = '3.5'",
+            "os = 'rhel 6.1'",
+            "fence_vmware",
+            None
+        ),
+        ["hosts of VMware 4.0 or newer"]
+    );
+}
+
+#[test]
+fn guests_are_placed_by_what_they_and_their_hosts_run() {
+    let text = "
+[cluster]
+name = 'c'
+[platform]
+kind = 'kvm'
+os = 'rhel 6.0'
+[guests]
+os = 'rhel 6.1'
+[[host]]
+name = 'h1'
+[[host]]
+name = 'h2'
+os = 'rhel 5.4'
+[[node]]
+name = 'n1'
+address = '192.0.2.1'
+host = 'h1'
+[[node]]
+name = 'n2'
+address = '192.0.2.2'
+host = 'h2'
+os = 'rhel 5.5'
+[[node]]
+name = 'n3'
+address = '192.0.2.3'
+[[node]]
+name = 'metal'
+address = '192.0.2.4'
+kind = 'bare-metal'
+[[fence]]
+name = 'f'
+agent = 'fence_xvm'
+nodes = ['n1', 'n2', 'n3', 'metal']
+";
+    let definition = Definition::parse("test.toml", text).unwrap_or_else(|error| panic!("{error}"));
+    let placements = place(&definition, Edition::Document);
+    let shown: Vec<String> = placements
+        .iter()
+        .map(|placement| {
+            let setting = &placement.setting;
+            let names: Vec<_> = setting
+                .nodes
+                .iter()
+                .map(|node| node.name.as_str())
+                .collect();
+            let row = placement.row.map_or("none", |(_, row)| row.id.as_str());
+            format!(
+                "{} on {}: {} {row}",
+                setting.guests(),
+                setting.hosts(),
+                names.join(",")
+            )
+        })
+        .collect();
+    assert_eq!(
+        shown,
+        [
+            "RHEL 6.1 guests on RHEL 6.0 KVM hosts: n1,n3 S12",
+            "RHEL 5.5 guests on RHEL 5.4 KVM hosts: n2 S07",
+            "RHEL 6.1 guests on RHEL 5.4 KVM hosts: n3 S07",
+        ]
+    );
+    assert_eq!(Edition::fitting(&definition), Edition::Document);
+    let verdict = check(&definition, Edition::Document);
+    assert!(
+        verdict.outcome >= Outcome::Unsupported,
+        "{:?}",
+        verdict.outcome
+    );
+}
