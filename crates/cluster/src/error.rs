@@ -24,7 +24,7 @@ pub struct Problem {
 /// A definition that cannot be used, with everything that is wrong with it.
 ///
 /// `Display` shows each problem with its line, column and a picture of the place.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct DefinitionError {
     path: String,
     source: String,
@@ -83,6 +83,13 @@ impl DefinitionError {
 impl std::fmt::Display for DefinitionError {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(&self.report(false))
+    }
+}
+
+/// As `Display`: the text itself is long, and is shown where it matters.
+impl std::fmt::Debug for DefinitionError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        std::fmt::Display::fmt(self, f)
     }
 }
 
