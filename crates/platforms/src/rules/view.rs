@@ -1,0 +1,225 @@
+//! What several rules want to know about a definition.
+
+use cluster::{Definition, FenceDevice, Node, Os, PlatformKind, Storage, StorageKind, Version};
+
+use crate::rule::Facts;
+
+/// Which part of the requirement document a platform falls under.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Chapter {
+    /// Xen on RHEL 5 hosts: S03 to S06.
+    Xen5,
+    /// KVM on RHEL 5 hosts: S07 to S11.
+    Kvm5,
+    /// KVM on RHEL 6 hosts: S12 to S23.
+    Kvm6,
+    /// RHEV: S24 to S31.
+    Rhev,
+    /// VMware: S32 to S43.
+    Vmware,
+    /// Hyper-V: S44 to S47.
+    HyperV,
+}
+
+/// Whose policy a node's operating system falls under.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Vendor {
+    /// RHEL.
+    RedHat,
+    /// SLES.
+    Suse,
+    /// Ubuntu.
+    Canonical,
+    /// Everything else: no vendor's policy is known.
+    Other,
+}
+
+/// A version from its numbers, which are known to be well-formed.
+pub(super) fn at_least(version: &Version, least: &[u32]) -> bool {
+    version.parts() >= least
+}
+
+impl<'a> Facts<'a> {
+    pub(super) fn kind(&self) -> PlatformKind {
+        self.definition.platform.kind
+    }
+
+    /// The part of the requirement document that speaks of this platform, if any does.
+    pub(super) fn chapter(&self) -> Option<Chapter> {
+        let rhel = self
+            .definition
+            .platform
+            .os
+            .as_ref()
+            .or_else(|| {
+                self.definition
+                    .hosts
+                    .iter()
+                    .find_map(|host| host.os.as_ref())
+            })
+            .filter(|os| os.is("rhel"))
+            .map(|os| os.version.major());
+        match (self.kind(), rhel) {
+            (PlatformKind::Xen, Some(5)) => Some(Chapter::Xen5),
+            (PlatformKind::Kvm, Some(5)) => Some(Chapter::Kvm5),
+            (PlatformKind::Kvm, Some(6)) => Some(Chapter::Kvm6),
+            (PlatformKind::Rhev, _) => Some(Chapter::Rhev),
+            (PlatformKind::Vmware, _) => Some(Chapter::Vmware),
+            (PlatformKind::HyperV, _) => Some(Chapter::HyperV),
+            _ => None,
+        }
+    }
+
+    pub(super) fn nodes(&self) -> impl Iterator<Item = &'a Node> + use<'a> {
+        self.definition.nodes.iter()
+    }
+
+    pub(super) fn guests(&self) -> impl Iterator<Item = &'a Node> + use<'a> {
+        self.nodes().filter(|node| node.is_guest())
+    }
+
+    pub(super) fn bare_metal(&self) -> impl Iterator<Item = &'a Node> + use<'a> {
+        self.nodes().filter(|node| !node.is_guest())
+    }
+
+    pub(super) fn os(&self, node: &'a Node) -> Option<&'a Os> {
+        self.definition.guest_os(node)
+    }
+
+    pub(super) fn vendor(&self, node: &'a Node) -> Vendor {
+        match self.os(node).map(|os| os.distribution.as_str()) {
+            Some("rhel") => Vendor::RedHat,
+            Some("sles") => Vendor::Suse,
+            Some("ubuntu") => Vendor::Canonical,
+            _ => Vendor::Other,
+        }
+    }
+
+    /// Whether some node falls under this vendor's policy.
+    pub(super) fn has_vendor(&self, vendor: Vendor) -> bool {
+        self.nodes().any(|node| self.vendor(node) == vendor)
+    }
+
+    /// The nodes that run RHEL, with its version.
+    pub(super) fn rhel(&self) -> impl Iterator<Item = (&'a Node, &'a Version)> {
+        self.nodes().filter_map(|node| {
+            let os = self.os(node).filter(|os| os.is("rhel"))?;
+            Some((node, &os.version))
+        })
+    }
+
+    /// The devices that fence a node, over all levels.
+    pub(super) fn devices_of(&self, node: &Node) -> Vec<&'a FenceDevice> {
+        self.definition
+            .levels_of(node)
+            .into_iter()
+            .flatten()
+            .collect()
+    }
+
+    /// Whether the node is fenced by that agent at some level.
+    pub(super) fn fenced_by(&self, node: &Node, agent: &str) -> bool {
+        self.devices_of(node)
+            .iter()
+            .any(|device| device.agent.as_str() == agent)
+    }
+
+    /// Whether some level that fences the node removes reservations and does nothing else: the node then
+    /// goes on running.
+    pub(super) fn fenced_by_reservations_alone(&self, node: &Node) -> bool {
+        self.definition.levels_of(node).iter().any(|level| {
+            !level.is_empty() && level.iter().all(|device| device.agent.is_reservation())
+        })
+    }
+
+    /// The devices in use that fence by reservations.
+    pub(super) fn reservation_devices(&self) -> Vec<&'a FenceDevice> {
+        self.definition
+            .fence_devices
+            .iter()
+            .filter(|device| device.agent.is_reservation() && self.is_used(device))
+            .collect()
+    }
+
+    /// Whether a device fences some node.
+    pub(super) fn is_used(&self, device: &FenceDevice) -> bool {
+        self.nodes().any(|node| {
+            self.devices_of(node)
+                .iter()
+                .any(|used| used.name == device.name)
+        })
+    }
+
+    /// The devices in use that ask `fence_virtd`.
+    pub(super) fn virt_devices(&self) -> Vec<&'a FenceDevice> {
+        self.definition
+            .fence_devices
+            .iter()
+            .filter(|device| device.agent.is_virt() && self.is_used(device))
+            .collect()
+    }
+
+    /// The storage whose reservations fence, with the device that does it.
+    pub(super) fn guarded(&self) -> Vec<(&'a FenceDevice, &'a Storage)> {
+        let definition: &'a Definition = self.definition;
+        self.reservation_devices()
+            .into_iter()
+            .flat_map(|device| {
+                definition
+                    .storage_of(device)
+                    .into_iter()
+                    .map(move |storage| (device, storage))
+            })
+            .collect()
+    }
+
+    /// Whether reservations fence on this storage.
+    pub(super) fn is_guarded(&self, storage: &Storage) -> bool {
+        self.guarded()
+            .iter()
+            .any(|(_, guarded)| guarded.name == storage.name)
+    }
+
+    pub(super) fn storage_of_kind(
+        &self,
+        kinds: &'static [StorageKind],
+    ) -> impl Iterator<Item = &'a Storage> + use<'a> {
+        self.definition
+            .storage
+            .iter()
+            .filter(move |storage| kinds.contains(&storage.kind))
+    }
+
+    /// The storage under a file system.
+    pub(super) fn storage_under(&self, filesystem: &cluster::Filesystem) -> Vec<&'a Storage> {
+        let definition: &'a Definition = self.definition;
+        let names: Vec<&cluster::Name> = match (&filesystem.volume, &filesystem.storage) {
+            (Some(volume), _) => definition
+                .volume_groups
+                .iter()
+                .filter(|group| group.name == volume.group)
+                .flat_map(|group| &group.storage)
+                .collect(),
+            (None, Some(storage)) => vec![storage],
+            (None, None) => Vec::new(),
+        };
+        definition
+            .storage
+            .iter()
+            .filter(|storage| names.contains(&&storage.name))
+            .collect()
+    }
+
+    /// The hosts on which guests are said to run, each with its guests.
+    pub(super) fn guests_by_host(&self) -> Vec<(&'a cluster::NodeName, Vec<&'a Node>)> {
+        let mut hosts: Vec<(&cluster::NodeName, Vec<&Node>)> = Vec::new();
+        for node in self.guests() {
+            let Some(host) = &node.host else { continue };
+            match hosts.iter_mut().find(|(name, _)| *name == host) {
+                Some((_, guests)) => guests.push(node),
+                None => hosts.push((host, vec![node])),
+            }
+        }
+        hosts
+    }
+}
