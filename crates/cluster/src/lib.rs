@@ -27,7 +27,7 @@ pub use render::{
     Rendered, STORAGE_SETUP, SetupStep, Units, guest_domain, host_units, instructions, node_units,
     render_guest_devices, render_guests, render_host, render_node, storage_setup,
 };
-pub use schema::schema;
+pub use schema::{schema, tables};
 pub use secrets::Secrets;
 pub use types::{
     Address, Addresses, AgentName, Backing, Count, Delay, DevicePath, Endpoint, Group, GuestName,

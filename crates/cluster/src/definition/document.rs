@@ -20,8 +20,9 @@ pub(super) struct Document<'t> {
     end: usize,
 }
 
-/// Everything that may stand at the top level, and whether it is a list (`[[…]]`).
-const SECTIONS: [(&str, bool); 14] = [
+/// Everything that may stand at the top level, and whether it is a list (`[[…]]`); in the order in which a
+/// definition is best read.
+pub(crate) const SECTIONS: [(&str, bool); 14] = [
     ("cluster", false),
     ("platform", false),
     ("guests", false),

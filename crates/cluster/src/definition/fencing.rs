@@ -21,7 +21,7 @@ pub struct Fencing {
     /// In a cluster of two nodes: who survives when both try to fence each other.
     pub favour: Option<Favour>,
     /// Which devices are tried one after the other; those of one level work together. Empty: the first
-    /// device that can fence the node. See [`crate::Definition::levels_of`].
+    /// device that can fence the node.
     pub levels: Vec<Vec<Name>>,
 }
 
@@ -43,7 +43,7 @@ pub struct Favour {
     pub delay: Delay,
 }
 
-/// How a failed node is switched off, as it is written.
+/// How a failed node is switched off.
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 #[schemars(rename = "Fencing")]
@@ -51,13 +51,16 @@ pub struct Favour {
 pub(super) struct RawFencing {
     /// What becomes of a failed node.
     #[serde(default)]
+    #[schemars(extend("default" = "reboot"))]
     pub(super) action: FenceAction,
-    /// The most one fencing action may take. Default: `60s`.
+    /// The most one fencing action may take.
+    #[schemars(extend("default" = "60s"))]
     pub(super) timeout: Option<Span>,
     /// In a cluster of two nodes: the node that survives when both try to fence each other. Default:
     /// the last one.
     pub(super) favour: Option<NodeName>,
-    /// How much later fencing the favoured node begins. Default: `2s`.
+    /// In a cluster of two nodes: how much later fencing the favoured node begins.
+    #[schemars(extend("default" = "2s"))]
     pub(super) favour_delay: Option<Delay>,
     /// Which devices are tried one after the other; those of an inner array work together. Default:
     /// the first device that can fence the node.
@@ -86,17 +89,21 @@ pub struct FenceDevice {
     pub name: Name,
     /// The agent's program.
     pub agent: AgentName,
-    /// `fence_xvm` and `fence_virt` only: how `fence_virtd` is reached. Default: `multicast`.
+    /// `fence_xvm` and `fence_virt` only: how `fence_virtd` is reached.
+    #[schemars(extend("default" = "multicast"))]
     pub listener: Option<Listener>,
     /// `fence_xvm` and `fence_virt` only: where the key that guests and hosts share lies, on both
-    /// alike. Default: `/etc/cluster/fence_xvm.key`.
+    /// alike.
+    #[schemars(extend("default" = "/etc/cluster/fence_xvm.key"))]
     pub key_file: Option<PlainPath>,
-    /// `fence_xvm` and `fence_virt` only: the multicast group of the requests. Default: `225.0.0.12`.
+    /// `fence_xvm` and `fence_virt` only: the multicast group of the requests.
+    #[schemars(extend("default" = "225.0.0.12"))]
     pub multicast: Option<Group>,
-    /// `fence_xvm` and `fence_virt` only: the port of the requests. Default: 1229.
+    /// `fence_xvm` and `fence_virt` only: the port of the requests.
+    #[schemars(extend("default" = 1229))]
     pub port: Option<Port>,
     /// `fence_scsi` and `fence_mpath` only: the storage whose reservations fence. Default: all that is
-    /// shared. See [`crate::Definition::storage_of`].
+    /// shared.
     #[serde(default)]
     pub storage: Vec<Name>,
     /// Options that are handed to the agent as they are. Must hold no secret: see `secrets`.
@@ -108,11 +115,11 @@ pub struct FenceDevice {
     /// What the device calls a node, where that is neither the node's `guest` nor its name.
     #[serde(default)]
     pub plugs: BTreeMap<NodeName, GuestName>,
-    /// Which nodes it can fence. Default: all guests, and the nodes that `plugs` names. See
-    /// [`crate::Definition::can_fence`].
+    /// Which nodes it can fence. Default: all guests, and the nodes that `plugs` names.
     pub nodes: Option<Vec<NodeName>>,
     /// How long an action of the device is held back (Pacemaker's `pcmk_delay_base`).
     #[serde(default)]
+    #[schemars(extend("default" = "0s"))]
     pub delay: Delay,
 }
 
@@ -182,14 +189,17 @@ impl Listener {
 pub struct FenceVirtd {
     /// The daemon's program.
     #[serde(default)]
+    #[schemars(extend("default" = "fence_virtd"))]
     pub program: VirtdProgram,
     /// How it knows where guests run (S18).
     #[serde(default)]
+    #[schemars(extend("default" = "standalone"))]
     pub mode: VirtdMode,
     /// The network interface on which requests arrive. Default: the kernel's choice.
     pub interface: Option<Word>,
     /// Whether members of this cluster may fence only each other.
     #[serde(default = "yes")]
+    #[schemars(extend("default" = true))]
     pub groups: bool,
     /// Where it keeps its audit records.
     pub audit_log: Option<PlainPath>,
@@ -231,11 +241,13 @@ pub enum VirtdMode {
     /// It knows the guests of its own host; they are not live-migrated (S19).
     #[default]
     Standalone,
-    /// The hosts' cluster tracks the guests (S20; written `cluster`, `checkpoint` or `cpg`).
+    /// The hosts' cluster tracks the guests (S20).
     #[serde(alias = "checkpoint", alias = "cpg")]
+    #[schemars(extend("enum" = ["cluster", "checkpoint", "cpg"]))]
     Cluster,
-    /// A message bus tracks the guests (S21; written `bus` or `qmf`).
+    /// A message bus tracks the guests (S21).
     #[serde(alias = "qmf")]
+    #[schemars(extend("enum" = ["bus", "qmf"]))]
     Bus,
 }
 

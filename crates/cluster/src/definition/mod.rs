@@ -25,6 +25,7 @@ use crate::types::{Delay, Name, Span};
 use self::document::Document;
 use self::fencing::RawFencing;
 
+pub(crate) use self::document::SECTIONS;
 pub use self::fencing::{
     Favour, FenceAction, FenceDevice, FenceVirtd, Fencing, Listener, Virt, VirtdMode, VirtdProgram,
 };
@@ -195,7 +196,9 @@ fn required<'t, T: Deserialize<'t>>(
     document.table(name, findings)
 }
 
-/// Everything that a definition may say, as one type: what the JSON schema describes.
+/// The definition of a guest cluster: where it runs, who its members are, how a failed one is fenced, what it
+/// shares and what it keeps available.
+// Everything that a definition may say, as one type: what the JSON schema describes.
 #[derive(JsonSchema)]
 #[serde(deny_unknown_fields)]
 #[schemars(title = "cluster.toml")]
@@ -214,6 +217,7 @@ pub(crate) struct Shape {
     #[serde(default)]
     host: Vec<Host>,
     /// The members, in the order of their numbers.
+    #[schemars(length(min = 1, max = 32))]
     node: Vec<Node>,
     /// Timers and switches of Corosync and Pacemaker.
     options: Option<Options>,

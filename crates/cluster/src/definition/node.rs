@@ -21,11 +21,13 @@ pub struct Node {
     pub addresses: Addresses,
     /// Whether it is a guest or a machine of its own.
     #[serde(default)]
+    #[schemars(extend("default" = "guest"))]
     pub kind: NodeKind,
     /// The host on which it runs. Absent: wherever the platform puts it.
     pub host: Option<NodeName>,
     /// Whether it may run on `host` only.
     #[serde(default)]
+    #[schemars(extend("default" = false))]
     pub pinned: bool,
     /// What the platform calls it. Default: its name.
     pub guest: Option<GuestName>,

@@ -11,19 +11,25 @@ use crate::types::{Count, DevicePath, Endpoint, Span};
 #[non_exhaustive]
 pub struct Options {
     /// How long Corosync waits for a node that says nothing before it counts it as lost.
+    #[schemars(extend("default" = "5s"))]
     pub token: Span,
     /// How long Corosync waits for the others' consent to a new membership. Default: Corosync's own,
     /// 1.2 times `token`.
     pub consensus: Option<Span>,
     /// How long Pacemaker waits at its start for other nodes before it elects a coordinator.
+    #[schemars(extend("default" = "20s"))]
     pub dc_deadtime: Span,
     /// The most a start, stop or monitor of a resource may take.
+    #[schemars(extend("default" = "60s"))]
     pub operation_timeout: Span,
     /// How much a resource would rather stay where it is, in Pacemaker's points.
+    #[schemars(extend("default" = 100))]
     pub stickiness: Count<0, 1_000_000>,
     /// How Corosync's packets travel.
+    #[schemars(extend("default" = "knet"))]
     pub transport: Transport,
     /// How the cluster options of Pacemaker are spelled.
+    #[schemars(extend("default" = "stonith"))]
     pub dialect: Dialect,
     /// A machine outside the cluster that has a vote (`corosync-qnetd`).
     pub quorum_device: Option<QuorumDevice>,
@@ -80,6 +86,7 @@ pub struct QuorumDevice {
     pub host: Endpoint,
     /// Which part of a split cluster gets the vote.
     #[serde(default)]
+    #[schemars(extend("default" = "ffsplit"))]
     pub algorithm: Algorithm,
 }
 
@@ -102,9 +109,11 @@ pub enum Algorithm {
 pub struct Sbd {
     /// The shared devices that messages are left on, at most three. Empty: the watchdog alone.
     #[serde(default)]
+    #[schemars(extend("default" = []), length(max = 3))]
     pub devices: Vec<DevicePath>,
     /// After how long the watchdog resets a node that no longer feeds it.
     #[serde(default = "Sbd::usual_timeout")]
+    #[schemars(extend("default" = "5s"))]
     pub watchdog_timeout: Span,
 }
 

@@ -22,15 +22,19 @@ pub struct Platform {
     pub manager: Option<Manager>,
     /// Whether the hosts form a cluster of their own, with fencing.
     #[serde(default)]
+    #[schemars(extend("default" = false))]
     pub host_cluster: bool,
     /// Whether guests may be live-migrated while they are members of the cluster.
     #[serde(default)]
+    #[schemars(extend("default" = false))]
     pub live_migration: bool,
     /// How far the platform keeps the members on different hosts.
     #[serde(default)]
+    #[schemars(extend("default" = "none"))]
     pub anti_affinity: AntiAffinity,
     /// Whether the platform's own high availability starts a guest again that it finds switched off.
     #[serde(default)]
+    #[schemars(extend("default" = false))]
     pub restarts_guests: bool,
 }
 
@@ -43,8 +47,9 @@ pub enum PlatformKind {
     Kvm,
     /// Xen.
     Xen,
-    /// Red Hat Enterprise Virtualization, and oVirt, from which it is made (written `rhev` or `ovirt`).
+    /// Red Hat Enterprise Virtualization, and oVirt, from which it is made.
     #[serde(alias = "ovirt")]
+    #[schemars(extend("enum" = ["rhev", "ovirt"]))]
     Rhev,
     /// VMware ESX and vSphere.
     Vmware,
@@ -131,8 +136,9 @@ pub enum ManagerKind {
     Vcenter,
     /// VMware VirtualCenter, as it was called before vSphere.
     VirtualCenter,
-    /// Red Hat Enterprise Virtualization Manager, and the oVirt engine (written `rhev-m` or `ovirt-engine`).
+    /// Red Hat Enterprise Virtualization Manager, and the oVirt engine.
     #[serde(alias = "ovirt-engine")]
+    #[schemars(extend("enum" = ["rhev-m", "ovirt-engine"]))]
     RhevM,
     /// A Windows failover cluster.
     FailoverCluster,
@@ -191,6 +197,7 @@ pub struct Guests {
     pub watchdog: Option<Watchdog>,
     /// Whether members are snapshotted or suspended while they run.
     #[serde(default)]
+    #[schemars(extend("default" = false))]
     pub snapshots: bool,
 }
 

@@ -38,6 +38,7 @@ pub struct Service {
     pub prefer: Vec<NodeName>,
     /// Whether it runs on all nodes at once.
     #[serde(default)]
+    #[schemars(extend("default" = false))]
     pub clone: bool,
     /// Its further resources, in the order in which they start.
     #[serde(default, rename = "resource")]
@@ -67,6 +68,7 @@ impl Service {
 pub struct Http {
     /// The TCP port.
     #[serde(default)]
+    #[schemars(extend("default" = 80))]
     pub port: Port,
     /// What the page says besides the node's name.
     pub text: Option<Line>,
@@ -84,7 +86,8 @@ pub struct Resource {
     /// Options that are handed to the agent as they are. Must hold no secret.
     #[serde(default)]
     pub options: BTreeMap<OptionName, OptionValue>,
-    /// How often it is looked after. Default: `10s`.
+    /// How often it is looked after.
+    #[schemars(extend("default" = "10s"))]
     #[serde(default = "Resource::usual_monitor")]
     pub monitor: Span,
     /// The most its start may take. Default: `operation_timeout` of `[options]`.

@@ -22,7 +22,8 @@ pub struct Storage {
     /// `iscsi` only: where the target listens.
     #[serde(default)]
     pub portals: Vec<Portal>,
-    /// `iscsi` only: the number of the logical unit. Default: 0.
+    /// `iscsi` only: the number of the logical unit.
+    #[schemars(extend("default" = 0))]
     pub lun: Option<Count<0, 16383>>,
     /// `iscsi` only: who the initiator says it is.
     pub chap: Option<Chap>,
@@ -39,6 +40,7 @@ pub struct Storage {
     pub device: Option<DevicePath>,
     /// Whether the nodes reach it over several paths with dm-multipath.
     #[serde(default)]
+    #[schemars(extend("default" = false))]
     pub multipath: bool,
     /// The nodes that reach it. Default: all.
     #[serde(default)]
@@ -165,6 +167,7 @@ pub struct VolumeGroup {
     pub storage: Vec<Name>,
     /// Whether several nodes use it at once: clustered LVM, lvmlockd today and clvmd then.
     #[serde(default)]
+    #[schemars(extend("default" = false))]
     pub shared: bool,
 }
 
@@ -181,9 +184,9 @@ pub struct Volume {
     pub size: Size,
     /// How many further copies it has: cmirror's job in a shared volume group.
     #[serde(default)]
+    #[schemars(extend("default" = 0))]
     pub mirrors: Count<0, 8>,
-    /// On how many nodes it is active. Default: `shared` under GFS2, else `exclusive`. See
-    /// [`crate::Definition::activation_of`].
+    /// On how many nodes it is active. Default: `shared` under GFS2, else `exclusive`.
     pub activation: Option<Activation>,
 }
 

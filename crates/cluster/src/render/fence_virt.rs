@@ -116,14 +116,16 @@ fn groups(text: &mut Text, definition: &Definition) -> Result<(), Invalid> {
     text.open("groups");
     text.open("group");
     text.line("name", definition.name.as_str())?;
-    let sockets = devices(definition)
-        .iter()
-        .any(|virt| virt.listener == Listener::Vsock);
+    let devices = devices(definition);
+    let listens = |listener| devices.iter().any(|virt| virt.listener == listener);
+    let by_address = listens(Listener::Multicast) || listens(Listener::Tcp);
     for node in &definition.nodes {
-        for address in node.addresses.iter() {
-            text.line("ip", &address.to_string())?;
+        if by_address {
+            for address in node.addresses.iter() {
+                text.line("ip", &address.to_string())?;
+            }
         }
-        if sockets && node.is_guest() {
+        if listens(Listener::Vsock) && node.is_guest() {
             text.line("ip", &libvirt::socket_number(definition, node).to_string())?;
         }
     }

@@ -21,8 +21,9 @@ pub enum Phase {
 /// One piece of storage that is made where it is missing.
 ///
 /// Both commands end with 0 if it is there (afterwards). [`SetupStep::check`] changes nothing and ends
-/// with 1 if it is missing and can be made; with 2 if it can not be made, because something else is
-/// there, or if nobody can tell. Then the step must not be carried out, and standard error says why.
+/// with [`SetupStep::MISSING`] if it is missing and can be made. It ends with anything else if it cannot
+/// be made, because something else is there, or if nobody can tell: then the step must not be carried
+/// out, and standard error says why.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct SetupStep {
@@ -36,6 +37,37 @@ pub struct SetupStep {
     pub check: Vec<String>,
     /// Carries it out.
     pub make: Vec<String>,
+}
+
+impl SetupStep {
+    /// How [`SetupStep::check`] ends if the piece is missing and can be made.
+    pub const MISSING: i32 = 10;
+
+    /// The step as a POSIX shell script that needs no file on the node: carried out if `make`, looked at
+    /// otherwise. It ends as the commands do.
+    #[must_use]
+    pub fn script(&self, make: bool) -> String {
+        let command = if make { &self.make } else { &self.check };
+        let words: Vec<String> = command
+            .iter()
+            .skip(1)
+            .map(|word| shell_quoted(word))
+            .collect();
+        format!("set -- {}\n{SCRIPT}", words.join(" "))
+    }
+}
+
+/// The script behind the steps.
+pub(super) const SCRIPT: &str = include_str!("scripts/storage-setup");
+
+/// A word as a shell reads it.
+pub(super) fn shell_quoted(word: &str) -> String {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "/._-+@:=,".contains(c);
+    if !word.is_empty() && word.chars().all(plain) {
+        word.to_owned()
+    } else {
+        format!("'{}'", word.replace('\'', "'\\''"))
+    }
 }
 
 /// The steps that make the storage of a cluster ready, in their order.
@@ -210,9 +242,10 @@ fn make_group(definition: &Definition, group: &VolumeGroup, steps: &mut Vec<Setu
                 .is_some_and(|own| own.group == volume.group && own.name == volume.name)
         });
         // LVM's newer mirrors are active on one node at a time; the older ones, with cmirrord, on all.
-        let mirror = match definition.activation_of(volume) {
-            Activation::Shared => "mirror",
-            Activation::Exclusive => "raid1",
+        let layout = match (volume.mirrors.get(), definition.activation_of(volume)) {
+            (0, _) => "linear",
+            (_, Activation::Shared) => "mirror",
+            (_, Activation::Exclusive) => "raid1",
         };
         let piece = vec![
             "volume".to_owned(),
@@ -220,7 +253,7 @@ fn make_group(definition: &Definition, group: &VolumeGroup, steps: &mut Vec<Setu
             group.name.to_string(),
             volume.name.to_string(),
             volume.size.bytes().to_string(),
-            mirror.to_owned(),
+            layout.to_owned(),
             volume.mirrors.get().to_string(),
             if formatted { "formatted" } else { "bare" }.to_owned(),
         ];

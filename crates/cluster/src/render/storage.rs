@@ -83,7 +83,7 @@ pub(super) fn files(definition: &Definition, node: &Node) -> Vec<File> {
             STORAGE_SETUP,
             0o755,
             Owner::Root,
-            include_str!("scripts/storage-setup"),
+            super::setup::SCRIPT,
         ));
     }
     if let Some(text) = start_order(definition, node) {

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::super::setup::{Phase, storage_setup};
+use super::super::setup::{Phase, shell_quoted, storage_setup};
 use super::super::storage::device_of;
 use super::super::units::{host_units, node_units};
 use super::Text;
@@ -136,11 +136,11 @@ pub(super) fn storage(text: &mut Text, definition: &Definition) {
                 Phase::Running => "while the cluster runs",
             };
             let names: Vec<&str> = step.on.iter().map(|name| name.as_str()).collect();
-            let command: Vec<String> = step.make.iter().map(|word| quoted(word)).collect();
+            let command: Vec<String> = step.make.iter().map(|word| shell_quoted(word)).collect();
             text.point(&format!(
-                "Log in to {}, {when}, and {}:\n\n    {}\n",
+                "{} ({when}, on {}):\n\n    {}\n",
+                capital(&step.title),
                 list(&names),
-                step.title,
                 command.join(" ")
             ));
         }
@@ -163,12 +163,8 @@ pub(super) fn storage(text: &mut Text, definition: &Definition) {
     }
 }
 
-/// For a shell.
-fn quoted(word: &str) -> String {
-    let plain = |c: char| c.is_ascii_alphanumeric() || "/._-+@:=,".contains(c);
-    if !word.is_empty() && word.chars().all(plain) {
-        word.to_owned()
-    } else {
-        format!("'{}'", word.replace('\'', "'\\''"))
-    }
+fn capital(text: &str) -> String {
+    let mut rest = text.chars();
+    let first = rest.next().map(|c| c.to_ascii_uppercase());
+    first.into_iter().chain(rest).collect()
 }

@@ -29,7 +29,17 @@ impl Text {
     /// A point. Its further lines (commands, lists) follow indented.
     fn point(&mut self, text: &str) {
         self.point += 1;
-        let _ = writeln!(self.out, "{}. {}", self.point, text.replace('\n', "\n   "));
+        let mut lines = text.split('\n');
+        let _ = writeln!(
+            self.out,
+            "{}. {}",
+            self.point,
+            lines.next().unwrap_or_default()
+        );
+        for line in lines {
+            let indent = if line.is_empty() { "" } else { "   " };
+            let _ = writeln!(self.out, "{indent}{line}");
+        }
     }
 }
 
