@@ -14,6 +14,7 @@ pub mod matrix;
 mod rule;
 pub mod rules;
 mod source;
+pub mod statements;
 mod verdict;
 
 pub use edition::{Edition, UnknownEdition};
@@ -21,4 +22,5 @@ pub use level::{Confidence, Level};
 pub use matrix::Matrix;
 pub use rule::{Facts, MATRIX_RULES, Rule, check, rule};
 pub use source::Source;
+pub use statements::{STATEMENTS, Statement};
 pub use verdict::{Outcome, Reason, RuleId, Severity, Verdict};

@@ -21,7 +21,7 @@ pub struct Statement {
     pub text: &'static str,
     /// For a statement that nothing can violate: why not.
     pub context: Option<&'static str>,
-    /// The test that shows that it holds, in `tests/statements`.
+    /// The test that shows that it holds, in `tests/suite/statements.rs`.
     pub test: &'static str,
 }
 
@@ -136,9 +136,10 @@ pub const STATEMENTS: &[Statement] = &[
         "RHEL 6 KVM hosts run fence_virtd when guests use fence_virt or fence_xvm, and need not with fence_scsi",
         "s17_rhel6_hosts_run_fence_virtd",
     ),
-    statement(
+    context(
         "S18",
         "fence_virtd has three modes",
+        "the definition knows these three and no fourth; S19 to S21 say what each demands",
         "s18_fence_virtd_has_three_modes",
     ),
     statement(
@@ -389,10 +390,10 @@ pub fn document() -> String {
         "# The requirement document's statements, and what enforces them\n\
          \n\
          Generated from `crates/platforms`; a test fails when this page and the code differ. To write it anew:\n\
-         `UPDATE=1 cargo test -p platforms --test statements`.\n\
+         `UPDATE=1 cargo test -p platforms --test suite`.\n\
          \n\
          *Row* is a row of the platform matrix (`picket platforms`), *rule* one of the rules (`picket explain RULE`).\n\
-         Both are applied by `picket check --edition document`. The tests are in `crates/platforms/tests/statements`.\n\
+         Both are applied by `picket check --edition document`. The tests are in `crates/platforms/tests/suite/statements.rs`.\n\
          \n\
          | | in short | enforced by | test |\n\
          |---|---|---|---|\n",
