@@ -97,6 +97,11 @@ impl Cache {
         self.root.join("libvirt")
     }
 
+    /// The keys by which guests are reached.
+    pub(crate) fn keys(&self) -> PathBuf {
+        self.root.join("keys")
+    }
+
     pub(crate) fn lock(&self) -> PathBuf {
         self.root.join("lock")
     }

@@ -1,17 +1,20 @@
-//! The guests' second disk: a tar archive of everything that makes them this cluster and not another.
+//! The guests' second disk: a tar archive of what makes them this lab's guests, and our agents. Unpacked
+//! when a guest boots for the first time; the cluster itself is put on them afterwards, as on real machines.
 //!
-//! The same for every node (a node learns its name from the kernel's command line), and the same bytes
-//! for the same contents, so that its hash can say whether a saved cluster is still the one wanted.
+//! The same for every guest (one learns its name from the kernel's command line), and the same bytes for
+//! the same contents, so that its hash can say whether a saved lab is still the one wanted.
 
 use std::fs;
+use std::net::{IpAddr, Ipv4Addr};
 use std::path::Path;
 
 use cluster::{Definition, File, Owner};
 
 use crate::error::Error;
 use crate::spec::{Node, Spec, Stack};
+use crate::ssh::Keys;
+use crate::storage::Server;
 
-const START: &str = include_str!("../guest/start");
 /// Where the guests' multi-call agent binary is; the agents' names are links to it.
 const AGENTS: &str = "usr/lib/picket/picket-agents";
 /// The agents' names, in `/usr/sbin`, where Pacemaker's fencer looks for them.
@@ -122,20 +125,27 @@ fn octal(field: &mut [u8], mut value: u64) {
     }
 }
 
-/// The archive for `spec`, with `rendered` from its definition.
-pub(crate) fn archive(spec: &Spec, nodes: &[Node], rendered: &[File]) -> Result<Vec<u8>, Error> {
+/// What the second disk is made of, besides what is in `spec`.
+pub(crate) struct Contents<'a> {
+    pub(crate) nodes: &'a [Node],
+    pub(crate) storage: Option<&'a Server>,
+    pub(crate) keys: &'a Keys,
+}
+
+/// The archive for `spec`: nothing of the cluster itself.
+pub(crate) fn archive(spec: &Spec, contents: &Contents<'_>) -> Result<Vec<u8>, Error> {
     let mut tar = Tar::default();
-    tar.directory("lab", 0o755, Owner::Root)?;
-    tar.file("lab/start", 0o755, Owner::Root, START.as_bytes())?;
-    tar.file("etc/hosts", 0o644, Owner::Root, hosts(nodes).as_bytes())?;
-    // Pacemaker insists on these being its own.
-    for directory in [
-        "var/lib/pacemaker",
-        "var/lib/pacemaker/cib",
-        "etc/pacemaker",
-    ] {
-        tar.directory(directory, 0o750, Owner::Pacemaker)?;
+    let hosts = hosts(contents.nodes, contents.storage);
+    tar.file("etc/hosts", 0o644, Owner::Root, hosts.as_bytes())?;
+    if let Some(storage) = contents.storage {
+        tar.file("lab/disks", 0o644, Owner::Root, storage.list().as_bytes())?;
     }
+    tar.directory("root", 0o700, Owner::Root)?;
+    tar.directory("root/.ssh", 0o700, Owner::Root)?;
+    let authorized = contents.keys.authorized();
+    tar.file("root/.ssh/authorized_keys", 0o600, Owner::Root, authorized)?;
+    let host_key = contents.keys.of_guests();
+    tar.file("etc/ssh/ssh_host_ed25519_key", 0o600, Owner::Root, host_key)?;
     if spec.stack == Stack::Picket {
         let binary = agents_binary(&spec.bindir);
         let bytes = fs::read(&binary).map_err(|source| match source.kind() {
@@ -150,7 +160,19 @@ pub(crate) fn archive(spec: &Spec, nodes: &[Node], rendered: &[File]) -> Result<
             tar.symlink(&format!("usr/sbin/{name}"), &format!("/{AGENTS}"))?;
         }
     }
-    for file in rendered.iter().chain(&spec.extra_files) {
+    add_files(&mut tar, &spec.extra_files)?;
+    Ok(tar.finish())
+}
+
+/// An archive of `files` alone.
+pub(crate) fn archive_of(files: &[File]) -> Result<Vec<u8>, Error> {
+    let mut tar = Tar::default();
+    add_files(&mut tar, files)?;
+    Ok(tar.finish())
+}
+
+fn add_files(tar: &mut Tar, files: &[File]) -> Result<(), Error> {
+    for file in files {
         let path = file.path.to_string_lossy();
         tar.file(
             path.trim_start_matches('/'),
@@ -159,7 +181,7 @@ pub(crate) fn archive(spec: &Spec, nodes: &[Node], rendered: &[File]) -> Result<
             &file.bytes,
         )?;
     }
-    Ok(tar.finish())
+    Ok(())
 }
 
 /// Our agents, as built.
@@ -167,12 +189,25 @@ pub(crate) fn agents_binary(bindir: &Path) -> std::path::PathBuf {
     bindir.join("picket-agents")
 }
 
-fn hosts(nodes: &[Node]) -> String {
+fn hosts(nodes: &[Node], storage: Option<&Server>) -> String {
     let mut text = String::from("127.0.0.1 localhost\n");
-    for node in nodes {
+    for node in nodes.iter().chain(storage.map(|storage| &storage.node)) {
         text.push_str(&format!("{} {}\n", node.address, node.name));
     }
     text
+}
+
+/// An address as one of the lab's network, unless it is the host's.
+pub(crate) fn inside(address: IpAddr) -> Option<Ipv4Addr> {
+    match address {
+        IpAddr::V4(v4)
+            if v4.octets()[..3] == crate::HOST_ADDRESS.octets()[..3]
+                && v4 != crate::HOST_ADDRESS =>
+        {
+            Some(v4)
+        }
+        _ => None,
+    }
 }
 
 /// The nodes of a definition, if they fit into the lab.
@@ -185,16 +220,7 @@ pub(crate) fn nodes(definition: &Definition) -> Result<Vec<Node>, Error> {
             crate::MAX_NODES
         )));
     }
-    let network = crate::HOST_ADDRESS.octets();
-    let inside = |address: std::net::IpAddr| match address {
-        std::net::IpAddr::V4(v4)
-            if v4.octets()[..3] == network[..3] && v4 != crate::HOST_ADDRESS =>
-        {
-            Some(v4)
-        }
-        _ => None,
-    };
-    let outside = |what: &str, address: std::net::IpAddr| {
+    let outside = |what: &str, address: IpAddr| {
         bad(format!(
             "{what} has the address {address}; in the lab every address lies in 10.9.0.0/24, and {} is the host's",
             crate::HOST_ADDRESS
@@ -256,12 +282,6 @@ mod tests {
         assert_eq!(lines[0][..2], ["drwxr-x---", "hacluster/haclient"]);
         assert_eq!(lines[1][..3], ["-rw-r-----", "root/root", "5"]);
         assert_eq!(lines[2][5..], ["usr/sbin/fence_xvm", "->", "/usr/lib/x"]);
-    }
-
-    #[test]
-    fn the_start_script_parses() {
-        let status = Command::new("bash").args(["-n", "-c", START]).status();
-        assert!(status.is_ok_and(|status| status.success()));
     }
 
     #[test]

@@ -6,9 +6,11 @@ use quick_xml::escape::escape;
 use sha2::{Digest, Sha256};
 
 use crate::accel::Accel;
+use crate::disk;
 use crate::image::Image;
 use crate::net::tap;
 use crate::spec::{LabName, Node};
+use crate::storage::{self, Server};
 
 /// What the definitions of a lab's guests have in common.
 pub(crate) struct Guests<'a> {
@@ -16,6 +18,7 @@ pub(crate) struct Guests<'a> {
     pub(crate) image: &'a Image,
     pub(crate) accel: Accel,
     pub(crate) memory_mib: u32,
+    pub(crate) storage: Option<&'a Server>,
     /// The host's counter rate, for [`Accel::Tcg`].
     pub(crate) tsc_khz: Option<u32>,
     /// The lab's state directory: consoles, channels, the configuration disk.
@@ -36,7 +39,7 @@ pub(crate) fn definition(directory: &Path, node: &str) -> std::path::PathBuf {
 }
 
 impl Guests<'_> {
-    /// The definition of `node`, the `number`-th from 1.
+    /// The definition of `node`, the `number`-th from 1: one of the cluster's, or the storage guest.
     ///
     /// A guest that crashes is preserved, and there is no pvpanic device, so that libvirt learns nothing
     /// of a panic and does nothing about it: such a guest stays until it is fenced.
@@ -52,18 +55,30 @@ impl Guests<'_> {
         };
         let path = |path: &Path| escape(path.to_string_lossy().as_ref()).into_owned();
         let name = escape(&node.name);
-        let disk = |file: &Path, target: &str| {
+        let disk = |file: &Path, target: &str, shared: bool| {
+            // What is written need not survive this machine, only the guest. It is in the machine's memory
+            // as soon as QEMU has it.
+            let (cache, flags) = if shared {
+                ("", "      <readonly/>\n      <shareable/>\n")
+            } else {
+                (" cache='unsafe'", "")
+            };
             format!(
                 "    <disk type='file' device='disk'>\n\
-                 \x20     <driver name='qemu' type='raw'/>\n\
+                 \x20     <driver name='qemu' type='raw'{cache}/>\n\
                  \x20     <source file='{}'/>\n\
                  \x20     <target dev='{target}' bus='virtio'/>\n\
-                 \x20     <readonly/>\n\
-                 \x20     <shareable/>\n\
+                 {flags}\
                  \x20   </disk>\n",
                 path(file)
             )
         };
+        let storage = self.storage.filter(|storage| storage.node == *node);
+        let served: String = storage
+            .into_iter()
+            .flat_map(|storage| storage.files(self.directory))
+            .map(|(file, target)| disk(&file, &target, false))
+            .collect();
         format!(
             "<domain type='{domain}'>\n\
              \x20 <name>{name}</name>\n\
@@ -84,7 +99,7 @@ impl Guests<'_> {
              \x20 <on_crash>preserve</on_crash>\n\
              \x20 <devices>\n\
              \x20   <emulator>/usr/bin/qemu-system-x86_64</emulator>\n\
-             {root}{config}\
+             {root}{config}{own}{served}\
              \x20   <interface type='ethernet'>\n\
              \x20     <mac address='52:54:00:09:00:{number:02x}'/>\n\
              \x20     <target dev='{tap}' managed='no'/>\n\
@@ -102,25 +117,27 @@ impl Guests<'_> {
              \x20 </devices>\n\
              </domain>\n",
             uuid = uuid(self.lab, number),
-            memory = self.memory_mib,
+            memory = storage.map_or(self.memory_mib, |_| storage::MEMORY_MIB),
             kernel = path(&self.image.vmlinux()),
             initrd = path(&self.image.initrd()),
-            cmdline = escape(self.command_line(node)),
-            root = disk(&self.image.root(), "vda"),
-            config = disk(&self.directory.join(CONFIG_DISK), "vdb"),
+            cmdline = escape(self.command_line(node, storage.is_some())),
+            root = disk(&self.image.root(), "vda", true),
+            config = disk(&self.directory.join(CONFIG_DISK), "vdb", true),
+            own = disk(&disk::own(self.directory, &node.name), "vdc", false),
             tap = tap(number),
             console = path(&console(self.directory, &node.name)),
             channel = path(&self.directory.join(format!("{}.channel", node.name))),
         )
     }
 
-    fn command_line(&self, node: &Node) -> String {
+    fn command_line(&self, node: &Node, is_storage: bool) -> String {
         let rate = match (self.accel, self.tsc_khz) {
             (Accel::Tcg, Some(khz)) => format!(" tsc_early_khz={khz} no_timer_check"),
             _ => String::new(),
         };
+        let role = if is_storage { " lab.role=storage" } else { "" };
         format!(
-            "console=ttyS0 quiet panic=0 mitigations=off random.trust_cpu=on nokaslr{rate} lab.name={} lab.ip={}/{}",
+            "console=ttyS0 quiet panic=0 mitigations=off random.trust_cpu=on nokaslr net.ifnames=0{rate}{role} lab.name={} lab.ip={}/{}",
             node.name,
             node.address,
             crate::PREFIX

@@ -20,11 +20,11 @@ pub enum Step {
     Host,
     /// Starting `fence_virtd`.
     FenceDaemon,
-    /// Guests boot until their own init runs.
+    /// Guests boot until systemd has started what they begin with.
     Boot,
-    /// Corosync: until every node sees every other and the cluster is quorate.
-    Membership,
-    /// Pacemaker: until a coordinator is elected and every resource is started.
+    /// Putting the cluster's configuration on the guests, and starting it.
+    Apply,
+    /// Until Corosync has its membership, Pacemaker a coordinator, and every resource is started.
     Resources,
     /// Writing the guests' memory into the cache.
     Save,
@@ -46,11 +46,11 @@ impl Step {
             Self::Host => "setting up the lab's network and libvirt",
             Self::FenceDaemon => "starting fence_virtd",
             Self::Boot => "booting the guests",
-            Self::Membership => "forming the membership",
-            Self::Resources => "starting the resources",
-            Self::Save => "saving the formed cluster",
-            Self::Restore => "restoring the saved cluster",
-            Self::Verify => "verifying the cluster",
+            Self::Apply => "putting the cluster on the guests",
+            Self::Resources => "forming the cluster",
+            Self::Save => "saving the guests",
+            Self::Restore => "restoring the saved guests",
+            Self::Verify => "verifying the guests",
         }
     }
 }

@@ -5,6 +5,7 @@ use std::time::Instant;
 use deadline::Deadline;
 use jiff::Timestamp;
 use roxmltree::{Document, Node as Element};
+use serde::{Deserialize, Serialize};
 
 use crate::error::Error;
 use crate::guest::Guest;
@@ -14,6 +15,15 @@ use crate::spec::Node;
 /// Asks one node. Quorum and ring come from Corosync, everything else from Pacemaker.
 const QUESTION: &str =
     "corosync-quorumtool -s; echo '<!-- -->'; crm_mon --one-shot --output-as=xml";
+
+/// A resource that has to be started.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Wanted {
+    /// Its id.
+    pub(crate) id: String,
+    /// On every node, as a clone is, and not on one.
+    pub(crate) everywhere: bool,
+}
 
 /// What a node says about its cluster.
 pub(crate) struct View {
@@ -39,7 +49,7 @@ struct Status {
 pub(crate) fn ask(
     guest: &Guest<'_>,
     nodes: &[Node],
-    resources: &[String],
+    resources: &[Wanted],
     deadline: Deadline,
 ) -> Result<Form, Error> {
     let began = Instant::now();
@@ -90,7 +100,7 @@ impl View {
         }
     }
 
-    fn judge(self, nodes: &[Node], resources: &[String]) -> Result<Form, String> {
+    fn judge(self, nodes: &[Node], resources: &[Wanted]) -> Result<Form, String> {
         if !self.quorate || self.members != nodes.len() {
             return Err(format!(
                 "{} of {} nodes in the membership",
@@ -116,9 +126,18 @@ impl View {
         if let Some(resource) = status.failed.first() {
             return Err(format!("resource {resource} has failed"));
         }
-        let started = |id: &String| status.started.iter().any(|(name, _)| name == id);
-        if let Some(id) = resources.iter().find(|id| !started(id)) {
-            return Err(format!("resource {id} is not started"));
+        let started_on = |id: &str, node: &str| {
+            let mut started = status.started.iter();
+            started.any(|(name, on)| name == id && (node.is_empty() || on == node))
+        };
+        for Wanted { id, everywhere } in resources {
+            if !everywhere && !started_on(id, "") {
+                return Err(format!("resource {id} is not started"));
+            }
+            let lacks = |node: &&Node| *everywhere && !started_on(id, &node.name);
+            if let Some(node) = nodes.iter().find(lacks) {
+                return Err(format!("resource {id} is not started on {}", node.name));
+            }
         }
         Ok(Form {
             dc,
@@ -183,17 +202,22 @@ fn is(element: Element<'_, '_>, attribute: &str) -> bool {
     element.attribute(attribute) == Some("true")
 }
 
-/// Ids of the primitive resources a CIB defines.
-pub(crate) fn resources_of(cib: &[u8]) -> Vec<String> {
+/// The primitive resources a CIB defines.
+pub(crate) fn resources_of(cib: &[u8]) -> Vec<Wanted> {
     let text = String::from_utf8_lossy(cib);
+    let wanted = |element: Element<'_, '_>| {
+        Some(Wanted {
+            id: element.attribute("id")?.to_owned(),
+            everywhere: element.ancestors().any(|outer| outer.has_tag_name("clone")),
+        })
+    };
     Document::parse(&text).map_or_else(
         |_| Vec::new(),
         |document| {
             document
                 .descendants()
                 .filter(|element| element.has_tag_name("primitive"))
-                .filter_map(|element| element.attribute("id"))
-                .map(str::to_owned)
+                .filter_map(wanted)
                 .collect()
         },
     )
@@ -220,10 +244,12 @@ mod tests {
             name: format!("n{number}"),
             address: [10, 9, 0, number].into(),
         };
-        View::parse(quorum, status).judge(
-            &[node(1), node(2)],
-            &["fence.n1".to_owned(), "web.ip".to_owned()],
-        )
+        let once = |id: &str| Wanted {
+            id: id.to_owned(),
+            everywhere: false,
+        };
+        let wanted = [once("fence.n1"), once("web.ip")];
+        View::parse(quorum, status).judge(&[node(1), node(2)], &wanted)
     }
 
     #[test]
@@ -284,9 +310,31 @@ mod tests {
     }
 
     #[test]
+    fn a_clone_has_to_run_on_every_node() {
+        let clone = [Wanted {
+            id: "web.ip".to_owned(),
+            everywhere: true,
+        }];
+        let nodes = ["n1", "n2"].map(|name| Node {
+            name: name.to_owned(),
+            address: [10, 9, 0, 1].into(),
+        });
+        let saw = View::parse(QUORUM, STATUS)
+            .judge(&nodes, &clone)
+            .unwrap_err();
+        assert_eq!(saw, "resource web.ip is not started on n2");
+        assert!(View::parse(QUORUM, STATUS).judge(&nodes, &[]).is_ok());
+    }
+
+    #[test]
     fn resources_are_the_primitives() {
-        let cib = b"<cib><configuration><resources><group id='g'><primitive id='a'/></group><primitive id='b'/></resources></configuration></cib>";
-        assert_eq!(resources_of(cib), ["a", "b"]);
+        let cib = b"<cib><configuration><resources><group id='g'><primitive id='a'/></group>\
+            <clone id='c'><primitive id='b'/></clone></resources></configuration></cib>";
+        let found: Vec<_> = resources_of(cib)
+            .into_iter()
+            .map(|wanted| (wanted.id, wanted.everywhere))
+            .collect();
+        assert_eq!(found, [("a".to_owned(), false), ("b".to_owned(), true)]);
         assert!(resources_of(b"<cib").is_empty());
     }
 }

@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
+use cluster::Secrets;
 use deadline::Deadline;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -13,12 +14,14 @@ use crate::cache::{Cache, disk_use};
 use crate::error::Error;
 use crate::event::Event;
 use crate::fault::{self, Fault, Injected};
+use crate::form::Wanted;
 use crate::guest::{ClockOffset, Guest, GuestLog, Output, quoted};
 use crate::libvirt::Libvirt;
 use crate::lock::Lock;
 use crate::net::NetNs;
 use crate::preflight::require_root;
 use crate::spec::{LabName, Node, Spec, Stack};
+use crate::ssh::Ssh;
 use crate::state::{Phase, Place, State};
 use crate::{domain, fencing, form, up};
 
@@ -97,11 +100,13 @@ pub struct Form {
 }
 
 impl Lab {
-    /// Brings the lab up: builds the image if there is none, restores the saved cluster if a valid one
-    /// exists, else boots the guests, waits until the cluster has formed, and saves it.
+    /// Brings the lab up: builds the image if there is none, restores the saved lab if a valid one exists,
+    /// else boots the guests, puts the cluster on them unless they are to stay blank, waits until it has
+    /// formed, and saves them.
     ///
-    /// A lab that is up already with the same contents is attached to ([`Origin::Found`]), provided its
-    /// cluster is whole; with other contents it is [`Error::AlreadyUp`].
+    /// A lab that is up already with the same guests is attached to ([`Origin::Found`]), provided its
+    /// cluster is whole and was not made from another definition; otherwise it is [`Error::AlreadyUp`].
+    /// One that was brought up blank may have been given the cluster since: that counts too.
     ///
     /// # Errors
     /// [`Error::Preconditions`] before anything is changed; otherwise what went wrong. On every error
@@ -248,6 +253,27 @@ impl Lab {
         &self.state.nodes
     }
 
+    /// Every guest: the nodes, and the one that serves their shared disks.
+    #[must_use]
+    pub fn machines(&self) -> Vec<Node> {
+        self.state.machines()
+    }
+
+    /// How OpenSSH's programs reach the guests.
+    #[must_use]
+    pub fn ssh(&self) -> Ssh {
+        Ssh::of(self.name(), &self.directory)
+    }
+
+    /// The secrets of this machine's labs: `fence_virtd` has been started with them, so a cluster that is
+    /// put on the guests must have the same.
+    ///
+    /// # Errors
+    /// If their seed cannot be read.
+    pub fn secrets(&self) -> Result<Secrets, Error> {
+        Ok(Secrets::derive(&Cache::of_this_machine().seed()?))
+    }
+
     /// The cluster as it was when the lab came up.
     #[must_use]
     pub const fn form(&self) -> Option<&Form> {
@@ -255,16 +281,15 @@ impl Lab {
     }
 
     fn node(&self, name: &str) -> Result<&Node, Error> {
-        self.nodes()
-            .iter()
-            .find(|node| node.name == name)
-            .ok_or_else(|| {
-                let known: Vec<_> = self.nodes().iter().map(|node| node.name.as_str()).collect();
-                Error::NoSuchNode {
-                    node: name.to_owned(),
-                    known: known.join(", "),
-                }
-            })
+        let storage = self.state.storage.as_ref().map(|storage| &storage.node);
+        let machines = || self.nodes().iter().chain(storage);
+        machines().find(|node| node.name == name).ok_or_else(|| {
+            let known: Vec<_> = machines().map(|node| node.name.as_str()).collect();
+            Error::NoSuchNode {
+                node: name.to_owned(),
+                known: known.join(", "),
+            }
+        })
     }
 
     fn guest(&self, name: &str) -> Result<Guest<'_>, Error> {
@@ -329,8 +354,16 @@ impl Lab {
     /// Sets the guests' clocks to this machine's. Corosync and Pacemaker measure their waits on the
     /// monotonic clock, which this does not touch.
     pub(crate) fn set_clocks(&self, deadline: Deadline) -> Result<(), Error> {
-        crate::saved::at_once(self.nodes(), |node| {
+        crate::saved::at_once(&self.machines(), |node| {
             Guest::new(&self.netns, node).clock(true, deadline)
+        })
+        .map(drop)
+    }
+
+    /// Whether every guest answers.
+    pub(crate) fn answer(&self, deadline: Deadline) -> Result<(), Error> {
+        crate::saved::at_once(&self.machines(), |node| {
+            Guest::new(&self.netns, node).clock(false, deadline)
         })
         .map(drop)
     }
@@ -437,23 +470,40 @@ impl Lab {
         &self.directory
     }
 
-    /// The hash of what was put into the guests.
+    /// The hash of what the guests were made from.
     pub(crate) fn contents(&self) -> &str {
         &self.state.contents
     }
 
     /// The hash of everything inside the guests, their image included.
     pub(crate) fn full_contents(&self) -> String {
-        format!("{} {}", self.state.image, self.state.contents)
+        format!(
+            "{} {} {}",
+            self.state.image,
+            self.state.contents,
+            self.cluster().unwrap_or("blank")
+        )
     }
 
     pub(crate) fn set_origin(&mut self, origin: Origin) {
         self.state.origin = origin;
     }
 
-    pub(crate) fn set_formed(&mut self, form: Form) {
+    /// It is up; with what cluster, if any.
+    pub(crate) fn set_formed(&mut self, form: Option<Form>) {
         self.state.phase = Phase::Formed;
-        self.state.form = Some(form);
+        self.state.form = form;
+    }
+
+    /// Of which definition it is to be: for one that was brought up blank, and was given a cluster since.
+    pub(crate) fn set_cluster(&mut self, cluster: Option<String>, resources: Vec<Wanted>) {
+        self.state.cluster = cluster;
+        self.state.resources = resources;
+    }
+
+    /// The hash of the cluster that was put on it; `None` if it was brought up blank.
+    pub(crate) fn cluster(&self) -> Option<&str> {
+        self.state.cluster.as_deref()
     }
 
     pub(crate) fn write_state(&self) -> Result<(), Error> {

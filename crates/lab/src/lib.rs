@@ -31,9 +31,11 @@
 //! state directory behind; the next `up` or `down` of the same name starts by removing what it names.
 
 mod accel;
+mod apply;
 mod cache;
 mod command;
 mod config;
+mod disk;
 mod domain;
 mod error;
 mod event;
@@ -50,7 +52,9 @@ mod preflight;
 mod process;
 mod saved;
 mod spec;
+mod ssh;
 mod state;
+mod storage;
 mod tsc;
 mod up;
 
@@ -64,6 +68,7 @@ pub use guest::{ClockOffset, GuestLog, Output};
 pub use lab::{Form, Lab, Origin, Removed, Summary};
 pub use preflight::{Precondition, check as preflight};
 pub use spec::{LabName, Node, Spec, Stack};
+pub use ssh::Ssh;
 
 /// Address of the machine itself on the lab's bridge, where `fence_virtd` listens.
 pub const HOST_ADDRESS: std::net::Ipv4Addr = std::net::Ipv4Addr::new(10, 9, 0, 254);

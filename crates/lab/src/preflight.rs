@@ -13,6 +13,7 @@ use crate::cache::Cache;
 use crate::error::Error;
 use crate::image;
 use crate::spec::{Spec, Stack};
+use crate::storage::{self, Server};
 
 /// What a guest's QEMU takes beyond the guest's own memory, in MiB: translated code, buffers.
 const QEMU_MIB: u64 = 220;
@@ -128,13 +129,16 @@ impl Precondition {
 }
 
 /// Programs every `up` calls, and their packages.
-const PROGRAMS: [(&str, &str); 8] = [
+const PROGRAMS: [(&str, &str); 11] = [
     ("ip", "iproute2"),
     ("libvirtd", "libvirt-daemon"),
+    ("mke2fs", "e2fsprogs"),
     ("mount", "mount"),
     ("nsenter", "util-linux"),
     ("qemu-system-x86_64", "qemu-system-x86"),
     ("setsid", "util-linux"),
+    ("ssh", "openssh-client"),
+    ("ssh-keygen", "openssh-client"),
     ("unshare", "util-linux"),
     ("virsh", "libvirt-clients"),
 ];
@@ -169,7 +173,8 @@ struct Machine {
 /// What a particular lab asks of a machine.
 #[derive(Debug, Clone)]
 struct Need {
-    nodes: u64,
+    guests: u64,
+    /// Of all guests together.
     memory_mib: u64,
     /// No image exists yet.
     build: bool,
@@ -179,13 +184,15 @@ struct Need {
 /// Checks the machine for `spec`.
 ///
 /// # Errors
-/// [`Error::Preconditions`] with everything that is lacking.
+/// [`Error::Preconditions`] with everything that is lacking; [`Error::BadSpec`].
 pub fn check(spec: &Spec, cache: &Cache) -> Result<(), Error> {
     require_root()?;
     let build = image::find(cache)?.is_none();
+    let nodes = spec.definition.nodes.len() as u64;
+    let storage = Server::of(&spec.definition)?.map_or(0, |_| storage::MEMORY_MIB);
     let need = Need {
-        nodes: spec.definition.nodes.len() as u64,
-        memory_mib: spec.memory_mib.into(),
+        guests: nodes + u64::from(storage > 0),
+        memory_mib: nodes * u64::from(spec.memory_mib) + u64::from(storage),
         build,
         cache: cache.root().to_path_buf(),
     };
@@ -223,7 +230,7 @@ impl Need {
         );
         require(machine.network_namespaces, Precondition::NetworkNamespaces);
         require(machine.tun, Precondition::Tun);
-        let need_mib = self.nodes * (self.memory_mib + QEMU_MIB);
+        let need_mib = self.guests * QEMU_MIB + self.memory_mib;
         require(
             machine.free_memory_mib >= need_mib,
             Precondition::Memory {
@@ -386,8 +393,8 @@ mod tests {
 
     fn need(build: bool) -> Need {
         Need {
-            nodes: 2,
-            memory_mib: 384,
+            guests: 2,
+            memory_mib: 2 * 384,
             build,
             cache: "/cache".into(),
         }

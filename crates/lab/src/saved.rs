@@ -1,4 +1,4 @@
-//! Formed clusters, saved as the memory of their guests.
+//! Labs that are up, saved as the memory and the disks of their guests.
 //!
 //! All guests are paused before the first is saved and resumed together after the last is loaded, so
 //! that to Corosync no time passes. Saving ends a guest; a cluster that has just been saved is therefore
@@ -18,6 +18,7 @@ use serde::{Deserialize, Serialize};
 use crate::accel::Accel;
 use crate::cache::{Cache, EntryKind, Key, Unfinished};
 use crate::command::Cancel;
+use crate::disk;
 use crate::domain::{console, definition};
 use crate::error::Error;
 use crate::lab::Form;
@@ -28,7 +29,7 @@ use crate::tsc;
 
 /// Saved clusters kept, the latest used first: a handful of definitions and stacks in turn.
 const KEPT: usize = 6;
-const VERSION: u32 = 2;
+const VERSION: u32 = 3;
 
 /// A saved cluster.
 #[derive(Debug)]
@@ -42,7 +43,8 @@ struct Manifest {
     version: u32,
     accel: Accel,
     tsc_khz: Option<u32>,
-    form: Form,
+    /// The cluster that was formed; a blank lab has none.
+    form: Option<Form>,
     saved: Timestamp,
 }
 
@@ -86,8 +88,8 @@ impl Saved {
     }
 
     /// The cluster as it was when it was saved.
-    pub(crate) const fn form(&self) -> &Form {
-        &self.manifest.form
+    pub(crate) const fn form(&self) -> Option<&Form> {
+        self.manifest.form.as_ref()
     }
 
     /// Removes it: it turned out to be no good.
@@ -104,6 +106,7 @@ impl Saved {
             );
             fs::copy(&from, &to).map_err(Error::io("copy", from))?;
         }
+        guests.copy_disks(guests.directory, &self.directory)?;
         at_once(guests.nodes, |node| {
             let args = [
                 "restore".into(),
@@ -133,16 +136,32 @@ impl Saved {
 /// The guests of a lab, and what it takes to switch them.
 pub(crate) struct Guests<'a> {
     pub(crate) libvirt: &'a Libvirt,
+    /// All of them, the storage guest too.
     pub(crate) nodes: &'a [Node],
+    /// The files of all their writable disks, in the lab's state directory.
+    pub(crate) disks: &'a [PathBuf],
     /// The lab's state directory.
     pub(crate) directory: &'a Path,
     pub(crate) cancel: &'a Cancel,
 }
 
-/// Whether there is room to save `nodes` guests of `memory_mib` each.
-pub(crate) fn has_room(cache: &Cache, nodes: usize, memory_mib: u32) -> bool {
-    // At most all of a guest's memory, and some for its devices.
-    free_disk(cache.root()) >= nodes as u64 * (u64::from(memory_mib) + 64)
+impl Guests<'_> {
+    /// Copies all disks into the directory `to`, from those of the same names in `from`.
+    fn copy_disks(&self, to: &Path, from: &Path) -> Result<(), Error> {
+        let names = self.disks.iter().filter_map(|disk| disk.file_name());
+        for name in names {
+            disk::copy(&from.join(name), &to.join(name))?;
+        }
+        Ok(())
+    }
+
+    /// Whether there is room to save them.
+    pub(crate) fn have_room(&self, cache: &Cache, memory_mib: u32) -> bool {
+        // At most all of a guest's memory, and some for its devices.
+        let memory = self.nodes.len() as u64 * (u64::from(memory_mib) + 64);
+        let disks: u64 = self.disks.iter().map(|disk| disk::used_mib(disk)).sum();
+        free_disk(cache.root()) >= memory + disks
+    }
 }
 
 /// Saves the running guests of a formed cluster. They are not running afterwards.
@@ -150,7 +169,7 @@ pub(crate) fn save(
     cache: &Cache,
     key: &str,
     guests: &Guests<'_>,
-    (accel, tsc_khz, form): (Accel, Option<u32>, Form),
+    (accel, tsc_khz, form): (Accel, Option<u32>, Option<Form>),
 ) -> Result<Saved, Error> {
     let work = Unfinished::begin(&cache.entries_of(EntryKind::Saved))?;
     let manifest = Manifest {
@@ -191,6 +210,7 @@ fn fill(work: &Unfinished, manifest: &Manifest, guests: &Guests<'_>) -> Result<(
         ];
         guests.libvirt.virsh("saving a guest", args, guests.cancel)
     })?;
+    guests.copy_disks(&work.path, guests.directory)?;
     for node in guests.nodes {
         let (from, to) = (
             console(guests.directory, &node.name),

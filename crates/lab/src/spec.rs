@@ -119,6 +119,10 @@ pub struct Spec {
     pub bindir: PathBuf,
     /// Ignore a saved state: boot and form the cluster anew.
     pub fresh: bool,
+    /// Only boot the guests: they have names, addresses and an SSH server, and nothing of a cluster.
+    pub blank: bool,
+    /// Size of each iSCSI disk of the definition, in MiB. It takes room only as it is written.
+    pub disk_mib: u32,
     /// Set by a signal handler: every wait of `up` ends soon after, and what was started is taken down.
     pub cancel: Cancel,
 }
@@ -126,6 +130,9 @@ pub struct Spec {
 impl Spec {
     /// Memory of a guest unless said otherwise, in MiB.
     pub const DEFAULT_MEMORY_MIB: u32 = 384;
+
+    /// Size of a served disk unless said otherwise, in MiB.
+    pub const DEFAULT_DISK_MIB: u32 = 512;
 
     /// A lab of the default name and size for `definition`, with our programs from
     /// [`Spec::default_bindir`].
@@ -139,6 +146,8 @@ impl Spec {
             stack: Stack::Picket,
             bindir: Self::default_bindir(),
             fresh: false,
+            blank: false,
+            disk_mib: Self::DEFAULT_DISK_MIB,
             cancel: Cancel::never(),
         }
     }

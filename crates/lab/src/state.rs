@@ -14,13 +14,15 @@ use serde::{Deserialize, Serialize};
 
 use crate::accel::Accel;
 use crate::error::Error;
+use crate::form::Wanted;
 use crate::lab::{Form, Origin};
 use crate::spec::{LabName, Node, Stack};
+use crate::storage::Server;
 
 /// Where labs keep their state.
 const ROOT: &str = "/run/picket/lab";
 /// The version of the file's format.
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
 
 /// A lab's name and directory.
 #[derive(Debug, Clone)]
@@ -110,12 +112,15 @@ pub(crate) struct State {
     pub(crate) version: u32,
     pub(crate) phase: Phase,
     pub(crate) since: Timestamp,
-    /// The hash of everything it was made from.
+    /// The hash of everything its guests were made from.
     pub(crate) contents: String,
     pub(crate) image: String,
     pub(crate) nodes: Vec<Node>,
-    /// Ids of the resources that have to be started.
-    pub(crate) resources: Vec<String>,
+    pub(crate) storage: Option<Server>,
+    /// The resources that have to be started. None in a lab that was brought up blank.
+    pub(crate) resources: Vec<Wanted>,
+    /// The hash of the cluster's own files; `None` in a lab that was brought up blank.
+    pub(crate) cluster: Option<String>,
     pub(crate) stack: Stack,
     pub(crate) accel: Accel,
     pub(crate) memory_mib: u32,
@@ -125,4 +130,15 @@ pub(crate) struct State {
 
 impl State {
     pub(crate) const VERSION: u32 = VERSION;
+
+    /// Every guest: the nodes, and the storage guest if there is one.
+    pub(crate) fn machines(&self) -> Vec<Node> {
+        machines(&self.nodes, self.storage.as_ref())
+    }
+}
+
+/// Every guest of a lab, the nodes first.
+pub(crate) fn machines(nodes: &[Node], storage: Option<&Server>) -> Vec<Node> {
+    let storage = storage.map(|storage| &storage.node);
+    nodes.iter().chain(storage).cloned().collect()
 }

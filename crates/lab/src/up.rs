@@ -1,10 +1,10 @@
 //! Bringing a lab up.
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use cluster::{Rendered, Secrets, render_guests};
+use cluster::{File, Rendered, Secrets, render_guests};
 use deadline::Deadline;
 use jiff::Timestamp;
 
@@ -14,6 +14,7 @@ use crate::command::{Cancel, wait_for};
 use crate::domain::{CONFIG_DISK, Guests, console, definition};
 use crate::error::Error;
 use crate::event::{Event, Step};
+use crate::form::Wanted;
 use crate::image::{self, Image};
 use crate::lab::{Lab, Origin};
 use crate::libvirt::Libvirt;
@@ -21,12 +22,14 @@ use crate::lock::Lock;
 use crate::net::NetNs;
 use crate::saved::{self, Saved};
 use crate::spec::{Node, Spec};
-use crate::state::{Phase, Place, State, root};
-use crate::{config, fencing, form, preflight, tsc};
+use crate::ssh::Keys;
+use crate::state::{Phase, Place, State, machines, root};
+use crate::storage::Server;
+use crate::{apply, config, disk, fencing, form, preflight, tsc};
 
 /// Limits are four times what an idle machine of two cores takes under emulation, or more.
 const BOOT_LIMIT: Duration = Duration::from_secs(180);
-const MEMBERSHIP_LIMIT: Duration = Duration::from_secs(180);
+const APPLY_LIMIT: Duration = Duration::from_secs(180);
 const RESOURCES_LIMIT: Duration = Duration::from_secs(300);
 /// How long a lab that is up, or was just restored, may take to show that it is whole.
 const VERIFY_LIMIT: Duration = Duration::from_secs(90);
@@ -50,10 +53,24 @@ pub(crate) fn up(spec: &Spec, events: &mut dyn FnMut(Event)) -> Result<Lab, Erro
         }
     };
     let secrets = Secrets::derive(&cache.seed()?);
-    let rendered = render_guests(&spec.definition, &secrets);
-    let archive = config::archive(spec, &nodes, &rendered.files)?;
+    let cluster = if spec.blank {
+        None
+    } else {
+        Some(Cluster::of(&render_guests(&spec.definition, &secrets)))
+    };
+    let storage = Server::of(&spec.definition)?;
+    let keys = Keys::of_this_machine(&cache, &spec.cancel)?;
+    let archive = config::archive(
+        spec,
+        &config::Contents {
+            nodes: &nodes,
+            storage: storage.as_ref(),
+            keys: &keys,
+        },
+    )?;
     let mut steps = Steps { events };
-    if let Some(lab) = existing(spec, &place, &contents(spec, &nodes, &archive), &mut steps)? {
+    let contents = contents(spec, &nodes, &archive);
+    if let Some(lab) = existing(spec, &place, &contents, cluster.as_ref(), &mut steps)? {
         return Ok(lab);
     }
     let image = image::find_or_build(&cache, &spec.cancel, steps.events)?;
@@ -62,9 +79,13 @@ pub(crate) fn up(spec: &Spec, events: &mut dyn FnMut(Event)) -> Result<Lab, Erro
         spec,
         cache: &cache,
         place,
+        machines: machines(&nodes, storage.as_ref()),
         nodes,
-        rendered,
+        storage,
+        cluster,
+        contents,
         archive,
+        keys,
         secrets,
         image,
         accel,
@@ -77,7 +98,32 @@ pub(crate) fn up(spec: &Spec, events: &mut dyn FnMut(Event)) -> Result<Lab, Erro
     start.run(&mut steps)
 }
 
-/// The hash of everything that goes into the guests, image aside.
+/// What makes guests a cluster.
+struct Cluster {
+    files: Vec<File>,
+    /// The hash of the files.
+    hash: String,
+    resources: Vec<Wanted>,
+}
+
+impl Cluster {
+    fn of(rendered: &Rendered) -> Self {
+        let hash = rendered.files.iter().fold(Key::default(), |key, file| {
+            key.part(file.path.as_os_str().as_encoded_bytes())
+                .part(file.mode.to_be_bytes())
+                .part(file.owner.user())
+                .part(&file.bytes)
+        });
+        let cib = rendered.file("/var/lib/pacemaker/cib/cib.xml");
+        Self {
+            files: rendered.files.clone(),
+            hash: hash.finish(),
+            resources: cib.map_or_else(Vec::new, |file| form::resources_of(&file.bytes)),
+        }
+    }
+}
+
+/// The hash of everything that the guests are made from, image aside.
 fn contents(spec: &Spec, nodes: &[Node], archive: &[u8]) -> String {
     nodes
         .iter()
@@ -86,6 +132,7 @@ fn contents(spec: &Spec, nodes: &[Node], archive: &[u8]) -> String {
         })
         .part(archive)
         .part(spec.memory_mib.to_be_bytes())
+        .part(spec.disk_mib.to_be_bytes())
         .part(spec.stack.to_string())
         .finish()
 }
@@ -95,6 +142,7 @@ fn existing(
     spec: &Spec,
     place: &Place,
     contents: &str,
+    cluster: Option<&Cluster>,
     steps: &mut Steps<'_>,
 ) -> Result<Option<Lab>, Error> {
     if !place.directory().exists() {
@@ -116,18 +164,41 @@ fn existing(
     });
     // Without its daemons, after a restart of the machine say, it is no lab any more.
     if let Some(lab) = lab.filter(Lab::has_daemons) {
-        if spec.fresh || lab.contents() != contents {
+        // One that was brought up blank may have been given a cluster since: then it must be the one
+        // asked for, which the nodes are asked.
+        let other = |cluster: &Cluster| lab.cluster().is_some_and(|its| its != cluster.hash);
+        let as_asked = match cluster {
+            Some(cluster) => !other(cluster),
+            None => lab.cluster().is_none(),
+        };
+        if spec.fresh || lab.contents() != contents || !as_asked {
             return Err(Error::AlreadyUp {
                 name: spec.name.to_string(),
             });
         }
-        steps.run(Step::Verify, |_| {
-            lab.wait_formed_unless(Deadline::after(VERIFY_LIMIT), &spec.cancel, &mut |_| ())
-        })?;
-        return Ok(Some(lab));
+        return steps
+            .run(Step::Verify, |_| found(lab, spec, cluster))
+            .map(Some);
     }
     steps.run(Step::CleanUp, |_| Lab::remove_locked(place))?;
     Ok(None)
+}
+
+/// A lab that is up, once it has shown that it is whole.
+fn found(mut lab: Lab, spec: &Spec, cluster: Option<&Cluster>) -> Result<Lab, Error> {
+    let deadline = Deadline::after(VERIFY_LIMIT);
+    let Some(cluster) = cluster else {
+        lab.answer(deadline)?;
+        return Ok(lab);
+    };
+    let was_blank = lab.cluster().is_none();
+    lab.set_cluster(Some(cluster.hash.clone()), cluster.resources.clone());
+    let form = lab.wait_formed_unless(deadline, &spec.cancel, &mut |_| ())?;
+    if was_blank {
+        lab.set_formed(Some(form));
+        lab.write_state()?;
+    }
+    Ok(lab)
 }
 
 /// Wraps work in events.
@@ -156,14 +227,23 @@ impl Steps<'_> {
     }
 }
 
+/// How a lab came up: with what cluster, if any.
+type Up = Option<crate::Form>;
+
 /// Everything that is known before the first process is started.
 struct Start<'a> {
     spec: &'a Spec,
     cache: &'a Cache,
     place: Place,
     nodes: Vec<Node>,
-    rendered: Rendered,
+    storage: Option<Server>,
+    /// The nodes, and the storage guest.
+    machines: Vec<Node>,
+    /// `None` if the guests are to stay blank.
+    cluster: Option<Cluster>,
+    contents: String,
     archive: Vec<u8>,
+    keys: Keys,
     secrets: Secrets,
     image: Image,
     accel: Accel,
@@ -218,15 +298,17 @@ impl Start<'_> {
     }
 
     fn state(&self) -> State {
-        let cib = self.rendered.file("/var/lib/pacemaker/cib/cib.xml");
+        let cluster = self.cluster.as_ref();
         State {
             version: State::VERSION,
             phase: Phase::Starting,
             since: Timestamp::now(),
-            contents: contents(self.spec, &self.nodes, &self.archive),
+            contents: self.contents.clone(),
             image: self.image.key.clone(),
             nodes: self.nodes.clone(),
-            resources: cib.map_or_else(Vec::new, |file| form::resources_of(&file.bytes)),
+            storage: self.storage.clone(),
+            resources: cluster.map_or_else(Vec::new, |cluster| cluster.resources.clone()),
+            cluster: cluster.map(|cluster| cluster.hash.clone()),
             stack: self.spec.stack,
             accel: self.accel,
             memory_mib: self.spec.memory_mib,
@@ -239,19 +321,21 @@ impl Start<'_> {
     fn host(&self) -> Result<Libvirt, Error> {
         let (directory, cancel) = (self.place.directory(), &self.spec.cancel);
         let netns = NetNs::named(self.place.name.as_str());
-        netns.create(self.nodes.len(), cancel)?;
+        netns.create(self.machines.len(), cancel)?;
         let disk = directory.join(CONFIG_DISK);
         fs::write(&disk, &self.archive).map_err(Error::io("write", &disk))?;
+        self.keys.write(&directory, &self.machines)?;
         let libvirt = Libvirt::start(&netns, &directory, &self.cache.libvirt(), cancel)?;
         let guests = Guests {
             lab: &self.spec.name,
             image: &self.image,
             accel: self.accel,
             memory_mib: self.spec.memory_mib,
+            storage: self.storage.as_ref(),
             tsc_khz: self.tsc_khz,
             directory: &directory,
         };
-        for (number, node) in (1..).zip(&self.nodes) {
+        for (number, node) in (1..).zip(&self.machines) {
             let path = definition(&directory, &node.name);
             fs::write(&path, guests.definition(node, number)).map_err(Error::io("write", &path))?;
             let console = console(&directory, &node.name);
@@ -262,10 +346,47 @@ impl Start<'_> {
         Ok(libvirt)
     }
 
-    fn guests<'a>(&'a self, libvirt: &'a Libvirt, directory: &'a Path) -> saved::Guests<'a> {
+    /// The files of all writable disks.
+    fn disks(&self) -> Vec<PathBuf> {
+        let directory = self.place.directory();
+        let own = self
+            .machines
+            .iter()
+            .map(|node| disk::own(&directory, &node.name));
+        own.chain(self.served()).collect()
+    }
+
+    fn served(&self) -> Vec<PathBuf> {
+        let directory = self.place.directory();
+        let files = self
+            .storage
+            .as_ref()
+            .map(|storage| storage.files(&directory));
+        files.into_iter().flatten().map(|(file, _)| file).collect()
+    }
+
+    /// Disks as they are before the first boot.
+    fn make_disks(&self) -> Result<(), Error> {
+        let directory = self.place.directory();
+        for node in &self.machines {
+            disk::make_own(&disk::own(&directory, &node.name), &self.spec.cancel)?;
+        }
+        let mib = self.spec.disk_mib.into();
+        self.served()
+            .iter()
+            .try_for_each(|file| disk::make_blank(file, mib))
+    }
+
+    fn guests<'a>(
+        &'a self,
+        libvirt: &'a Libvirt,
+        directory: &'a Path,
+        disks: &'a [PathBuf],
+    ) -> saved::Guests<'a> {
         saved::Guests {
             libvirt,
-            nodes: &self.nodes,
+            nodes: &self.machines,
+            disks,
             directory,
             cancel: &self.spec.cancel,
         }
@@ -279,7 +400,7 @@ impl Start<'_> {
         libvirt: &Libvirt,
         saved: Saved,
         steps: &mut Steps<'_>,
-    ) -> Result<Option<crate::Form>, Error> {
+    ) -> Result<Option<Up>, Error> {
         match self.restore(lab, libvirt, &saved, steps) {
             Ok(form) => Ok(Some(form)),
             Err(error @ Error::Cancelled { .. }) => Err(error),
@@ -300,11 +421,11 @@ impl Start<'_> {
         libvirt: &Libvirt,
         saved: &Saved,
         steps: &mut Steps<'_>,
-    ) -> Result<crate::Form, Error> {
+    ) -> Result<Up, Error> {
         let cancel = &self.spec.cancel;
         let directory = self.place.directory();
         steps.run(Step::Restore, |_| {
-            saved.restore(&self.guests(libvirt, &directory))
+            saved.restore(&self.guests(libvirt, &directory, &self.disks()))
         })?;
         steps.run(Step::Verify, |events| {
             let deadline = Deadline::after(VERIFY_LIMIT);
@@ -315,12 +436,16 @@ impl Start<'_> {
                 });
             };
             say("setting the guests' clocks");
+            // It is answered by each: that is all there is to see of guests without a cluster.
             lab.set_clocks(deadline)?;
+            let Some(before) = saved.form() else {
+                return Ok(None);
+            };
             say("asking the nodes");
             let form = lab.wait_formed_unless(deadline, cancel, &mut say)?;
             say("comparing the membership");
-            lab.same_membership(&saved.form().ring, deadline)?;
-            Ok(form)
+            lab.same_membership(&before.ring, deadline)?;
+            Ok(Some(form))
         })
     }
 
@@ -331,9 +456,11 @@ impl Start<'_> {
         libvirt: &Libvirt,
         key: &str,
         steps: &mut Steps<'_>,
-    ) -> Result<crate::Form, Error> {
+    ) -> Result<Up, Error> {
         let form = self.boot(lab, libvirt, steps)?;
-        if !saved::has_room(self.cache, self.nodes.len(), self.spec.memory_mib) {
+        let (directory, disks) = (self.place.directory(), self.disks());
+        let guests = self.guests(libvirt, &directory, &disks);
+        if !guests.have_room(self.cache, self.spec.memory_mib) {
             steps.notice(format!(
                 "the cluster is not saved: too little room in {}",
                 self.cache.root().display()
@@ -341,9 +468,8 @@ impl Start<'_> {
             return Ok(form);
         }
         let around = (self.accel, self.tsc_khz, form);
-        let directory = self.place.directory();
         let saved = steps.run(Step::Save, |_| {
-            saved::save(self.cache, key, &self.guests(libvirt, &directory), around)
+            saved::save(self.cache, key, &guests, around)
         })?;
         match self.restore_or_give_up(lab, libvirt, saved, steps)? {
             Some(form) => Ok(form),
@@ -351,37 +477,31 @@ impl Start<'_> {
         }
     }
 
-    fn boot(
-        &self,
-        lab: &Lab,
-        libvirt: &Libvirt,
-        steps: &mut Steps<'_>,
-    ) -> Result<crate::Form, Error> {
+    fn boot(&self, lab: &Lab, libvirt: &Libvirt, steps: &mut Steps<'_>) -> Result<Up, Error> {
         let cancel = &self.spec.cancel;
         steps.run(Step::Boot, |events| {
-            saved::at_once(&self.nodes, |node| {
+            self.make_disks()?;
+            saved::at_once(&self.machines, |node| {
                 libvirt.virsh("starting a guest", ["start", node.name.as_str()], cancel)
             })?;
             self.milestone(Step::Boot, "LAB-UP ", Deadline::after(BOOT_LIMIT), events)
         })?;
-        steps.run(Step::Membership, |events| {
-            self.milestone(
-                Step::Membership,
-                "LAB-QUORATE ",
-                Deadline::after(MEMBERSHIP_LIMIT),
-                events,
-            )
+        let Some(cluster) = &self.cluster else {
+            return Ok(None);
+        };
+        steps.run(Step::Apply, |_| {
+            apply::apply(lab, &cluster.files, Deadline::after(APPLY_LIMIT))
         })?;
-        steps.run(Step::Resources, |events| {
+        let form = steps.run(Step::Resources, |events| {
             let deadline = Deadline::after(RESOURCES_LIMIT);
-            self.milestone(Step::Resources, "LAB-JOINED ", deadline, events)?;
             lab.wait_formed_unless(deadline, cancel, &mut |saw| {
                 events(Event::Progress {
                     step: Step::Resources,
                     detail: saw.to_owned(),
                 });
             })
-        })
+        })?;
+        Ok(Some(form))
     }
 
     /// Waits until every node has said `word` on its console.
@@ -393,7 +513,7 @@ impl Start<'_> {
         events: &mut dyn FnMut(Event),
     ) -> Result<(), Error> {
         let directory = self.place.directory();
-        let mut waiting: Vec<&Node> = self.nodes.iter().collect();
+        let mut waiting: Vec<&Node> = self.machines.iter().collect();
         let mut broken = None;
         let outcome = wait_for(
             step.describe(),
@@ -449,7 +569,7 @@ impl Start<'_> {
             libvirt.virsh("stopping a guest", ["destroy", name], &Cancel::never())?;
         }
         // What they said belongs to another story.
-        for node in &self.nodes {
+        for node in &self.machines {
             let console = console(&self.place.directory(), &node.name);
             fs::write(&console, "").map_err(Error::io("empty", &console))?;
         }

@@ -1,14 +1,17 @@
 //! The guests' image: built once from Debian's packages, then shared read-only by every guest.
 //!
 //! ```text
-//!  packages ──mmdebstrap──▶ root ─┬─ our scripts, modules ──mksquashfs──▶ root.sqfs
+//!  packages ──mmdebstrap──▶ root ─┬─ our files, modules, agents ──mksquashfs──▶ root.sqfs
 //!  kernel package ──dpkg-deb──────┴─ modules, busybox ──▶ initrd, vmlinux
 //! ```
 //!
-//! Configuration is not part of it: a guest gets that from a second disk ([`crate::config`]).
+//! A guest is a small Debian with systemd and udev from boot: what configures clusters starts units, and
+//! LVM's lock daemon waits for device nodes that udev makes. Configuration is not part of the image: a
+//! guest gets that from a second disk ([`crate::config`]), and writes to a third.
 
 mod initrd;
 mod kernel;
+mod root;
 mod sources;
 
 use std::fs;
@@ -29,7 +32,7 @@ use crate::process::Identity;
 pub(crate) use sources::of_this_machine as apt_sources;
 
 /// Raise it when what is built changes otherwise than through the files below.
-const FORMAT: &str = "1";
+const FORMAT: &str = "2";
 const SUITE: &str = "bookworm";
 /// A build takes half a minute on an idle machine with a near mirror.
 const BUILD_LIMIT: Duration = Duration::from_secs(1200);
@@ -39,20 +42,15 @@ const KEPT: usize = 2;
 const PACKAGES: &str = include_str!("../../guest/packages");
 const MODULES: &str = include_str!("../../guest/modules");
 const INITRD_INIT: &str = include_str!("../../guest/initrd-init");
-const INITTAB: &str = include_str!("../../guest/inittab");
-const FETCH_KERNEL: &str = include_str!("../../guest/fetch-kernel");
-/// Programs below `/lab` in the guest.
-const GUEST_PROGRAMS: [(&str, &str); 4] = [
-    ("init", include_str!("../../guest/init")),
-    ("rc", include_str!("../../guest/rc")),
-    ("agent", include_str!("../../guest/agent")),
-    ("serve", include_str!("../../guest/serve")),
-];
+const FETCH_PACKAGES: &str = include_str!("../../guest/fetch-packages");
+/// The directory of the root that those are fetched to.
+const FETCHED: &str = "fetched";
 /// What a running cluster never reads: left out of the root file system.
-const LEFT_OUT: [&str; 11] = [
+const LEFT_OUT: [&str; 12] = [
     "boot",
-    "kernel",
+    FETCHED,
     "usr/lib/udev/hwdb.bin",
+    "usr/lib/udev/hwdb.d",
     "usr/share/doc",
     "usr/share/info",
     "usr/share/locale",
@@ -109,20 +107,10 @@ fn recipe() -> String {
         PACKAGES,
         MODULES,
         INITRD_INIT,
-        INITTAB,
-        FETCH_KERNEL,
+        FETCH_PACKAGES,
     ];
-    let key = fixed.iter().fold(Key::default(), Key::part_of);
-    let key = GUEST_PROGRAMS
-        .iter()
-        .fold(key, |key, (name, text)| key.part(name).part(text));
-    LEFT_OUT.iter().fold(key, Key::part_of).finish()
-}
-
-impl Key {
-    fn part_of(self, part: &&str) -> Self {
-        self.part(part)
-    }
+    let lists = fixed.iter().chain(&LEFT_OUT);
+    root::key(lists.fold(Key::default(), |key, part| key.part(part))).finish()
 }
 
 /// The newest image of the current recipe, whatever kernel it has: newer packages are no reason to
@@ -238,10 +226,10 @@ impl Build<'_> {
         Ok(result)
     }
 
-    /// Installs the packages into `root`, and fetches the kernel's package to `root/kernel`.
+    /// Installs the packages into `root`, and fetches those of which only files are wanted.
     fn packages(&mut self, work: &Unfinished) -> Result<(), Error> {
         let sources = self.write("sources.list", of_this_machine_text().as_bytes())?;
-        let hook = self.write("fetch-kernel", FETCH_KERNEL.as_bytes())?;
+        let hook = self.write("fetch-packages", FETCH_PACKAGES.as_bytes())?;
         executable(&hook)?;
         let include = names(PACKAGES).collect::<Vec<_>>().join(",");
         // In a process namespace of its own: when its first process ends, all do.
@@ -325,23 +313,8 @@ impl Build<'_> {
 
     /// Unpacks the kernel; leaves `vmlinux` and `initrd`, and the guest's modules in `root`.
     fn kernel(&mut self) -> Result<String, Error> {
-        let (root, unpacked) = (self.directory.join("root"), self.directory.join("kernel"));
-        let package = fs::read_dir(root.join("kernel"))
-            .map_err(Error::io("read", root.join("kernel")))?
-            .flatten()
-            .map(|entry| entry.path())
-            .find(|path| path.extension().is_some_and(|extension| extension == "deb"))
-            .ok_or_else(|| Error::Program {
-                program: "apt-get".to_owned(),
-                doing: "fetching the kernel".to_owned(),
-                detail: "no package came".to_owned(),
-            })?;
-        self.call(
-            Call::new("dpkg-deb", ["--extract"])
-                .arg(&package)
-                .arg(&unpacked),
-            "unpacking the kernel",
-        )?;
+        let root = self.directory.join("root");
+        let unpacked = self.unpack("linux-image-")?;
         let version = kernel::version(&unpacked)?;
         let image = unpacked.join(format!("boot/vmlinuz-{version}"));
         kernel::extract(&image, &self.directory.join("vmlinux"), self.cancel)?;
@@ -353,6 +326,28 @@ impl Build<'_> {
         )?;
         self.modules(&root, &unpacked, &version)?;
         Ok(version)
+    }
+
+    /// Unpacks the fetched package whose name begins with `name` into a directory of its own.
+    fn unpack(&self, name: &str) -> Result<PathBuf, Error> {
+        let fetched = self.directory.join("root").join(FETCHED);
+        let package = fs::read_dir(&fetched)
+            .map_err(Error::io("read", &fetched))?
+            .flatten()
+            .find(|entry| entry.file_name().to_string_lossy().starts_with(name))
+            .ok_or_else(|| Error::Program {
+                program: "apt-get".to_owned(),
+                doing: format!("fetching {name}…"),
+                detail: "no package came".to_owned(),
+            })?;
+        let unpacked = self.directory.join(format!("unpacked-{name}"));
+        self.call(
+            Call::new("dpkg-deb", ["--extract"])
+                .arg(package.path())
+                .arg(&unpacked),
+            "unpacking a package",
+        )?;
+        Ok(unpacked)
     }
 
     fn modules(&self, root: &Path, unpacked: &Path, version: &str) -> Result<(), Error> {
@@ -395,15 +390,8 @@ impl Build<'_> {
     /// Adds our own files to `root`, packs it, and removes what it was made from.
     fn pack(&mut self) -> Result<(), Error> {
         let root = self.directory.join("root");
-        let lab = root.join("lab");
-        fs::create_dir_all(&lab).map_err(Error::io("create", &lab))?;
-        for (name, text) in GUEST_PROGRAMS {
-            let path = lab.join(name);
-            fs::write(&path, text).map_err(Error::io("write", &path))?;
-            executable(&path)?;
-        }
-        let inittab = root.join("etc/inittab");
-        fs::write(&inittab, INITTAB).map_err(Error::io("write", &inittab))?;
+        let agents = self.unpack("fence-agents_")?;
+        root::finish(&root, &agents)?;
         let call = Call::new("mksquashfs", [&root, &self.directory.join("root.sqfs")])
             .arg("-comp")
             .arg("lz4")
@@ -413,7 +401,7 @@ impl Build<'_> {
             .arg("-e");
         let call = LEFT_OUT.iter().fold(call, |call, path| call.arg(path));
         self.call(call, "packing the guest image")?;
-        for leftover in ["root", "kernel"] {
+        for leftover in ["root", "unpacked-linux-image-", "unpacked-fence-agents_"] {
             let path = self.directory.join(leftover);
             fs::remove_dir_all(&path).map_err(Error::io("remove", &path))?;
         }
@@ -484,17 +472,12 @@ mod tests {
     }
 
     #[test]
-    fn guest_scripts_parse() {
-        let scripts = GUEST_PROGRAMS.iter().map(|(name, text)| (*name, *text));
-        for (name, text) in
-            scripts.chain([("initrd-init", INITRD_INIT), ("fetch-kernel", FETCH_KERNEL)])
-        {
-            let shell = if text.starts_with("#!/bin/bash") {
-                "bash"
-            } else {
-                "sh"
-            };
-            let status = std::process::Command::new(shell)
+    fn scripts_parse() {
+        for (name, text) in [
+            ("initrd-init", INITRD_INIT),
+            ("fetch-packages", FETCH_PACKAGES),
+        ] {
+            let status = std::process::Command::new("sh")
                 .args(["-n", "-c", text])
                 .status();
             assert!(status.is_ok_and(|status| status.success()), "{name}");
