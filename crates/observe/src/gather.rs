@@ -13,7 +13,7 @@ use crate::corosync;
 use crate::host::{self, Daemon, DaemonState, Guests};
 use crate::pacemaker::{self, Unreadable, View};
 use crate::question::{self, Answers, Said};
-use crate::source::{Source, Unanswered};
+use crate::source::{Machine, Source, Unanswered};
 use crate::status::{FORMAT, Health, HostReport, NodeAnswer, NodeReport, Placement, Status};
 
 /// What there is to be seen, and what it should look like.
@@ -109,13 +109,13 @@ fn millis(span: Duration) -> u64 {
 
 /// Which machine an answer is from: its place in the inventory.
 #[derive(Clone, Copy)]
-enum Machine {
+enum Place {
     Node(usize),
     Host(usize),
 }
 
 struct Heard {
-    from: Machine,
+    from: Place,
     answer: Result<Vec<u8>, Unanswered>,
     took: Duration,
     at: Timestamp,
@@ -138,7 +138,7 @@ impl<'a> Round<'a> {
         let tool = patience.limit.mul_f32(0.6);
         let script = question::of_node(tool).script();
         let mut waiting = 0;
-        let mut ask = |from: Machine, name: &str, script: String| {
+        let mut ask = |from: Place, name: &str, script: String| {
             waiting += 1;
             let (name, source, sender) = (name.to_owned(), Arc::clone(source), sender.clone());
             // Not scoped: a source that ignores its deadline is left behind.
@@ -146,7 +146,11 @@ impl<'a> Round<'a> {
             let failed = sender.clone();
             let started = asker.spawn(move || {
                 let begun = Instant::now();
-                let answer = source.ask(&name, &script, deadline);
+                let machine = match from {
+                    Place::Node(_) => Machine::Node(&name),
+                    Place::Host(_) => Machine::Host(&name),
+                };
+                let answer = source.ask(machine, &script, deadline);
                 let heard = Heard {
                     from,
                     answer,
@@ -169,12 +173,12 @@ impl<'a> Round<'a> {
         };
         for (index, node) in inventory.nodes.iter().enumerate() {
             if !node.skip {
-                ask(Machine::Node(index), &node.name, script.clone());
+                ask(Place::Node(index), &node.name, script.clone());
             }
         }
         for (index, host) in inventory.hosts.iter().enumerate() {
             let question = host::question(host.uri.as_deref(), host.daemon.as_ref(), tool);
-            ask(Machine::Host(index), &host.name, question.script());
+            ask(Place::Host(index), &host.name, question.script());
         }
         Self {
             inventory,
@@ -204,7 +208,7 @@ impl<'a> Round<'a> {
     fn take(&mut self, heard: Heard) -> bool {
         let took_ms = Some(millis(heard.took));
         match heard.from {
-            Machine::Node(index) => {
+            Place::Node(index) => {
                 let name = &self.inventory.nodes[index].name;
                 let report = NodeReport {
                     took_ms,
@@ -220,7 +224,7 @@ impl<'a> Round<'a> {
                 self.nodes[index] = report;
                 quorate
             }
-            Machine::Host(index) => {
+            Place::Host(index) => {
                 self.hosts[index] = HostReport {
                     took_ms,
                     ..host_report(&self.inventory.hosts[index], heard.answer)

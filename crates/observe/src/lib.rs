@@ -28,5 +28,5 @@ pub mod status;
 
 pub use gather::{ExpectedNode, Host, Inventory, Patience, gather};
 pub use local::Local;
-pub use source::{Source, Unanswered};
+pub use source::{Machine, Source, Unanswered};
 pub use status::{Alarm, Health, NodeAnswer, Severity, Status};

@@ -8,14 +8,14 @@ use deadline::Deadline;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Pid, Signal, kill_process_group};
 
-use crate::source::{MAX_OUTPUT, Source, Unanswered};
+use crate::source::{MAX_OUTPUT, Machine, Source, Unanswered};
 
 /// Asks this machine, whatever name it is asked by. Corosync's tools answer root only.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Local;
 
 impl Source for Local {
-    fn ask(&self, _: &str, script: &str, deadline: Deadline) -> Result<Vec<u8>, Unanswered> {
+    fn ask(&self, _: Machine<'_>, script: &str, deadline: Deadline) -> Result<Vec<u8>, Unanswered> {
         let mut child = Command::new("/bin/sh")
             .args(["-c", script])
             .current_dir("/")
@@ -81,7 +81,7 @@ mod tests {
     use super::*;
 
     fn ask(script: &str, limit: Duration) -> Result<Vec<u8>, Unanswered> {
-        Local.ask("here", script, Deadline::after(limit))
+        Local.ask(Machine::Node("here"), script, Deadline::after(limit))
     }
 
     #[test]

@@ -43,28 +43,58 @@ pub enum Unanswered {
     },
 }
 
+/// A machine of the inventory. A node and a host may bear the same name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Machine<'a> {
+    /// The node of this name.
+    Node(&'a str),
+    /// The host of this name.
+    Host(&'a str),
+}
+
+impl<'a> Machine<'a> {
+    /// Its name.
+    #[must_use]
+    pub const fn name(self) -> &'a str {
+        match self {
+            Self::Node(name) | Self::Host(name) => name,
+        }
+    }
+}
+
 /// Runs a script (POSIX sh) on a machine and returns what it printed on standard output. The scripts
 /// of this crate only read, end with status 0 whatever their commands say, and need no input.
 ///
 /// `ask` should return at the deadline. Whoever does not is left behind: [`crate::gather()`] waits no longer.
 pub trait Source: Send + Sync {
-    /// Asks the machine called `machine` in the inventory.
+    /// Asks one machine.
     ///
     /// # Errors
     /// [`Unanswered`]; output beyond [`MAX_OUTPUT`] counts as [`Unanswered::Lost`].
-    fn ask(&self, machine: &str, script: &str, deadline: Deadline) -> Result<Vec<u8>, Unanswered>;
+    fn ask(
+        &self,
+        machine: Machine<'_>,
+        script: &str,
+        deadline: Deadline,
+    ) -> Result<Vec<u8>, Unanswered>;
 }
 
 impl<F> Source for F
 where
-    F: Fn(&str, &str, Deadline) -> Result<Vec<u8>, Unanswered> + Send + Sync,
+    F: Fn(Machine<'_>, &str, Deadline) -> Result<Vec<u8>, Unanswered> + Send + Sync,
 {
-    fn ask(&self, machine: &str, script: &str, deadline: Deadline) -> Result<Vec<u8>, Unanswered> {
+    fn ask(
+        &self,
+        machine: Machine<'_>,
+        script: &str,
+        deadline: Deadline,
+    ) -> Result<Vec<u8>, Unanswered> {
         self(machine, script, deadline)
     }
 }
 
-/// Machines that answer what they were told to, for tests and demonstrations.
+/// Machines that answer what they were told to, for tests and demonstrations. Nodes and hosts are not
+/// told apart.
 #[derive(Debug, Clone, Default)]
 pub struct Memory(HashMap<String, Result<Vec<u8>, Unanswered>>);
 
@@ -78,8 +108,8 @@ impl Memory {
 }
 
 impl Source for Memory {
-    fn ask(&self, machine: &str, _: &str, _: Deadline) -> Result<Vec<u8>, Unanswered> {
-        self.0.get(machine).cloned().unwrap_or_else(|| {
+    fn ask(&self, machine: Machine<'_>, _: &str, _: Deadline) -> Result<Vec<u8>, Unanswered> {
+        self.0.get(machine.name()).cloned().unwrap_or_else(|| {
             Err(Unanswered::Unreachable {
                 detail: "there is no such machine".to_owned(),
             })

@@ -116,6 +116,8 @@ pub struct Alarm {
     pub subject: Option<String>,
     /// For people.
     pub message: String,
+    /// How long ago it happened, in seconds, if it is something that happened.
+    pub age: Option<u64>,
 }
 
 /// What became of asking a node.

@@ -45,12 +45,9 @@ fn latest(events: &[FenceEvent]) -> Vec<&FenceEvent> {
 fn of_event(alarms: &mut Alarms, event: &FenceEvent) {
     let node = event.target.as_str();
     let action = event.action.as_deref().unwrap_or("fencing");
-    let ago = event
-        .age
-        .map_or_else(String::new, |age| format!(" {age} s ago"));
     match &event.outcome {
         Outcome::Success => {
-            alarms.note("fenced", node, format!("{node} was fenced{ago} ({action})"));
+            alarms.note("fenced", node, format!("{node} was fenced ({action})"));
         }
         Outcome::Pending => alarms.critical(
             "fencing-pending",
@@ -65,13 +62,14 @@ fn of_event(alarms: &mut Alarms, event: &FenceEvent) {
             alarms.critical(
                 "fencing-failed",
                 node,
-                format!("fencing {node} failed{ago} ({action}){reason}"),
+                format!("fencing {node} failed ({action}){reason}"),
             );
         }
         Outcome::Other(word) => alarms.warn(
             "fencing-unknown-outcome",
             node,
-            format!("fencing {node} ({action}) ended{ago} with `{word}`, which is not known"),
+            format!("fencing {node} ({action}) ended with `{word}`, which is not known"),
         ),
     }
+    alarms.aged(event.age);
 }

@@ -24,7 +24,15 @@ impl Alarms {
             code,
             subject: (!subject.is_empty()).then(|| subject.to_owned()),
             message,
+            age: None,
         });
+    }
+
+    /// The last alarm is of something that happened so long ago.
+    fn aged(&mut self, age: Option<u64>) {
+        if let Some(last) = self.0.last_mut() {
+            last.age = age;
+        }
     }
 
     fn critical(&mut self, code: &'static str, subject: &str, message: impl Into<String>) {

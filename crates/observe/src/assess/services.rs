@@ -159,12 +159,10 @@ fn failed_action(alarms: &mut Alarms, action: &FailedAction) {
         .reason
         .as_deref()
         .map_or_else(String::new, |reason| format!(" ({reason})"));
-    let ago = action
-        .age
-        .map_or_else(String::new, |age| format!(" {age} s ago"));
     alarms.warn(
         "action-failed",
         resource,
-        format!("{task} of {resource} on {node} failed{ago}: {result}{reason}"),
+        format!("{task} of {resource} on {node} failed: {result}{reason}"),
     );
+    alarms.aged(action.age);
 }

@@ -5,7 +5,7 @@ use jiff::Timestamp;
 
 use crate::gather::{ExpectedNode, Host, Inventory, Patience, gather, node_report};
 use crate::host::{Daemon, DaemonState, Listener};
-use crate::source::{Memory, Source, Unanswered};
+use crate::source::{Machine, Memory, Source, Unanswered};
 use crate::status::{Health, NodeAnswer, Severity, Status};
 
 macro_rules! fixture {
@@ -457,8 +457,8 @@ fn another_hosts_daemon_proves_nothing() {
 #[test]
 fn a_source_that_hangs_is_left_behind() {
     let answer = output(&fixture!("healthy"));
-    let hanging = move |machine: &str, _: &str, _: deadline::Deadline| {
-        if machine == "n2" {
+    let hanging = move |machine: Machine<'_>, _: &str, _: deadline::Deadline| {
+        if machine.name() == "n2" {
             loop {
                 std::thread::park();
             }
