@@ -10,6 +10,7 @@ use std::path::Path;
 
 use cluster::{Definition, File, Owner};
 
+use crate::bmc::Controller;
 use crate::error::Error;
 use crate::spec::{Node, Spec, Stack};
 use crate::ssh::Keys;
@@ -129,6 +130,7 @@ fn octal(field: &mut [u8], mut value: u64) {
 pub(crate) struct Contents<'a> {
     pub(crate) nodes: &'a [Node],
     pub(crate) storage: Option<&'a Server>,
+    pub(crate) controllers: &'a [Controller],
     pub(crate) keys: &'a Keys,
 }
 
@@ -160,6 +162,12 @@ pub(crate) fn archive(spec: &Spec, contents: &Contents<'_>) -> Result<Vec<u8>, E
             tar.symlink(&format!("usr/sbin/{name}"), &format!("/{AGENTS}"))?;
         }
     }
+    let secrets: Vec<_> = contents
+        .controllers
+        .iter()
+        .map(Controller::secret)
+        .collect();
+    add_files(&mut tar, &secrets)?;
     add_files(&mut tar, &spec.extra_files)?;
     Ok(tar.finish())
 }

@@ -1,6 +1,7 @@
 //! The fencing daemon outside the guests.
 
 use std::fs;
+use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -81,7 +82,7 @@ pub(crate) fn start(
                     tail: tail(&log),
                 });
             }
-            Ok(listens(pid, port).then_some(()))
+            Ok(listens(pid, None, port).then_some(()))
         },
         || tail(&log),
     )
@@ -108,15 +109,19 @@ fn write_files(conf: &Path, directory: &Path, spec: &Spec, secrets: &Secrets) ->
     Ok(())
 }
 
-/// Whether a UDP socket is bound to `port` in the network of process `pid` (proc(5): the second column
-/// is the local address, the port in hexadecimal after its colon).
-fn listens(pid: u32, port: u16) -> bool {
-    let suffix = format!(":{port:04X}");
+/// Whether a UDP socket is bound to `port`, and to `address` if one is given, in the network of process
+/// `pid` (proc(5): the second column is the local address, an IPv4 one as a number of this machine's byte
+/// order, the port after a colon, all hexadecimal).
+pub(crate) fn listens(pid: u32, address: Option<Ipv4Addr>, port: u16) -> bool {
+    let address = address.map_or_else(String::new, |address| {
+        format!("{:08X}", u32::from_ne_bytes(address.octets()))
+    });
+    let local = format!("{address}:{port:04X}");
     ["udp", "udp6"].into_iter().any(|table| {
         fs::read_to_string(format!("/proc/{pid}/net/{table}")).is_ok_and(|text| {
             text.lines()
                 .filter_map(|line| line.split_whitespace().nth(1))
-                .any(|local| local.ends_with(&suffix))
+                .any(|found| found.ends_with(&local))
         })
     })
 }

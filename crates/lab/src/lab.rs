@@ -23,7 +23,7 @@ use crate::preflight::require_root;
 use crate::spec::{LabName, Node, Spec, Stack};
 use crate::ssh::Ssh;
 use crate::state::{Phase, Place, State};
-use crate::{domain, fencing, form, up};
+use crate::{bmc, domain, fencing, form, up};
 
 /// How long processes may take to be gone after SIGKILL.
 const END_LIMIT: Duration = Duration::from_secs(30);
@@ -339,7 +339,7 @@ impl Lab {
     pub fn inject(&self, node: &str, fault: Fault, deadline: Deadline) -> Result<Injected, Error> {
         match fault {
             Fault::Panic => fault::panic(node, &self.guest(node)?, &self.console(node)?, deadline),
-            Fault::Hang => fault::hang(&self.node(node)?.name, &self.libvirt()?, deadline),
+            Fault::Hang => fault::hang(node, &self.libvirt_of(node)?, deadline),
         }
     }
 
@@ -510,17 +510,52 @@ impl Lab {
         self.place.write(&self.state)
     }
 
-    /// Whether both daemons outside the guests run.
+    /// Whether the daemons outside the guests run.
     pub(crate) fn has_daemons(&self) -> bool {
-        ["libvirtd", "fence_virtd"]
-            .into_iter()
-            .all(|program| crate::libvirt::running(&self.netns, program).is_some())
+        let runs = |program| crate::libvirt::running(&self.netns, program).is_some();
+        let of_guests = self.libvirt_at(&self.directory).is_some() && runs("fence_virtd");
+        let of_metal =
+            || self.libvirt_at(&bmc::hall(&self.directory)).is_some() && runs("ipmi_sim");
+        of_guests && (self.state.metal.is_empty() || of_metal())
     }
 
-    pub(crate) fn libvirt(&self) -> Result<Libvirt, Error> {
-        Libvirt::find(&self.netns).ok_or_else(|| Error::NoSuchLab {
+    /// Whether `node` is bare metal: a machine that `fence_virtd` does not know, and that a management
+    /// controller switches.
+    ///
+    /// # Errors
+    /// [`Error::NoSuchNode`].
+    pub fn is_bare_metal(&self, node: &str) -> Result<bool, Error> {
+        let node = &self.node(node)?.name;
+        Ok(self.state.metal.contains(node))
+    }
+
+    /// What the management controller of a bare-metal node did to its power: a line for each change, with
+    /// its moment. Empty as long as it did nothing.
+    ///
+    /// # Errors
+    /// [`Error::NoSuchNode`]; if the log cannot be read.
+    pub fn chassis_log(&self, node: &str) -> Result<String, Error> {
+        let log = bmc::log(&self.directory, &self.node(node)?.name);
+        match fs::read_to_string(&log) {
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(String::new()),
+            result => result.map_err(Error::io("read", &log)),
+        }
+    }
+
+    /// The libvirtd that has the machine of this name.
+    pub(crate) fn libvirt_of(&self, node: &str) -> Result<Libvirt, Error> {
+        let log_to = if self.is_bare_metal(node)? {
+            bmc::hall(&self.directory)
+        } else {
+            self.directory.clone()
+        };
+        self.libvirt_at(&log_to).ok_or_else(|| Error::NoSuchLab {
             name: self.place.name.to_string(),
         })
+    }
+
+    fn libvirt_at(&self, log_to: &std::path::Path) -> Option<Libvirt> {
+        Libvirt::find(&self.netns, log_to)
     }
 }
 

@@ -32,6 +32,7 @@
 
 mod accel;
 mod apply;
+mod bmc;
 mod cache;
 mod command;
 mod config;

@@ -88,12 +88,18 @@ impl Libvirt {
         Ok(this)
     }
 
-    /// The one that runs in `netns`.
-    pub(crate) fn find(netns: &NetNs) -> Option<Self> {
-        let pid = running(netns, "libvirtd")?;
-        Some(Self {
-            netns: netns.clone(),
-            process: Identity::of(pid)?,
+    /// The one in `netns` that was started with `log_to`.
+    pub(crate) fn find(netns: &NetNs, log_to: &Path) -> Option<Self> {
+        let candidates = all_running(netns, "libvirtd");
+        let mut found = candidates.into_iter().filter_map(|pid| {
+            Some(Self {
+                netns: netns.clone(),
+                process: Identity::of(pid)?,
+            })
+        });
+        found.find(|libvirt| {
+            let whose = fs::read_to_string(libvirt.file("/run/libvirt/lab"));
+            whose.is_ok_and(|whose| Path::new(whose.trim_end()) == log_to)
         })
     }
 
@@ -168,9 +174,14 @@ impl Libvirt {
             .map(|called| called.text())
     }
 
+    /// Where it keeps the number of a guest's QEMU process, in its own mount namespace.
+    pub(crate) fn pid_file(&self, node: &str) -> String {
+        format!("/run/libvirt/qemu/{node}.pid")
+    }
+
     /// The QEMU process of a guest, by the number libvirt itself keeps.
     pub(crate) fn qemu(&self, node: &str) -> Result<Identity, Error> {
-        let path = self.file(&format!("/run/libvirt/qemu/{node}.pid"));
+        let path = self.file(&self.pid_file(node));
         let text = fs::read_to_string(&path).map_err(Error::io("read", &path))?;
         let pid: u32 = text.trim().parse().unwrap_or_default();
         let of_this_guest = fs::read(format!("/proc/{pid}/cmdline")).is_ok_and(|line| {
@@ -195,6 +206,11 @@ impl Libvirt {
 
 /// The process of `netns` that runs the program of this name.
 pub(crate) fn running(netns: &NetNs, program: &str) -> Option<u32> {
+    all_running(netns, program).first().copied()
+}
+
+/// Every process of `netns` that runs the program of this name.
+fn all_running(netns: &NetNs, program: &str) -> Vec<u32> {
     let runs = |pid: u32| {
         fs::read_link(format!("/proc/{pid}/exe"))
             // A program that has been built anew meanwhile reads `fence_virtd (deleted)`.
@@ -203,8 +219,8 @@ pub(crate) fn running(netns: &NetNs, program: &str) -> Option<u32> {
                 name.trim_end_matches(" (deleted)") == program
             })
     };
-    let mut processes = netns.processes().into_iter().map(|(pid, _)| pid);
-    processes.find(|pid| runs(*pid))
+    let processes = netns.processes().into_iter().map(|(pid, _)| pid);
+    processes.filter(|pid| runs(*pid)).collect()
 }
 
 /// The last lines of a log.

@@ -2,7 +2,7 @@
 
 use std::fs::{self, File};
 use std::io;
-use std::net::{SocketAddr, TcpStream};
+use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use std::os::fd::AsFd;
 use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
@@ -81,6 +81,21 @@ impl NetNs {
             inside(&["link", "set", &tap, "master", BRIDGE, "up"])?;
         }
         Ok(())
+    }
+
+    /// Gives the machine itself one more address on the bridge.
+    pub(crate) fn add_address(&self, address: Ipv4Addr, cancel: &Cancel) -> Result<(), Error> {
+        let address = format!("{address}/{PREFIX}");
+        Call::new(
+            "ip",
+            ["-n", &self.name, "addr", "add", &address, "dev", BRIDGE],
+        )
+        .run(
+            "setting up the lab's network",
+            Deadline::after(IP_LIMIT),
+            cancel,
+        )
+        .map(drop)
     }
 
     /// Removes it. Bridge and taps go with it as soon as nothing runs in it.

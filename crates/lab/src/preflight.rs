@@ -278,6 +278,9 @@ impl Machine {
         if build {
             programs.extend(BUILD_PROGRAMS);
         }
+        if spec.definition.nodes.iter().any(|node| !node.is_guest()) {
+            programs.push((crate::bmc::SIMULATOR, "openipmi"));
+        }
         let mut missing_own = Vec::new();
         match spec.stack {
             Stack::C => programs.push(("fence_virtd", "fence-virtd")),

@@ -16,13 +16,13 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::accel::Accel;
+use crate::bmc::Power;
 use crate::cache::{Cache, EntryKind, Key, Unfinished};
 use crate::command::Cancel;
 use crate::disk;
 use crate::domain::{console, definition};
 use crate::error::Error;
 use crate::lab::Form;
-use crate::libvirt::Libvirt;
 use crate::preflight::free_disk;
 use crate::spec::{LabName, Node};
 use crate::tsc;
@@ -117,13 +117,15 @@ impl Saved {
                 "--paused".into(),
             ];
             guests
-                .libvirt
+                .power
+                .of(&node.name)
                 .virsh("restoring a guest", args, guests.cancel)
         })?;
         at_once(guests.nodes, |node| {
             let args = ["resume", node.name.as_str()];
             guests
-                .libvirt
+                .power
+                .of(&node.name)
                 .virsh("resuming a guest", args, guests.cancel)
         })?;
         // The latest used are the last to be removed.
@@ -135,7 +137,7 @@ impl Saved {
 
 /// The guests of a lab, and what it takes to switch them.
 pub(crate) struct Guests<'a> {
-    pub(crate) libvirt: &'a Libvirt,
+    pub(crate) power: &'a Power,
     /// All of them, the storage guest too.
     pub(crate) nodes: &'a [Node],
     /// The files of all their writable disks, in the lab's state directory.
@@ -199,7 +201,10 @@ pub(crate) fn save(
 fn fill(work: &Unfinished, manifest: &Manifest, guests: &Guests<'_>) -> Result<(), Error> {
     at_once(guests.nodes, |node| {
         let args = ["suspend", node.name.as_str()];
-        guests.libvirt.virsh("pausing a guest", args, guests.cancel)
+        guests
+            .power
+            .of(&node.name)
+            .virsh("pausing a guest", args, guests.cancel)
     })?;
     at_once(guests.nodes, |node| {
         let args = [
@@ -208,7 +213,10 @@ fn fill(work: &Unfinished, manifest: &Manifest, guests: &Guests<'_>) -> Result<(
             memory(&work.path, node).into_os_string(),
             "--paused".into(),
         ];
-        guests.libvirt.virsh("saving a guest", args, guests.cancel)
+        guests
+            .power
+            .of(&node.name)
+            .virsh("saving a guest", args, guests.cancel)
     })?;
     guests.copy_disks(&work.path, guests.directory)?;
     for node in guests.nodes {

@@ -117,6 +117,9 @@ pub(crate) struct State {
     pub(crate) image: String,
     pub(crate) nodes: Vec<Node>,
     pub(crate) storage: Option<Server>,
+    /// The names of the nodes that are bare metal.
+    #[serde(default)]
+    pub(crate) metal: Vec<String>,
     /// The resources that have to be started. None in a lab that was brought up blank.
     pub(crate) resources: Vec<Wanted>,
     /// The hash of the cluster's own files; `None` in a lab that was brought up blank.

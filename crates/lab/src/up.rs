@@ -9,9 +9,10 @@ use deadline::Deadline;
 use jiff::Timestamp;
 
 use crate::accel::{self, Accel};
+use crate::bmc::{self, Controller, Power};
 use crate::cache::{Cache, Key, create_private};
 use crate::command::{Cancel, wait_for};
-use crate::domain::{CONFIG_DISK, Guests, console, definition};
+use crate::domain::{CONFIG_DISK, Guests, console, definition, uuid};
 use crate::error::Error;
 use crate::event::{Event, Step};
 use crate::form::Wanted;
@@ -52,7 +53,9 @@ pub(crate) fn up(spec: &Spec, events: &mut dyn FnMut(Event)) -> Result<Lab, Erro
             });
         }
     };
-    let secrets = Secrets::derive(&cache.seed()?);
+    let seed = cache.seed()?;
+    let secrets = Secrets::derive(&seed);
+    let controllers = bmc::controllers(&spec.definition, &seed)?;
     let cluster = if spec.blank {
         None
     } else {
@@ -65,6 +68,7 @@ pub(crate) fn up(spec: &Spec, events: &mut dyn FnMut(Event)) -> Result<Lab, Erro
         &config::Contents {
             nodes: &nodes,
             storage: storage.as_ref(),
+            controllers: &controllers,
             keys: &keys,
         },
     )?;
@@ -82,6 +86,7 @@ pub(crate) fn up(spec: &Spec, events: &mut dyn FnMut(Event)) -> Result<Lab, Erro
         machines: machines(&nodes, storage.as_ref()),
         nodes,
         storage,
+        controllers,
         cluster,
         contents,
         archive,
@@ -237,6 +242,8 @@ struct Start<'a> {
     place: Place,
     nodes: Vec<Node>,
     storage: Option<Server>,
+    /// Of the bare-metal nodes.
+    controllers: Vec<Controller>,
     /// The nodes, and the storage guest.
     machines: Vec<Node>,
     /// `None` if the guests are to stay blank.
@@ -275,14 +282,14 @@ impl Start<'_> {
         create_private(&directory)?;
         let mut lab = Lab::of(self.place.clone(), self.state());
         lab.write_state()?;
-        let libvirt = steps.run(Step::Host, |_| self.host())?;
+        let power = steps.run(Step::Host, |_| self.host())?;
         steps.run(Step::FenceDaemon, |_| {
-            fencing::start(&libvirt, &directory, self.spec, &self.secrets)
+            fencing::start(&power.guests, &directory, self.spec, &self.secrets)
         })?;
         let key = saved::key(&self.spec.name, &lab.full_contents(), self.accel);
         let usable = Saved::find(self.cache, &key, self.tsc_khz).filter(|_| !self.spec.fresh);
         let restored = match usable {
-            Some(saved) => self.restore_or_give_up(&lab, &libvirt, saved, steps)?,
+            Some(saved) => self.restore_or_give_up(&lab, &power, saved, steps)?,
             None => None,
         };
         let form = match restored {
@@ -290,7 +297,7 @@ impl Start<'_> {
                 lab.set_origin(Origin::Restored);
                 form
             }
-            None => self.form_anew(&lab, &libvirt, &key, steps)?,
+            None => self.form_anew(&lab, &power, &key, steps)?,
         };
         lab.set_formed(form);
         lab.write_state()?;
@@ -307,6 +314,7 @@ impl Start<'_> {
             image: self.image.key.clone(),
             nodes: self.nodes.clone(),
             storage: self.storage.clone(),
+            metal: self.metal(),
             resources: cluster.map_or_else(Vec::new, |cluster| cluster.resources.clone()),
             cluster: cluster.map(|cluster| cluster.hash.clone()),
             stack: self.spec.stack,
@@ -318,14 +326,18 @@ impl Start<'_> {
     }
 
     /// Network, libvirtd, definitions.
-    fn host(&self) -> Result<Libvirt, Error> {
+    fn host(&self) -> Result<Power, Error> {
         let (directory, cancel) = (self.place.directory(), &self.spec.cancel);
         let netns = NetNs::named(self.place.name.as_str());
         netns.create(self.machines.len(), cancel)?;
         let disk = directory.join(CONFIG_DISK);
         fs::write(&disk, &self.archive).map_err(Error::io("write", &disk))?;
         self.keys.write(&directory, &self.machines)?;
-        let libvirt = Libvirt::start(&netns, &directory, &self.cache.libvirt(), cancel)?;
+        let power = Power {
+            guests: Libvirt::start(&netns, &directory, &self.cache.libvirt(), cancel)?,
+            hall: self.hall(&netns)?,
+            metal: self.metal(),
+        };
         let guests = Guests {
             lab: &self.spec.name,
             image: &self.image,
@@ -341,9 +353,37 @@ impl Start<'_> {
             let console = console(&directory, &node.name);
             fs::write(&console, "").map_err(Error::io("create", &console))?;
             let args = ["define".into(), path.into_os_string(), "--validate".into()];
-            libvirt.virsh("defining a guest", args, cancel)?;
+            power
+                .of(&node.name)
+                .virsh("defining a guest", args, cancel)?;
         }
-        Ok(libvirt)
+        Ok(power)
+    }
+
+    /// The bare-metal machines' libvirtd and their management controllers, if there are any.
+    fn hall(&self, netns: &NetNs) -> Result<Option<Libvirt>, Error> {
+        if self.controllers.is_empty() {
+            return Ok(None);
+        }
+        let (directory, cancel) = (self.place.directory(), &self.spec.cancel);
+        let log_to = bmc::hall(&directory);
+        create_private(&log_to)?;
+        let hall = Libvirt::start(netns, &log_to, &self.cache.libvirt(), cancel)?;
+        for controller in &self.controllers {
+            netns.add_address(controller.address, cancel)?;
+            let machine = (1..).zip(&self.machines);
+            let number = machine
+                .filter(|(_, node)| node.name == controller.node)
+                .map(|(number, _)| number);
+            let machine = uuid(&self.spec.name, number.sum());
+            controller.start(&hall, &directory, machine, cancel)?;
+        }
+        Ok(Some(hall))
+    }
+
+    fn metal(&self) -> Vec<String> {
+        let names = self.controllers.iter().map(|controller| &controller.node);
+        names.cloned().collect()
     }
 
     /// The files of all writable disks.
@@ -379,12 +419,12 @@ impl Start<'_> {
 
     fn guests<'a>(
         &'a self,
-        libvirt: &'a Libvirt,
+        power: &'a Power,
         directory: &'a Path,
         disks: &'a [PathBuf],
     ) -> saved::Guests<'a> {
         saved::Guests {
-            libvirt,
+            power,
             nodes: &self.machines,
             disks,
             directory,
@@ -397,18 +437,18 @@ impl Start<'_> {
     fn restore_or_give_up(
         &self,
         lab: &Lab,
-        libvirt: &Libvirt,
+        power: &Power,
         saved: Saved,
         steps: &mut Steps<'_>,
     ) -> Result<Option<Up>, Error> {
-        match self.restore(lab, libvirt, &saved, steps) {
+        match self.restore(lab, power, &saved, steps) {
             Ok(form) => Ok(Some(form)),
             Err(error @ Error::Cancelled { .. }) => Err(error),
             Err(error) => {
                 steps.notice(format!(
                     "the saved cluster did not come back and is removed: {error}; forming a new one"
                 ));
-                self.stop_guests(libvirt)?;
+                self.stop_guests(power)?;
                 saved.discard()?;
                 Ok(None)
             }
@@ -418,14 +458,14 @@ impl Start<'_> {
     fn restore(
         &self,
         lab: &Lab,
-        libvirt: &Libvirt,
+        power: &Power,
         saved: &Saved,
         steps: &mut Steps<'_>,
     ) -> Result<Up, Error> {
         let cancel = &self.spec.cancel;
         let directory = self.place.directory();
         steps.run(Step::Restore, |_| {
-            saved.restore(&self.guests(libvirt, &directory, &self.disks()))
+            saved.restore(&self.guests(power, &directory, &self.disks()))
         })?;
         steps.run(Step::Verify, |events| {
             let deadline = Deadline::after(VERIFY_LIMIT);
@@ -453,13 +493,13 @@ impl Start<'_> {
     fn form_anew(
         &self,
         lab: &Lab,
-        libvirt: &Libvirt,
+        power: &Power,
         key: &str,
         steps: &mut Steps<'_>,
     ) -> Result<Up, Error> {
-        let form = self.boot(lab, libvirt, steps)?;
+        let form = self.boot(lab, power, steps)?;
         let (directory, disks) = (self.place.directory(), self.disks());
-        let guests = self.guests(libvirt, &directory, &disks);
+        let guests = self.guests(power, &directory, &disks);
         if !guests.have_room(self.cache, self.spec.memory_mib) {
             steps.notice(format!(
                 "the cluster is not saved: too little room in {}",
@@ -471,17 +511,18 @@ impl Start<'_> {
         let saved = steps.run(Step::Save, |_| {
             saved::save(self.cache, key, &guests, around)
         })?;
-        match self.restore_or_give_up(lab, libvirt, saved, steps)? {
+        match self.restore_or_give_up(lab, power, saved, steps)? {
             Some(form) => Ok(form),
-            None => self.boot(lab, libvirt, steps),
+            None => self.boot(lab, power, steps),
         }
     }
 
-    fn boot(&self, lab: &Lab, libvirt: &Libvirt, steps: &mut Steps<'_>) -> Result<Up, Error> {
+    fn boot(&self, lab: &Lab, power: &Power, steps: &mut Steps<'_>) -> Result<Up, Error> {
         let cancel = &self.spec.cancel;
         steps.run(Step::Boot, |events| {
             self.make_disks()?;
             saved::at_once(&self.machines, |node| {
+                let libvirt = power.of(&node.name);
                 libvirt.virsh("starting a guest", ["start", node.name.as_str()], cancel)
             })?;
             self.milestone(Step::Boot, "LAB-UP ", Deadline::after(BOOT_LIMIT), events)
@@ -559,14 +600,13 @@ impl Start<'_> {
         }
     }
 
-    fn stop_guests(&self, libvirt: &Libvirt) -> Result<(), Error> {
-        let running = libvirt.virsh("listing guests", ["list", "--name"], &Cancel::never())?;
-        for name in running
-            .lines()
-            .map(str::trim)
-            .filter(|name| !name.is_empty())
-        {
-            libvirt.virsh("stopping a guest", ["destroy", name], &Cancel::never())?;
+    fn stop_guests(&self, power: &Power) -> Result<(), Error> {
+        for libvirt in power.all() {
+            let running = libvirt.virsh("listing guests", ["list", "--name"], &Cancel::never())?;
+            let names = running.lines().map(str::trim);
+            for name in names.filter(|name| !name.is_empty()) {
+                libvirt.virsh("stopping a guest", ["destroy", name], &Cancel::never())?;
+            }
         }
         // What they said belongs to another story.
         for node in &self.machines {
