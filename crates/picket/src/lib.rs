@@ -6,6 +6,7 @@
 pub mod drill;
 pub mod exit;
 pub mod lab;
+pub mod platforms;
 pub mod setup;
 
 use std::process::ExitCode;
@@ -27,6 +28,8 @@ enum Command {
     /// Break a node of a cluster in the lab and prove that its service recovers
     #[command(after_long_help = exit_codes())]
     Drill(drill::DrillArgs),
+    /// Browse what each platform supports, with which agents and storage, and who says so
+    Platforms(platforms::PlatformsArgs),
 }
 
 /// The command line as a table: help, man pages and completions are derived from it.
@@ -42,6 +45,7 @@ pub fn main() -> ExitCode {
     match &cli.command {
         Command::Lab(args) => lab::run(args),
         Command::Drill(args) => drill::run(args),
+        Command::Platforms(args) => platforms::run(args),
     }
 }
 

@@ -1,6 +1,6 @@
 //! Which agents may fence the guests of a row, and on which storage their data may lie.
 
-use cluster::{Definition, Os, Storage, StorageKind};
+use cluster::{Definition, Os, PlatformKind, Storage, StorageKind};
 
 use super::place::{Placement, aged, platform_name, severity, unlisted};
 use super::range::either;
@@ -21,23 +21,30 @@ fn is_for(guests: &[OsRange], os: Option<&Os>) -> bool {
 struct Lists<'a> {
     edition: Edition,
     sheet: &'static Sheet,
-    row: &'static Row,
+    /// None: no row is known to fit, and the lists of the platform hold all the same.
+    row: Option<&'static Row>,
     os: Option<&'a Os>,
 }
 
 impl<'a> Lists<'a> {
+    /// The document's lists belong to its rows. Today's belong to the platform, so that they are known
+    /// even where no row names the guests.
     fn of(facts: &Facts<'a>, placement: &Placement<'a>) -> Option<Self> {
-        let (sheet, row) = placement.row?;
-        // A row of all platforms leaves the lists to the sheet of the platform.
-        let own = match sheet.platform {
-            Some(_) => Some(sheet),
-            None => Matrix::load(facts.edition)
-                .sheets(placement.setting.platform)
-                .next(),
+        let own = Matrix::load(facts.edition)
+            .sheets(placement.setting.platform)
+            .next();
+        let (sheet, row) = match (placement.row, facts.edition) {
+            // A row of all platforms leaves the lists to the sheet of the platform.
+            (Some((sheet, row)), _) => match sheet.platform {
+                Some(_) => (sheet, Some(row)),
+                None => (own?, Some(row)),
+            },
+            (None, Edition::Document) => return None,
+            (None, Edition::Today) => (own?, None),
         };
         Some(Self {
             edition: facts.edition,
-            sheet: own?,
+            sheet,
             row,
             os: placement.setting.guest_os,
         })
@@ -45,45 +52,46 @@ impl<'a> Lists<'a> {
 
     fn agents(&self) -> impl Iterator<Item = &'static Agents> {
         let common = Matrix::load(self.edition).common();
-        self.row
-            .agents
-            .iter()
+        let of_row = self.row.into_iter().flat_map(|row| &row.agents);
+        of_row
             .chain(&self.sheet.agents)
             .chain(common.flat_map(|sheet| &sheet.agents))
     }
 
     fn storage(&self) -> impl Iterator<Item = &'static StorageKinds> {
         let common = Matrix::load(self.edition).common();
-        self.row
-            .storage
-            .iter()
+        let of_row = self.row.into_iter().flat_map(|row| &row.storage);
+        of_row
             .chain(&self.sheet.storage)
             .chain(common.flat_map(|sheet| &sheet.storage))
     }
 
-    /// What closes the list of agents for these guests: what the row says, else the first of its entries
-    /// that is for them.
+    /// What closes the list of agents for these guests: what the row says; else, in the document, the
+    /// first of its entries that is for them; else what the sheet says.
     fn agents_rule(&self) -> &'static str {
-        let of_entries = || {
-            let own = self
-                .row
+        let of_entries = |row: &'static Row| {
+            let own = row
                 .agents
                 .iter()
                 .find(|entry| is_for(&entry.guests, self.os));
-            own.map(|entry| entry.source.as_str())
+            own.filter(|_| self.edition == Edition::Document)
+                .map(|entry| entry.source.as_str())
         };
         self.row
-            .agents_rule
-            .as_deref()
-            .or_else(|| of_entries().filter(|_| self.edition == Edition::Document))
+            .and_then(|row| row.agents_rule.as_deref().or_else(|| of_entries(row)))
             .or(self.sheet.agents_rule.as_deref())
             .unwrap_or_else(|| self.edition.list_rule())
     }
 
+    fn agents_remedy(&self) -> Option<&'static str> {
+        self.row
+            .and_then(|row| row.agents_remedy.as_deref())
+            .or(self.sheet.agents_remedy.as_deref())
+    }
+
     fn storage_rule(&self) -> &'static str {
         self.row
-            .storage_rule
-            .as_deref()
+            .and_then(|row| row.storage_rule.as_deref())
             .or(self.sheet.storage_rule.as_deref())
             .unwrap_or_else(|| self.edition.list_rule())
     }
@@ -225,15 +233,12 @@ fn agent_not_listed(placement: &Placement<'_>, lists: &Lists<'_>, agent: &str) -
     let rule = lists.agents_rule();
     let guests = setting.guests();
     let platform = platform_name(setting.platform);
-    let allowed = format!("use {}", either(lists.agents_for_them()));
-    let remedy = lists
-        .row
-        .agents_remedy
-        .clone()
-        .or_else(|| lists.sheet.agents_remedy.clone())
-        .unwrap_or(allowed);
-    let elsewhere =
-        other_platform(lists.edition, agent).filter(|_| lists.edition == Edition::Today);
+    let remedy = lists.agents_remedy().map_or_else(
+        || format!("use {}", either(lists.agents_for_them())),
+        str::to_owned,
+    );
+    let elsewhere = other_platform(lists.edition, setting.platform, agent)
+        .filter(|_| lists.edition == Edition::Today);
     let (severity, message) = match elsewhere {
         Some(other) => (
             Severity::Unsupported,
@@ -247,16 +252,23 @@ fn agent_not_listed(placement: &Placement<'_>, lists: &Lists<'_>, agent: &str) -
     Reason::new(rule, severity, message, Source::cited(rule)).remedy(remedy)
 }
 
-/// The platform whose own agent this is. Asked only of agents that the guests' own platform does not
-/// list, since it reads all sheets.
-fn other_platform(edition: Edition, agent: &str) -> Option<&'static str> {
-    cluster::PlatformKind::ALL.into_iter().find_map(|platform| {
-        Matrix::load(edition)
-            .sheets(platform)
-            .flat_map(|sheet| &sheet.agents)
-            .any(|entry| entry.names.iter().any(|name| name == agent))
-            .then(|| platform_name(platform))
-    })
+/// The other platform whose own agent this is. What works through libvirt is no other platform's where
+/// libvirt is. Asked only of agents that the guests' own platform does not list, since it reads all
+/// sheets.
+fn other_platform(edition: Edition, own: PlatformKind, agent: &str) -> Option<&'static str> {
+    let matrix = Matrix::load(edition);
+    let names = |sheet: &Sheet| {
+        let mut agents = sheet.agents.iter().flat_map(|entry| &entry.names);
+        agents.any(|name| name == agent)
+    };
+    if matrix.common().any(names) {
+        return None;
+    }
+    PlatformKind::ALL
+        .into_iter()
+        .filter(|other| !(own.has_libvirt() && other.has_libvirt()))
+        .find(|other| matrix.sheets(*other).any(names))
+        .map(platform_name)
 }
 
 /// Whether the shared storage is of a kind in the guests' row, and lets reservations through where an
@@ -292,9 +304,18 @@ fn storage_reasons(
     let kind = storage.kind;
     let platform = platform_name(setting.platform);
     let subject = format!("storage.{}", storage.name);
-    let granted = lists
+    let meets = |entry: &StorageKinds| {
+        entry
+            .product
+            .as_ref()
+            .is_none_or(|product| product.holds(facts.definition, setting.platform) == Some(true))
+    };
+    let mut named = lists
         .storage()
-        .find(|entry| entry.kinds.contains(&kind) && is_for(&entry.guests, lists.os));
+        .filter(|entry| entry.kinds.contains(&kind) && is_for(&entry.guests, lists.os))
+        .peekable();
+    let first = named.peek().copied();
+    let granted = named.find(|entry| meets(entry)).or(first);
     let Some(entry) = granted else {
         let rule = lists.storage_rule();
         return vec![

@@ -1,228 +1,10 @@
-//! The data itself: it reads, it is complete, its citations resolve; and what it makes of definitions.
+//! What the matrix makes of definitions, on both sides of the edges of its rows.
 
-use std::collections::BTreeSet;
+use cluster::{Definition, PlatformKind};
 
-use cluster::{Definition, Os, PlatformKind};
-
-use super::*;
-use crate::source::Source;
+use super::super::*;
+use crate::check;
 use crate::verdict::{Outcome, Reason, Severity, Verdict};
-use crate::{check, matrix};
-
-/// The keys of all facts that are known. A fact that is lost, or one that is added and not listed here,
-/// is an error.
-const KEYS: &str = include_str!("keys.txt");
-
-fn sheets() -> impl Iterator<Item = &'static Sheet> {
-    FILES.iter().map(File::sheet)
-}
-
-fn rows() -> impl Iterator<Item = (Edition, &'static Sheet, &'static Row)> {
-    FILES.iter().flat_map(|file| {
-        let sheet = file.sheet();
-        sheet.rows.iter().map(move |row| (file.edition, sheet, row))
-    })
-}
-
-/// Everything that is cited anywhere in the data.
-fn citations() -> Vec<&'static str> {
-    let mut cited: Vec<&str> = Vec::new();
-    for (_, _, row) in rows() {
-        cited.extend(row.sources.iter().map(String::as_str));
-        cited.push(&row.guests.source);
-        cited.extend(row.hosts.iter().map(|hosts| hosts.source.as_str()));
-        cited.extend(row.product.iter().map(|product| product.source.as_str()));
-        cited.extend(row.manager.iter().map(|manager| manager.source.as_str()));
-        let rules = [
-            &row.homogeneous,
-            &row.bare_metal,
-            &row.agents_rule,
-            &row.storage_rule,
-        ];
-        cited.extend(rules.into_iter().flatten().map(String::as_str));
-        cited.extend(row.notes.iter().map(|note| note.source.as_str()));
-        cited.extend(row.later.iter().map(String::as_str));
-    }
-    for sheet in sheets() {
-        let rules = [&sheet.agents_rule, &sheet.storage_rule];
-        cited.extend(rules.into_iter().flatten().map(String::as_str));
-    }
-    for entry in agents() {
-        cited.push(&entry.source);
-        cited.extend(entry.managers_source.iter().map(String::as_str));
-    }
-    for entry in storage() {
-        cited.push(&entry.source);
-        cited.extend(entry.product.iter().map(|product| product.source.as_str()));
-        let reservations = entry.reservations.iter();
-        cited.extend(reservations.map(|reservations| reservations.source.as_str()));
-    }
-    cited
-}
-
-fn agents() -> impl Iterator<Item = &'static Agents> {
-    let of_rows = rows().flat_map(|(_, _, row)| &row.agents);
-    of_rows.chain(sheets().flat_map(|sheet| &sheet.agents))
-}
-
-fn storage() -> impl Iterator<Item = &'static StorageKinds> {
-    let of_rows = rows().flat_map(|(_, _, row)| &row.storage);
-    of_rows.chain(sheets().flat_map(|sheet| &sheet.storage))
-}
-
-#[test]
-fn every_file_reads_and_says_what_it_is_about() {
-    for file in &FILES {
-        let sheet: Sheet = toml::from_str(file.text).unwrap_or_else(|error| panic!("{error}"));
-        assert_eq!(sheet.platform, file.platform, "{}", sheet.title);
-        for fact in &sheet.facts {
-            let (prefix, _) = fact.key.split_once('.').expect("PREFIX.NAME");
-            assert!(
-                file.prefixes.contains(&prefix),
-                "{} is in a wrong file",
-                fact.key
-            );
-        }
-    }
-}
-
-#[test]
-fn unknown_keys_and_words_are_errors() {
-    for text in [
-        "title = 'x'\ncolour = 'red'",
-        "title = 'x'\nplatform = 'esx'",
-        "title = 'x'\n[[row]]\nid = 'a'\ntitle = 'a'\nlevel = 'maybe'\nstatement = 'a'\nsources = []\nguests = { source = 'S03', any = [] }",
-        "title = 'x'\n[[storage]]\nkinds = ['floppy']\nsource = 'S06'",
-        "title = 'x'\n[[agent]]\nnames = ['fence_x']\nsource = 'S06'\nguests = [{ os = 'rhel', from = 'six' }]",
-    ] {
-        assert!(toml::from_str::<Sheet>(text).is_err(), "{text}");
-    }
-}
-
-#[test]
-fn every_fact_is_there_once() {
-    let expected: BTreeSet<&str> = KEYS.lines().collect();
-    let found: Vec<&str> = Matrix::facts().map(|fact| fact.key.as_str()).collect();
-    let unique: BTreeSet<&str> = found.iter().copied().collect();
-    assert_eq!(found.len(), unique.len(), "a key is there twice");
-    assert_eq!(unique, expected);
-}
-
-#[test]
-fn rows_have_ids_of_their_own() {
-    let mut seen = BTreeSet::new();
-    for (edition, _, row) in rows() {
-        assert!(seen.insert(&row.id), "{} is there twice", row.id);
-        assert_eq!(
-            Source::is_statement(&row.id),
-            edition == Edition::Document,
-            "{}: the document's rows are statements, today's are not",
-            row.id
-        );
-        assert!(Matrix::fact(&row.id).is_none(), "{} is also a fact", row.id);
-    }
-}
-
-#[test]
-fn every_citation_resolves() {
-    for citation in citations() {
-        if Source::is_statement(citation) {
-            continue;
-        }
-        let (key, firm) = citation
-            .strip_suffix("#firm")
-            .map_or((citation, false), |key| (key, true));
-        let fact = Matrix::fact(key).unwrap_or_else(|| panic!("no fact {key}"));
-        assert!(!firm || fact.firm.is_some(), "{key} has no surer part");
-    }
-}
-
-#[test]
-fn every_source_resolves_and_is_public() {
-    let bibliography = Bibliography::get();
-    let mut ids = BTreeSet::new();
-    for source in &bibliography.sources {
-        assert!(ids.insert(&source.id), "{} is there twice", source.id);
-        assert!(!source.urls.is_empty(), "{} has no address", source.id);
-        for url in &source.urls {
-            assert!(
-                url.starts_with("http://") || url.starts_with("https://"),
-                "{url}"
-            );
-        }
-    }
-    let mut used = BTreeSet::new();
-    for fact in Matrix::facts() {
-        for source in &fact.sources {
-            assert!(ids.contains(source), "{}: no source {source}", fact.key);
-            used.insert(source);
-        }
-        assert_eq!(
-            fact.sources.is_empty(),
-            !fact.confidence.is_evidence() && fact.firm.is_none() && fact.key != "suse.fence-plat",
-            "{}: what was read names where, what was not read does not",
-            fact.key
-        );
-    }
-    let unused: Vec<_> = ids.difference(&used).collect();
-    assert!(unused.is_empty(), "never cited: {unused:?}");
-}
-
-#[test]
-fn distributions_are_those_of_the_definition() {
-    let of_rows = rows().flat_map(|(_, _, row)| {
-        let hosts = row.hosts.iter().flat_map(|hosts| &hosts.any);
-        hosts.chain(&row.guests.any)
-    });
-    let of_agents = agents().flat_map(|entry| &entry.guests);
-    let of_storage = storage().flat_map(|entry| &entry.guests);
-    for range in of_rows.chain(of_agents).chain(of_storage) {
-        assert!(
-            Os::DISTRIBUTIONS.contains(&range.os.as_str()),
-            "{}",
-            range.os
-        );
-        let ordered = range.from.as_ref().zip(range.below.as_ref());
-        assert!(ordered.is_none_or(|(from, below)| from < below), "{range}");
-    }
-}
-
-#[test]
-fn nothing_is_supported_without_evidence() {
-    for (_, _, row) in rows() {
-        if matches!(row.level, Level::Supported | Level::TechnologyPreview) {
-            assert!(
-                row.confidence().is_evidence(),
-                "{} rests on nothing",
-                row.id
-            );
-        }
-    }
-    for sure in [Confidence::Unverified, Confidence::NotFound] {
-        for level in [
-            Level::Supported,
-            Level::TechnologyPreview,
-            Level::Unsupported,
-        ] {
-            assert_eq!(place::severity(level, sure), Severity::Unverified);
-        }
-    }
-    assert_eq!(
-        place::severity(Level::Supported, Confidence::VerifiedOld),
-        Severity::Warning
-    );
-}
-
-#[test]
-fn every_platform_has_rows_today() {
-    for platform in PlatformKind::ALL {
-        let matrix = Matrix::load(Edition::Today);
-        assert!(
-            matrix.sheets(platform).any(|sheet| !sheet.rows.is_empty()),
-            "{platform}"
-        );
-    }
-}
 
 /// A cluster of two guests.
 struct Cluster<'a> {
@@ -262,8 +44,8 @@ impl Cluster<'_> {
         };
         let mut reasons = Vec::new();
         levels(&facts, &mut reasons);
-        matrix::agents(&facts, &mut reasons);
-        matrix::storage(&facts, &mut reasons);
+        agents(&facts, &mut reasons);
+        storage(&facts, &mut reasons);
         Verdict::of(edition, reasons).reasons
     }
 
@@ -302,11 +84,21 @@ const VCENTER: &str =
     "kind = 'vmware'\nversion = '4.1'\nmanager = { kind = 'vcenter', version = '4.0' }";
 const HYPER_V: &str = "kind = 'hyper-v'\nversion = '2008 R2'";
 
+/// Platform, guests, agent, storage; the heaviest severity, and the rules that weigh so.
+type Case<'a> = (
+    &'a str,
+    &'a str,
+    &'a str,
+    Option<&'a str>,
+    Severity,
+    &'a str,
+);
+
 /// Every row of the document, on both sides of its edges.
 #[test]
 fn the_document_is_followed_to_the_letter() {
     use Severity::{Note, Preview, Unsupported, Unverified};
-    let cases: &[(&str, &str, &str, Option<&str>, Severity, &str)] = &[
+    let cases: &[Case<'_>] = &[
         // S03 to S06
         (
             XEN,
@@ -627,7 +419,7 @@ fn today_says_how_sure_it_is() {
         // Reservations pass a physical mapping, and no other disk.
         (
             ("7.0u3", "rhel 8.6", "fence_scsi", Some("rdm-physical")),
-            (Severity::Warning, "vmware.rhel vmw.rh-store"),
+            (Severity::Warning, "vmware.rhel"),
         ),
         (
             ("7.0u3", "rhel 8.6", "fence_scsi", Some("rdm-virtual")),
@@ -636,6 +428,11 @@ fn today_says_how_sure_it_is() {
         (
             ("7.0u3", "rhel 8.6", "fence_scsi", Some("multi-writer-vmdk")),
             (Severity::Unverified, "vmw.mw-pr"),
+        ),
+        // VMware's own table names guests and releases.
+        (
+            ("7.0u2", "rhel 8.6", "fence_scsi", Some("rdm-physical")),
+            (Severity::Unverified, "vmw.bc-matrix"),
         ),
         // Another platform's agent.
         (
@@ -675,6 +472,35 @@ fn ubuntu_tests_some_agents_only() {
         Severity::Unverified
     );
     assert_eq!(worst("kind = 'kvm'", "fence_virsh"), Severity::Unverified);
+}
+
+#[test]
+fn the_lists_of_today_hold_for_guests_that_no_row_names() {
+    let cluster = Cluster {
+        platform: "kind = 'rhev'\nversion = '4.5'",
+        guests: "os = 'alma 9.4'",
+        agent: "fence_xvm",
+        storage: Some("qcow2-image"),
+    };
+    let reasons = cluster.reasons(Edition::Today);
+    let rules: Vec<&str> = reasons.iter().map(|reason| reason.rule.as_str()).collect();
+    assert_eq!(rules, ["ovirt.fence", "unlisted", "kvm.share"]);
+    assert_eq!(reasons[0].severity, Severity::Unsupported);
+}
+
+#[test]
+fn libvirt_is_the_same_under_kvm_and_xen() {
+    let severity = |platform| {
+        let cluster = Cluster {
+            platform,
+            guests: "os = 'debian 12'",
+            agent: "fence_xvm",
+            storage: None,
+        };
+        cluster.worst(Edition::Today).0
+    };
+    assert_eq!(severity("kind = 'xen'"), Severity::Unverified);
+    assert_eq!(severity("kind = 'proxmox'"), Severity::Unsupported);
 }
 
 #[test]
