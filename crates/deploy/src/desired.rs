@@ -16,9 +16,9 @@ pub const COROSYNC_KEY: &str = "/etc/corosync/authkey";
 pub const CIB: &str = "/var/lib/pacemaker/cib/cib.xml";
 
 /// Corosync's unit.
-pub const COROSYNC: &str = "corosync.service";
+pub(crate) const COROSYNC: &str = "corosync.service";
 /// Pacemaker's unit.
-pub const PACEMAKER: &str = "pacemaker.service";
+pub(crate) const PACEMAKER: &str = "pacemaker.service";
 
 /// The wish: every machine of a cluster, with what belongs on it.
 #[derive(Debug, Clone)]
@@ -118,10 +118,12 @@ impl Desired {
 /// SHA-256 in hexadecimal, as `sha256sum` prints it.
 pub(crate) fn checksum(bytes: &[u8]) -> String {
     use std::fmt::Write as _;
-    Sha256::digest(bytes).iter().fold(String::new(), |mut out, byte| {
-        let _ = write!(out, "{byte:02x}");
-        out
-    })
+    Sha256::digest(bytes)
+        .iter()
+        .fold(String::new(), |mut out, byte| {
+            let _ = write!(out, "{byte:02x}");
+            out
+        })
 }
 
 /// Whether a file's content may be shown: only what every user of the machine may read anyway.
@@ -145,7 +147,15 @@ mod tests {
     #[test]
     fn paths_are_plain_or_refused() {
         assert!(is_plain_path("/etc/corosync/corosync.conf"));
-        for bad in ["etc/x", "/etc/../x", "/etc/x/", "/etc/a b", "/etc/a\tb", "", "/a'b"] {
+        for bad in [
+            "etc/x",
+            "/etc/../x",
+            "/etc/x/",
+            "/etc/a b",
+            "/etc/a\tb",
+            "",
+            "/a'b",
+        ] {
             assert!(!is_plain_path(bad), "{bad}");
         }
     }

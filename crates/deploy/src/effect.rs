@@ -94,7 +94,13 @@ mod tests {
         ] {
             assert_eq!(effect.to_string().parse(), Ok(effect));
         }
-        for bad in ["", "reload-unit:", "reload-unit:-x", "reload-unit:a b", "boot"] {
+        for bad in [
+            "",
+            "reload-unit:",
+            "reload-unit:-x",
+            "reload-unit:a b",
+            "boot",
+        ] {
             assert!(bad.parse::<Effect>().is_err(), "{bad}");
         }
     }

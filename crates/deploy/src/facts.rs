@@ -63,10 +63,11 @@ impl UnitState {
 pub(crate) enum Corosync {
     #[default]
     Stopped,
-    /// It runs under this cluster name, with these members.
+    /// It runs under this cluster name.
     Running {
         name: String,
-        members: Vec<String>,
+        /// The members that it sees, by name.
+        joined: Vec<String>,
     },
     /// A process is there that does not answer.
     Silent,
@@ -110,6 +111,10 @@ pub(crate) struct Facts {
     pub(crate) unknown_pending: Vec<String>,
     /// What the last apply wrote down.
     pub(crate) applied: BTreeMap<String, String>,
+    /// Configured members as they come: name and number by their place in the list.
+    names: BTreeMap<String, String>,
+    numbers: BTreeMap<String, String>,
+    present: Vec<String>,
 }
 
 impl Facts {
@@ -134,6 +139,7 @@ impl Facts {
             }
         }
         if ended {
+            facts.resolve_members();
             Ok(facts)
         } else {
             Err(Garbled("it breaks off".to_owned()))
@@ -142,7 +148,9 @@ impl Facts {
 
     fn take(&mut self, fields: &[&str]) -> Option<()> {
         match fields {
-            ["now", seconds] => self.clock = seconds.parse().ok().filter(|s: &f64| s.is_finite())?,
+            ["now", seconds] => {
+                self.clock = seconds.parse().ok().filter(|s: &f64| s.is_finite())?
+            }
             ["hostname", name] => self.hostname = (*name).to_owned(),
             ["kernel", _] => {}
             ["os", name] => self.os = (*name).to_owned(),
@@ -159,7 +167,8 @@ impl Facts {
             }
             ["owner", user, group, answer] => {
                 let owner = ((*user).to_owned(), (*group).to_owned());
-                self.owners.insert(owner, yes(answer, "present", "missing")?);
+                self.owners
+                    .insert(owner, yes(answer, "present", "missing")?);
             }
             ["unit", name, load, active, enabled] => {
                 let state = UnitState {
@@ -191,13 +200,17 @@ impl Facts {
             ["corosync", "running", name] => {
                 self.corosync = Corosync::Running {
                     name: (*name).to_owned(),
-                    members: Vec::new(),
+                    joined: Vec::new(),
                 };
             }
-            ["member", _, name] => match &mut self.corosync {
-                Corosync::Running { members, .. } => members.push((*name).to_owned()),
-                _ => return None,
-            },
+            ["member", place, name] => {
+                self.names.insert((*place).to_owned(), (*name).to_owned());
+            }
+            ["nodeid", place, number] => {
+                self.numbers
+                    .insert((*place).to_owned(), (*number).to_owned());
+            }
+            ["joined", number] => self.present.push((*number).to_owned()),
             ["pacemaker", answer] => self.pacemaker = yes(answer, "running", "stopped")?,
             ["saved-cib", count] => self.saved_cib = Some(count.parse().ok()?),
             ["cib", version, xml] => self.cib = Some(live_cib(version, xml)?),
@@ -217,9 +230,29 @@ impl Facts {
         Some(())
     }
 
+    /// Members that have joined, by name.
+    fn resolve_members(&mut self) {
+        if let Corosync::Running { joined, .. } = &mut self.corosync {
+            *joined = self
+                .names
+                .iter()
+                .filter(|(place, _)| {
+                    self.numbers
+                        .get(*place)
+                        .is_some_and(|number| self.present.contains(number))
+                })
+                .map(|(_, name)| name.clone())
+                .collect();
+        }
+    }
+
     /// How far the machine's clock is ahead of ours, in seconds, and how uncertain that is: the
     /// machine looked at its clock at some moment between `sent` and `received`.
-    pub(crate) fn clock_offset(&self, sent: SystemTime, received: SystemTime) -> Option<(f64, f64)> {
+    pub(crate) fn clock_offset(
+        &self,
+        sent: SystemTime,
+        received: SystemTime,
+    ) -> Option<(f64, f64)> {
         let since_epoch = |time: SystemTime| {
             time.duration_since(SystemTime::UNIX_EPOCH)
                 .ok()
@@ -248,6 +281,22 @@ pub(crate) fn parse_cib(text: &str) -> Result<Option<LiveCib>, Garbled> {
                 .ok_or_else(|| Garbled("the configuration is damaged".to_owned()))
         }
         _ => Err(Garbled("no configuration in it".to_owned())),
+    }
+}
+
+/// Reads the answer to a question for the cluster's health: `crm_mon`'s XML. `None`: Pacemaker does not
+/// answer.
+pub(crate) fn parse_monitor(text: &str) -> Result<Option<String>, Garbled> {
+    let lines: Vec<&str> = text.lines().collect();
+    let garbled = || Garbled("no answer of crm_mon in it".to_owned());
+    match lines[..] {
+        ["health\t1", "monitor\t-", "end"] => Ok(None),
+        ["health\t1", line, "end"] => line
+            .strip_prefix("monitor\t")
+            .and_then(|text| String::from_utf8(BASE64.decode(text).ok()?).ok())
+            .map(Some)
+            .ok_or_else(garbled),
+        _ => Err(garbled()),
     }
 }
 
@@ -298,21 +347,26 @@ mod tests {
         file\t/etc/a\tregular\tab12\t644\troot\troot\taGk=\nfile\t/etc/b\tabsent\n\
         program\tcorosync\tpresent\tCorosync Cluster Engine\nprogram\tfence_x\tmissing\n\
         unit\tcorosync.service\tloaded\tactive\tenabled\naddress\t10.0.0.1\tpresent\n\
-        space\t/etc\t1000\ncorosync\trunning\tweb\nmember\t0\tn1\nmember\t1\tn2\npacemaker\trunning\n\
+        space\t/etc\t1000\ncorosync\trunning\tweb\nmember\t0\tn1\nmember\t1\tn2\nmember\t2\tn3\nnodeid\t0\t1\nnodeid\t1\t2\nnodeid\t2\t3\njoined\t2\njoined\t1\npacemaker\trunning\n\
         cib\t0.7\tPGNvbmZpZ3VyYXRpb24vPg==\npending\treload-corosync\npending\tfrobnicate\n\
         applied\tcluster\tweb\nend\n";
 
     #[test]
     fn a_survey_is_read() {
         let facts = Facts::parse(GOOD).unwrap();
-        assert_eq!(facts.corosync, Corosync::Running {
-            name: "web".to_owned(),
-            members: vec!["n1".to_owned(), "n2".to_owned()]
-        });
+        assert_eq!(
+            facts.corosync,
+            Corosync::Running {
+                name: "web".to_owned(),
+                joined: vec!["n1".to_owned(), "n2".to_owned()]
+            }
+        );
         assert_eq!(facts.cib.unwrap().xml, "<configuration/>");
         assert_eq!(facts.pending, [Effect::ReloadCorosync]);
         assert_eq!(facts.unknown_pending, ["frobnicate"]);
-        assert!(matches!(&facts.files["/etc/a"], Found::Regular { mode: 0o644, text: Some(t), .. } if t == b"hi"));
+        assert!(
+            matches!(&facts.files["/etc/a"], Found::Regular { mode: 0o644, text: Some(t), .. } if t == b"hi")
+        );
         assert_eq!(facts.programs["fence_x"], None);
     }
 
@@ -321,7 +375,13 @@ mod tests {
         for cut in 0..GOOD.len() - 1 {
             assert!(Facts::parse(&GOOD[..cut]).is_err(), "{cut}");
         }
-        for line in ["member\t0", "corosync\tperhaps", "file\t/x\tregular", "now\tinf", "what\tis this"] {
+        for line in [
+            "member\t0",
+            "corosync\tperhaps",
+            "file\t/x\tregular",
+            "now\tinf",
+            "what\tis this",
+        ] {
             let text = GOOD.replace("kernel\t6.1", line);
             assert!(Facts::parse(&text).is_err(), "{line}");
         }
@@ -333,6 +393,7 @@ mod tests {
         fn no_answer_panics(text in "(survey\t1\n)?([a-z-]{1,9}(\t[ -~]{0,9}){0,7}\n){0,6}(end\n)?") {
             let _ = Facts::parse(&text);
             let _ = parse_cib(&text);
+            let _ = parse_monitor(&text);
         }
     }
 }

@@ -191,7 +191,10 @@ impl Keys {
         hash.update(b"picket: which seed");
         hash.update(*self.seed);
         let digest = hash.finalize();
-        digest[..8].iter().map(|byte| format!("{byte:02x}")).collect()
+        digest[..8]
+            .iter()
+            .map(|byte| format!("{byte:02x}"))
+            .collect()
     }
 }
 
@@ -229,10 +232,16 @@ mod tests {
         keys.keep().unwrap();
         let seed = scratch.path().join("seed");
         fs::set_permissions(&seed, fs::Permissions::from_mode(0o640)).unwrap();
-        assert!(matches!(Keys::open(scratch.path()), Err(KeysError::Exposed { mode: 0o640, .. })));
+        assert!(matches!(
+            Keys::open(scratch.path()),
+            Err(KeysError::Exposed { mode: 0o640, .. })
+        ));
         fs::set_permissions(&seed, fs::Permissions::from_mode(0o600)).unwrap();
         fs::write(&seed, b"short").unwrap();
-        assert!(matches!(Keys::open(scratch.path()), Err(KeysError::Damaged { len: 5, .. })));
+        assert!(matches!(
+            Keys::open(scratch.path()),
+            Err(KeysError::Damaged { len: 5, .. })
+        ));
     }
 
     #[test]
@@ -241,7 +250,10 @@ mod tests {
             Keys::usual_dir("web", state.map(Path::new), home.map(Path::new))
         };
         assert_eq!(dir(Some("/s"), Some("/h")), Path::new("/s/picket/web"));
-        assert_eq!(dir(Some("rel"), Some("/h")), Path::new("/h/.local/state/picket/web"));
+        assert_eq!(
+            dir(Some("rel"), Some("/h")),
+            Path::new("/h/.local/state/picket/web")
+        );
         assert_eq!(dir(None, None), Path::new("/var/lib/picket/web"));
     }
 }

@@ -48,6 +48,19 @@ pub(crate) struct Staged {
     pub(crate) bytes: Vec<u8>,
 }
 
+/// Without the content: it may be secret.
+impl std::fmt::Debug for Staged {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(
+            f,
+            "{} {:04o} {} bytes",
+            self.path,
+            self.mode,
+            self.bytes.len()
+        )
+    }
+}
+
 /// A check of staged files, by their numbers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Check {

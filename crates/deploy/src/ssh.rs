@@ -250,11 +250,7 @@ impl Session {
     }
 
     /// Sends the script and waits for its end. From the first byte on, silence means "unknown".
-    fn carry_out(
-        mut self,
-        script: Vec<u8>,
-        deadline: Deadline,
-    ) -> Result<Output, TransportError> {
+    fn carry_out(mut self, script: Vec<u8>, deadline: Deadline) -> Result<Output, TransportError> {
         let began = Instant::now();
         if let Some(mut pipe) = self.child.stdin.take() {
             // In a thread of its own: a machine that does not read must not keep us from the deadline.
@@ -402,7 +398,10 @@ mod tests {
         assert!(matches!(refused, TransportError::Refused { .. }));
         let changed = before_start(Some(255), "Host key verification failed.");
         assert!(matches!(changed, TransportError::Refused { .. }));
-        let down = before_start(Some(255), "ssh: connect to host n1 port 22: No route to host");
+        let down = before_start(
+            Some(255),
+            "ssh: connect to host n1 port 22: No route to host",
+        );
         assert!(matches!(down, TransportError::Unreachable { .. }));
         let user = before_start(Some(NO_ROOT), "sudo: a password is required");
         assert!(matches!(user, TransportError::Refused { .. }));

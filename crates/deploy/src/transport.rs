@@ -149,9 +149,11 @@ pub trait Transport: Sync {
         deadline: Deadline,
     ) -> Result<Output, TransportError>;
 
-    /// Lets time pass between two looks at the same thing.
-    fn pause(&self, span: Duration) {
+    /// Lets time pass between two looks at the same thing. Says whether a second look is worth it: where
+    /// nothing happens by itself, it is not.
+    fn pause(&self, span: Duration) -> bool {
         std::thread::sleep(span);
+        true
     }
 
     /// Whether machines may be spoken to at the same time. A transport for tests says no, so that the

@@ -116,6 +116,7 @@ roll_back() {
   elif state_is installing || state_is installed; then
     put_back
   fi
+  rm -rf "$dir"
 }
 
 # check_corosync ID NUMBER [NUMBER]: the configuration and the key that belongs to it

@@ -89,7 +89,10 @@ cluster() {
   elif name=$(timeout 10 corosync-cmapctl -g totem.cluster_name 2>/dev/null); then
     printf 'corosync\trunning\t%s\n' "$(clean "${name#*= }")"
     timeout 10 corosync-cmapctl -b nodelist.node 2>/dev/null |
-      sed -n 's/^nodelist\.node\.\([0-9]*\)\.name (str) = \([A-Za-z0-9._-]*\)$/member\t\1\t\2/p'
+      sed -n -e 's/^nodelist\.node\.\([0-9]*\)\.name (str) = \([A-Za-z0-9._-]*\)$/member\t\1\t\2/p' \
+        -e 's/^nodelist\.node\.\([0-9]*\)\.nodeid (u32) = \([0-9]*\)$/nodeid\t\1\t\2/p'
+    timeout 10 corosync-cmapctl -b runtime.members 2>/dev/null |
+      sed -n 's/^runtime\.members\.\([0-9]*\)\.status (str) = joined$/joined\t\1/p'
   elif timeout 10 corosync-cmapctl -g totem.version >/dev/null 2>&1; then
     printf 'corosync\trunning\t\n'
   else
