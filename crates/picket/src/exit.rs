@@ -30,6 +30,21 @@ pub const NOT_RECOVERED: u8 = 10;
 /// off. Two nodes may be running the service: the drill has failed.
 pub const NOT_PROVEN: u8 = 11;
 
+/// Check: data can be lost, or a service stay down although nodes are healthy.
+pub const UNSAFE: u8 = 20;
+
+/// Check: not supported.
+pub const UNSUPPORTED: u8 = 21;
+
+/// Check: nobody who was asked says that it is supported, or nobody knows.
+pub const UNVERIFIED: u8 = 22;
+
+/// Check: a technology preview, for trial and without support.
+pub const PREVIEW: u8 = 23;
+
+/// Check with `--strict`: supported, and there are warnings.
+pub const WARNINGS: u8 = 24;
+
 /// Ended by SIGINT or SIGTERM; what had been started has been taken down.
 pub const CANCELLED: u8 = 130;
 
@@ -62,6 +77,11 @@ pub const TABLE: &[(u8, &str)] = &[
         NOT_PROVEN,
         "drill: recovered, but without evidence of the power-off",
     ),
+    (UNSAFE, "check: unsafe, data can be lost"),
+    (UNSUPPORTED, "check: not supported"),
+    (UNVERIFIED, "check: whether it is supported is not known"),
+    (PREVIEW, "check: a technology preview"),
+    (WARNINGS, "check --strict: supported, with warnings"),
     (CANCELLED, "cancelled by SIGINT or SIGTERM"),
     (
         EXEC_FAILED,
@@ -78,6 +98,20 @@ pub const fn of_lab(kind: lab::Kind) -> u8 {
         lab::Kind::Busy | lab::Kind::State => STATE,
         lab::Kind::Cancelled => CANCELLED,
         _ => FAILED,
+    }
+}
+
+/// The code for what a check amounts to, if that is not accepted.
+#[must_use]
+pub const fn of_outcome(outcome: platforms::Outcome) -> u8 {
+    match outcome {
+        platforms::Outcome::Supported => SUCCESS,
+        platforms::Outcome::SupportedWithWarnings => WARNINGS,
+        platforms::Outcome::TechnologyPreview => PREVIEW,
+        platforms::Outcome::Unverified => UNVERIFIED,
+        platforms::Outcome::Unsupported => UNSUPPORTED,
+        // What is new here is treated as the worst.
+        _ => UNSAFE,
     }
 }
 

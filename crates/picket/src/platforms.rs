@@ -71,7 +71,8 @@ fn platform_parser() -> impl TypedValueParser<Value = PlatformKind> {
     })
 }
 
-fn edition_parser() -> impl TypedValueParser<Value = Edition> {
+/// Knows the editions.
+pub(crate) fn edition_parser() -> impl TypedValueParser<Value = Edition> {
     PossibleValuesParser::new(Edition::ALL.map(Edition::as_str))
         .try_map(|name| -> Result<Edition, UnknownEdition> { name.parse() })
 }
