@@ -3,11 +3,15 @@
 //! Parsing has no effects: each command's arguments are turned into a plan, the plan is carried out
 //! and emits events, and the events are shown. How a command ends is in [`exit`].
 
+pub mod check;
 pub mod drill;
 pub mod exit;
+pub mod explain;
 pub mod lab;
 pub mod platforms;
+pub mod render;
 pub mod setup;
+pub mod status;
 
 use std::process::ExitCode;
 
@@ -28,8 +32,18 @@ enum Command {
     /// Break a node of a cluster in the lab and prove that its service recovers
     #[command(after_long_help = exit_codes())]
     Drill(drill::DrillArgs),
+    /// Measure definitions: supported or not, safe or not, why, and what would make it so
+    #[command(after_long_help = exit_codes())]
+    Check(check::CheckArgs),
+    /// Explain a rule, a statement of the requirement document, or a fact
+    Explain(explain::ExplainArgs),
+    /// Show the state of a running cluster: nodes, services, fencing, quorum, hosts
+    #[command(after_long_help = exit_codes())]
+    Status(status::StatusArgs),
     /// Browse what each platform supports, with which agents and storage, and who says so
     Platforms(platforms::PlatformsArgs),
+    /// Write the configuration files of every node and host of a cluster
+    Render(render::RenderArgs),
 }
 
 /// The command line as a table: help, man pages and completions are derived from it.
@@ -45,7 +59,11 @@ pub fn main() -> ExitCode {
     match &cli.command {
         Command::Lab(args) => lab::run(args),
         Command::Drill(args) => drill::run(args),
+        Command::Check(args) => check::run(args),
+        Command::Explain(args) => explain::run(args),
+        Command::Status(args) => status::run(args),
         Command::Platforms(args) => platforms::run(args),
+        Command::Render(args) => render::run(args),
     }
 }
 
