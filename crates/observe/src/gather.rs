@@ -51,6 +51,8 @@ pub struct ExpectedNode {
 pub struct Host {
     /// Its name.
     pub name: String,
+    /// Whether to leave it alone: not every platform's hosts can be asked.
+    pub skip: bool,
     /// Its libvirt URI.
     pub uri: Option<String>,
     /// Its fencing daemon.
@@ -177,6 +179,9 @@ impl<'a> Round<'a> {
             }
         }
         for (index, host) in inventory.hosts.iter().enumerate() {
+            if host.skip {
+                continue;
+            }
             let question = host::question(host.uri.as_deref(), host.daemon.as_ref(), tool);
             ask(Place::Host(index), &host.name, question.script());
         }
@@ -260,6 +265,14 @@ fn bare_report(node: &str, result: NodeAnswer) -> NodeReport {
 }
 
 fn silent_host(host: &Host) -> HostReport {
+    if host.skip {
+        return HostReport {
+            host: host.name.clone(),
+            took_ms: None,
+            guests: Guests::NotAsked,
+            fence_virtd: DaemonState::NotConfigured,
+        };
+    }
     let report = host_report(host, Err(Unanswered::Late));
     HostReport {
         took_ms: None,

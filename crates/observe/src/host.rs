@@ -103,6 +103,8 @@ pub enum Guests {
         /// The names of all that it knows.
         defined: Vec<String>,
     },
+    /// Hosts of its platform are not asked.
+    NotAsked,
     /// It could not be asked, or said nothing of use.
     Unknown {
         /// Why.

@@ -45,6 +45,19 @@ pub const PREVIEW: u8 = 23;
 /// Check with `--strict`: supported, and there are warnings.
 pub const WARNINGS: u8 = 24;
 
+/// Status: the cluster has quorum, and something in it is not as it should be, or could not be seen.
+pub const DEGRADED: u8 = 50;
+
+/// Status: no node that answered is in a partition that is known to have quorum, or the cluster is not
+/// running on any of them.
+pub const NO_QUORUM: u8 = 51;
+
+/// Status: no node told anything about the cluster. Whether it works is not known.
+pub const UNREACHABLE: u8 = 52;
+
+/// Status: two partitions of the cluster claim quorum at the same time.
+pub const SPLIT: u8 = 53;
+
 /// Ended by SIGINT or SIGTERM; what had been started has been taken down.
 pub const CANCELLED: u8 = 130;
 
@@ -82,6 +95,13 @@ pub const TABLE: &[(u8, &str)] = &[
     (UNVERIFIED, "check: whether it is supported is not known"),
     (PREVIEW, "check: a technology preview"),
     (WARNINGS, "check --strict: supported, with warnings"),
+    (
+        DEGRADED,
+        "status: works, but something is wrong or could not be seen",
+    ),
+    (NO_QUORUM, "status: no node that answered has quorum"),
+    (UNREACHABLE, "status: no node told anything about the cluster"),
+    (SPLIT, "status: two partitions claim quorum"),
     (CANCELLED, "cancelled by SIGINT or SIGTERM"),
     (
         EXEC_FAILED,

@@ -347,6 +347,7 @@ fn hosted() -> Inventory {
     inventory.hosts = ["h1", "h2"]
         .map(|name| Host {
             name: name.to_owned(),
+            skip: false,
             uri: None,
             daemon: Some(Daemon {
                 listener: Listener::Tcp {
