@@ -32,6 +32,8 @@ use crate::transport::{Command, TransportError};
 const FILES: Duration = Duration::from_secs(120);
 /// The most that starting or stopping daemons may take: resources are moved meanwhile.
 const DAEMONS: Duration = Duration::from_secs(600);
+/// The most that Pacemaker may take until it has nothing more to do; what is not ready by then shows.
+const SETTLE: Duration = Duration::from_secs(120);
 /// The most that one question may take.
 const QUESTION: Duration = Duration::from_secs(60);
 
@@ -426,7 +428,11 @@ impl<'a> Run<'a, '_> {
         for (wanted, machine) in self.machines() {
             for step in &wanted.preparations {
                 if step.clustered == clustered && machine.prepare.contains(&step.title) {
-                    prepared |= self.prepare_one(&wanted.machine, step)?;
+                    if clustered && !prepared {
+                        self.settle(&wanted.machine)?;
+                    }
+                    prepared = true;
+                    self.prepare_one(&wanted.machine, step)?;
                 }
             }
         }
@@ -436,12 +442,33 @@ impl<'a> Run<'a, '_> {
         Ok(())
     }
 
-    fn prepare_one(&mut self, machine: &Machine, step: &Preparation) -> Result<bool, Error> {
+    /// Lock managers are resources: what stands on them can be looked at once Pacemaker has started all
+    /// that it can. The file systems that are missing yet it cannot.
+    fn settle(&mut self, machine: &Machine) -> Result<(), Error> {
+        let phase = Phase::Storage;
+        loop {
+            self.begin(phase)?;
+            let lacks = look_at_members(self.desired, self.fleet);
+            if lacks.is_empty() {
+                break;
+            }
+            if !self.fleet.wait() {
+                return Err(failed(phase, machine, lacks.join(", ")));
+            }
+        }
+        let settle = Command::of(Operation::Settle);
+        match self.fleet.ask(machine, &settle, SETTLE) {
+            Ok(_) => Ok(()),
+            Err(error) => Err(failed(phase, machine, error.to_string())),
+        }
+    }
+
+    fn prepare_one(&mut self, machine: &Machine, step: &Preparation) -> Result<(), Error> {
         let phase = Phase::Storage;
         loop {
             self.begin(phase)?;
             match preparation::look(machine, step, self.fleet).state {
-                State::Done => return Ok(false),
+                State::Done => return Ok(()),
                 State::ToDo => break,
                 State::Refused(reason) => return Err(failed(phase, machine, reason)),
                 State::Later if self.fleet.wait() => {}
@@ -455,7 +482,7 @@ impl<'a> Run<'a, '_> {
         self.fleet.say(phase, step.title.clone());
         let command = preparation::command(step, "do");
         match self.fleet.ask(machine, &command, preparation::LIMIT) {
-            Ok(_) => Ok(true),
+            Ok(_) => Ok(()),
             Err(error) => Err(Error::Incomplete {
                 phase,
                 failures: vec![Failure {
@@ -514,23 +541,32 @@ impl<'a> Run<'a, '_> {
     }
 }
 
+/// What the cluster lacks in members, whatever its resources do.
+fn look_at_members(desired: &Desired, fleet: &Fleet<'_>) -> Vec<String> {
+    look_at(desired, &[], fleet)
+}
+
 /// What the cluster lacks, asked on the first node that answers.
 pub(crate) fn look_at_health(desired: &Desired, fleet: &Fleet<'_>) -> Vec<String> {
-    let names: Vec<&str> = desired
-        .nodes()
-        .map(|node| node.machine.name.as_str())
-        .collect();
     let expected = desired
         .cib()
         .and_then(|file| cib::configuration(&file.bytes).ok())
         .map_or_else(Vec::new, |configuration| health::expected(&configuration));
+    look_at(desired, &expected, fleet)
+}
+
+fn look_at(desired: &Desired, expected: &[health::Expected], fleet: &Fleet<'_>) -> Vec<String> {
+    let names: Vec<&str> = desired
+        .nodes()
+        .map(|node| node.machine.name.as_str())
+        .collect();
     let mut silent = Vec::new();
     for node in desired.nodes() {
         let asked = fleet.ask(&node.machine, &Command::of(Operation::Health), QUESTION);
         let name = &node.machine.name;
         match asked.map(|output| facts::parse_monitor(&output.text())) {
             Ok(Ok(Some(monitor))) => {
-                return health::missing(&monitor, &names, &expected).unwrap_or_else(|error| {
+                return health::missing(&monitor, &names, expected).unwrap_or_else(|error| {
                     vec![format!("{name}: crm_mon is not understood: {error}")]
                 });
             }
@@ -590,6 +626,8 @@ fn orders(machine: &MachinePlan, settles: impl Fn(&Effect) -> bool) -> Orders {
         _ => None,
     });
     Orders {
+        // What runs already goes on: it may be in use.
+        disable: machine.disable.clone(),
         enable: machine.enable.clone(),
         start: machine.start.clone(),
         reload: reload.collect(),

@@ -1,5 +1,7 @@
 //! What the machines should look like in the end.
 
+mod from_definition;
+
 use std::net::IpAddr;
 
 use cluster::File;
@@ -13,7 +15,7 @@ pub const COROSYNC_CONF: &str = "/etc/corosync/corosync.conf";
 pub const COROSYNC_KEY: &str = "/etc/corosync/authkey";
 /// Where Pacemaker's configuration lies. It is written only for a cluster that starts for the first
 /// time; afterwards the file is Pacemaker's, which is asked for changes instead.
-pub const CIB: &str = "/var/lib/pacemaker/cib/cib.xml";
+pub const CIB: &str = cluster::CIB;
 
 /// Corosync's unit.
 pub(crate) const COROSYNC: &str = "corosync.service";
@@ -44,6 +46,9 @@ pub struct Wanted {
     /// systemd's units that must be enabled and running, in the order in which they start. Corosync's
     /// and Pacemaker's need not be named.
     pub units: Vec<String>,
+    /// Units that systemd must not start: Pacemaker does. Those that the machine does not have need not
+    /// be left out.
+    pub disabled: Vec<String>,
     /// Addresses that must be the machine's own: is it the one that is meant?
     pub addresses: Vec<IpAddr>,
     /// Steps that prepare storage, in their order. See [`Preparation`].
@@ -59,6 +64,7 @@ impl Wanted {
             files: Vec::new(),
             programs: Vec::new(),
             units: Vec::new(),
+            disabled: Vec::new(),
             addresses: Vec::new(),
             preparations: Vec::new(),
         }
@@ -74,6 +80,8 @@ impl Wanted {
         self.machine.role == Role::Node
     }
 }
+
+pub use from_definition::NotDeployable;
 
 /// A step that makes a file system or a volume where there is none.
 ///

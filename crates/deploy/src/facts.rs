@@ -149,7 +149,7 @@ impl Facts {
     fn take(&mut self, fields: &[&str]) -> Option<()> {
         match fields {
             ["now", seconds] => {
-                self.clock = seconds.parse().ok().filter(|s: &f64| s.is_finite())?
+                self.clock = seconds.parse().ok().filter(|s: &f64| s.is_finite())?;
             }
             ["hostname", name] => self.hostname = (*name).to_owned(),
             ["kernel", _] => {}

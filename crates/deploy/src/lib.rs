@@ -32,7 +32,7 @@ mod transport;
 mod xml;
 
 pub use cib::CibChange;
-pub use desired::{CIB, COROSYNC_CONF, COROSYNC_KEY, Desired, Preparation, Wanted};
+pub use desired::{CIB, COROSYNC_CONF, COROSYNC_KEY, Desired, NotDeployable, Preparation, Wanted};
 pub use effect::Effect;
 pub use error::{Error, Failure, Problem, ProblemKind};
 pub use event::{Event, Phase};

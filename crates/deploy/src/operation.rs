@@ -73,8 +73,8 @@ pub(crate) enum Check {
 /// What becomes of units, in this order.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub(crate) struct Orders {
-    /// Stopped, the last one first wanted first: as given.
     pub(crate) stop: Vec<String>,
+    pub(crate) disable: Vec<String>,
     /// Whether the one-node cluster's saved state is put aside once its daemons are stopped.
     pub(crate) put_aside: bool,
     pub(crate) enable: Vec<String>,
@@ -107,6 +107,8 @@ pub(crate) enum Operation {
     Configure { version: String, xml: Vec<u8> },
     /// Asks Pacemaker how the cluster is.
     Health,
+    /// Waits until Pacemaker has nothing more to do.
+    Settle,
     /// Runs a prepared script, to set up storage.
     Prepare { script: String },
     /// Writes down what was applied, and removes the copies.
@@ -127,6 +129,7 @@ impl Operation {
             Self::ReadCib => "read configuration",
             Self::Configure { .. } => "configure",
             Self::Health => "health",
+            Self::Settle => "settle",
             Self::Prepare { .. } => "prepare storage",
             Self::Finish { .. } => "finish",
         }
@@ -179,7 +182,12 @@ impl Operation {
                 out.push_str(DAEMONS);
                 call(&mut out, &["health"]);
             }
-            Self::Prepare { script } => out.push_str(script),
+            Self::Settle => {
+                out.push_str(DAEMONS);
+                call(&mut out, &["wait_until_settled"]);
+            }
+            // Nothing of ours in it: it is a program of its own.
+            Self::Prepare { script } => out = format!("exec </dev/null\n{script}"),
             Self::Finish { id, record } => {
                 out.push_str(CHANGE);
                 call_with_content(&mut out, &["finish", id], record.trim_end());
@@ -278,6 +286,7 @@ fn units(out: &mut String, orders: &Orders) {
     if orders.put_aside {
         call(out, &["put_aside"]);
     }
+    order(out, "disable", &orders.disable);
     order(out, "enable", &orders.enable);
     order(out, "reload-or-restart", &orders.reload);
     order(out, "start", &orders.start);

@@ -48,6 +48,8 @@ pub struct MachinePlan {
     pub role: Role,
     /// Files that are written.
     pub files: Vec<FilePlan>,
+    /// Units that are disabled: Pacemaker starts what they would.
+    pub disable: Vec<String>,
     /// Units that are enabled.
     pub enable: Vec<String>,
     /// Units that are started.
@@ -153,6 +155,7 @@ impl MachinePlan {
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.files.is_empty()
+            && self.disable.is_empty()
             && self.enable.is_empty()
             && self.start.is_empty()
             && self.effects.is_empty()
@@ -300,6 +303,7 @@ fn of_machine(
         name: wanted.machine.name.clone(),
         role: wanted.machine.role,
         files,
+        disable: to_disable(wanted, facts),
         enable: pick(&crate::facts::UnitState::is_enabled),
         start,
         effects: effects.into_iter().collect(),
@@ -307,6 +311,21 @@ fn of_machine(
         prepare: Vec::new(),
         leftovers: !facts.journals.is_empty(),
     }
+}
+
+fn to_disable(wanted: &Wanted, facts: &Facts) -> Vec<String> {
+    let starts_at_boot = |unit: &&String| {
+        facts
+            .units
+            .get(*unit)
+            .is_some_and(|state| state.enabled == "enabled")
+    };
+    wanted
+        .disabled
+        .iter()
+        .filter(starts_at_boot)
+        .cloned()
+        .collect()
 }
 
 fn of_file(file: &cluster::File, facts: &Facts, replaces: bool) -> Option<FilePlan> {

@@ -10,7 +10,7 @@ use crate::event::Phase;
 use crate::facts::{Corosync, Facts};
 use crate::fleet::Fleet;
 use crate::operation::{Look, Operation};
-use crate::preparation::{self, Outlook};
+use crate::preparation::{self, Outlook, State};
 use crate::transport::{Command, TransportError};
 
 /// The most that looking at one machine may take.
@@ -91,12 +91,15 @@ fn look_at_storage(desired: &Desired, machines: &mut [Surveyed], fleet: &mut Fle
             continue;
         };
         let running = matches!(facts.corosync, Corosync::Running { .. }) && facts.pacemaker;
+        let mut waits = false;
         for step in &wanted.preparations {
-            let outlook = if step.clustered && !running {
+            // A step stands on those before it: what is not there yet cannot be looked at.
+            let outlook = if waits || (step.clustered && !running) {
                 Outlook::later(step)
             } else {
                 preparation::look(&wanted.machine, step, fleet)
             };
+            waits |= matches!(outlook.state, State::ToDo | State::Later);
             surveyed.outlooks.push(outlook);
         }
     }
@@ -130,7 +133,7 @@ fn look(wanted: &Wanted) -> Look {
             .iter()
             .map(|name| (name.clone(), None))
             .collect(),
-        units: units(wanted),
+        units: [units(wanted), wanted.disabled.clone()].concat(),
         addresses: wanted.addresses.iter().map(ToString::to_string).collect(),
         cluster: wanted.is_node(),
         ..Look::default()
@@ -170,7 +173,11 @@ fn look(wanted: &Wanted) -> Look {
 pub(crate) fn units(wanted: &Wanted) -> Vec<String> {
     let mut units = wanted.units.clone();
     if wanted.is_node() {
-        units.extend([COROSYNC.to_owned(), PACEMAKER.to_owned()]);
+        for unit in [COROSYNC, PACEMAKER] {
+            if !units.iter().any(|known| known == unit) {
+                units.push(unit.to_owned());
+            }
+        }
     }
     units
 }

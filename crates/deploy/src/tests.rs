@@ -161,8 +161,10 @@ fn applied() -> MemoryMachines {
     machines
 }
 
+type Scenario = (&'static str, fn() -> MemoryMachines, Wish);
+
 /// Changes that take every way through an apply: start, reload, restart together, restart one by one.
-fn scenarios() -> Vec<(&'static str, fn() -> MemoryMachines, Wish)> {
+fn scenarios() -> Vec<Scenario> {
     vec![
         ("fresh", fresh, FIRST),
         (

@@ -71,6 +71,7 @@ impl State {
                 let monitor = if monitor.is_empty() { "-" } else { &monitor };
                 return Ok(output(format!("health\t1\nmonitor\t{monitor}\nend\n")));
             }
+            Operation::Settle => {}
             Operation::Prepare { script } => return prepare(machine, script),
             Operation::Finish { record, .. } => {
                 machine.applied = Some(record.clone());
@@ -85,7 +86,13 @@ impl State {
             return Ok(());
         };
         let known = |unit: &String| machine.units.contains_key(unit);
-        let all = [&orders.stop, &orders.enable, &orders.reload, &orders.start];
+        let all = [
+            &orders.stop,
+            &orders.disable,
+            &orders.enable,
+            &orders.reload,
+            &orders.start,
+        ];
         if !all.into_iter().flatten().all(known) {
             return Err(failed("no such unit"));
         }
@@ -99,6 +106,11 @@ impl State {
         for unit in &orders.enable {
             if let Some(state) = machine.units.get_mut(unit) {
                 state.0 = true;
+            }
+        }
+        for unit in &orders.disable {
+            if let Some(state) = machine.units.get_mut(unit) {
+                state.0 = false;
             }
         }
         for unit in &orders.start {

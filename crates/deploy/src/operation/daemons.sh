@@ -45,6 +45,12 @@ configure() {
   [ $status = 0 ] || fail "cibadmin --replace: $said"
 }
 
+# Whatever it ends with: how the cluster is then is looked at.
+wait_until_settled() {
+  timeout 100 crm_resource --wait --timeout=90 >/dev/null 2>&1
+  return 0
+}
+
 read_cib() {
   printf 'cib-of\t1\n'
   live_cib
