@@ -4,6 +4,7 @@
 //! platforms that the definition names, and those of the facts it cites.
 
 mod bibliography;
+mod levels;
 mod permit;
 mod place;
 mod range;
@@ -16,9 +17,10 @@ use std::sync::OnceLock;
 use cluster::PlatformKind;
 
 pub use bibliography::{Bibliography, Publication};
+pub(crate) use levels::levels;
 pub(crate) use permit::{agents, storage};
+pub(crate) use place::place;
 pub use place::{Placement, Setting};
-pub(crate) use place::{levels, place};
 pub use range::{OsRange, VersionRange, distribution};
 pub use sheet::{
     Agents, Fact, Firm, ManagerCondition, ManagerRange, Note, OsCondition, Reservations, Row,

@@ -2,7 +2,8 @@
 
 use cluster::{Definition, Os, PlatformKind, Storage, StorageKind};
 
-use super::place::{Placement, aged, platform_name, severity, unlisted};
+use super::levels::{aged, severity, unlisted};
+use super::place::{Placement, platform_name};
 use super::range::either;
 use super::sheet::{Agents, Row, Sheet, StorageKinds};
 use super::{Matrix, OsRange};

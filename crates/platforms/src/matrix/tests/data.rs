@@ -203,11 +203,11 @@ fn nothing_is_supported_without_evidence() {
             Level::TechnologyPreview,
             Level::Unsupported,
         ] {
-            assert_eq!(place::severity(level, sure), Severity::Unverified);
+            assert_eq!(levels::severity(level, sure), Severity::Unverified);
         }
     }
     assert_eq!(
-        place::severity(Level::Supported, Confidence::VerifiedOld),
+        levels::severity(Level::Supported, Confidence::VerifiedOld),
         Severity::Warning
     );
 }
