@@ -23,12 +23,12 @@ impl Element {
     }
 
     pub(super) fn with(mut self, name: &'static str, value: impl Into<String>) -> Self {
-        self.attributes.push((name, value.into()));
+        self.attributes.push((name, writable(value.into())));
         self
     }
 
     pub(super) fn saying(mut self, text: impl Into<String>) -> Self {
-        self.text = Some(text.into());
+        self.text = Some(writable(text.into()));
         self
     }
 
@@ -62,5 +62,14 @@ impl Element {
         let mut bytes = writer.into_inner();
         bytes.push(b'\n');
         bytes
+    }
+}
+
+/// Without the two characters that XML has no place for (Extensible Markup Language 1.0, 2.2).
+fn writable(text: String) -> String {
+    if text.contains(['\u{FFFE}', '\u{FFFF}']) {
+        text.replace(['\u{FFFE}', '\u{FFFF}'], "\u{FFFD}")
+    } else {
+        text
     }
 }
