@@ -4,11 +4,13 @@
 //! Nothing here does I/O, reads a clock or allocates more than its input's bounds allow. The same types serve the
 //! storage target, the fencing agent and the probe. Clauses cited are those of SPC-4, SBC-3 and SAM-5.
 
+pub mod command;
 pub mod opcode;
 pub mod pr;
 mod sense;
 mod status;
 
+pub use command::Command;
 pub use opcode::Opcode;
 pub use sense::{AdditionalSense, Sense, SenseError, SenseKey};
 pub use status::Status;
