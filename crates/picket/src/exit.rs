@@ -45,6 +45,28 @@ pub const PREVIEW: u8 = 23;
 /// Check with `--strict`: supported, and there are warnings.
 pub const WARNINGS: u8 = 24;
 
+/// Apply: a machine could not be reached, or nothing is known about it. Nothing was changed.
+pub const NOT_REACHED: u8 = 30;
+
+/// Apply: a machine is not ready, refused, or belongs to another cluster. Nothing was changed.
+pub const NOT_READY: u8 = 31;
+
+/// Apply: what changes needs a restart of the running cluster, which was not allowed. Nothing was changed.
+pub const NEEDS_RESTART: u8 = 32;
+
+/// Apply: a step failed before anything took effect; every machine has its former files.
+pub const ROLLED_BACK: u8 = 33;
+
+/// Apply: a step failed, or its outcome is unknown, after something had been changed. Applying again goes
+/// on from there.
+pub const INCOMPLETE: u8 = 34;
+
+/// Apply: everything was put in its place, but the cluster was not healthy in time.
+pub const UNHEALTHY: u8 = 35;
+
+/// Apply: the plan was shown and declined. Nothing was changed.
+pub const DECLINED: u8 = 36;
+
 /// Status: the cluster has quorum, and something in it is not as it should be, or could not be seen.
 pub const DEGRADED: u8 = 50;
 
@@ -96,11 +118,39 @@ pub const TABLE: &[(u8, &str)] = &[
     (PREVIEW, "check: a technology preview"),
     (WARNINGS, "check --strict: supported, with warnings"),
     (
+        NOT_REACHED,
+        "apply: a machine could not be reached; nothing was changed",
+    ),
+    (
+        NOT_READY,
+        "apply: a machine is not ready or another cluster's; nothing was changed",
+    ),
+    (
+        NEEDS_RESTART,
+        "apply: needs a restart that was not allowed; nothing was changed",
+    ),
+    (
+        ROLLED_BACK,
+        "apply: failed; every machine has its former files",
+    ),
+    (
+        INCOMPLETE,
+        "apply: failed half-way, or unknown; applying again goes on",
+    ),
+    (
+        UNHEALTHY,
+        "apply: all was applied, but the cluster is not healthy",
+    ),
+    (DECLINED, "apply: the plan was declined"),
+    (
         DEGRADED,
         "status: works, but something is wrong or could not be seen",
     ),
     (NO_QUORUM, "status: no node that answered has quorum"),
-    (UNREACHABLE, "status: no node told anything about the cluster"),
+    (
+        UNREACHABLE,
+        "status: no node told anything about the cluster",
+    ),
     (SPLIT, "status: two partitions claim quorum"),
     (CANCELLED, "cancelled by SIGINT or SIGTERM"),
     (

@@ -3,6 +3,7 @@
 //! Parsing has no effects: each command's arguments are turned into a plan, the plan is carried out
 //! and emits events, and the events are shown. How a command ends is in [`exit`].
 
+pub mod apply;
 pub mod check;
 pub mod drill;
 pub mod exit;
@@ -32,6 +33,9 @@ enum Command {
     /// Break a node of a cluster in the lab and prove that its service recovers
     #[command(after_long_help = exit_codes())]
     Drill(drill::DrillArgs),
+    /// Put a cluster's configuration on its machines over ssh, and start it
+    #[command(after_long_help = exit_codes())]
+    Apply(apply::ApplyArgs),
     /// Measure definitions: supported or not, safe or not, why, and what would make it so
     #[command(after_long_help = exit_codes())]
     Check(check::CheckArgs),
@@ -59,6 +63,7 @@ pub fn main() -> ExitCode {
     match &cli.command {
         Command::Lab(args) => lab::run(args),
         Command::Drill(args) => drill::run(args),
+        Command::Apply(args) => apply::run(args),
         Command::Check(args) => check::run(args),
         Command::Explain(args) => explain::run(args),
         Command::Status(args) => status::run(args),

@@ -65,8 +65,16 @@ pub fn definition(path: &Path, nodes: Option<usize>) -> Result<Definition, Error
 /// # Errors
 /// When the handlers cannot be installed.
 pub fn cancel_on_signals() -> std::io::Result<lab::Cancel> {
+    flag_on_signals().map(lab::Cancel::from_flag)
+}
+
+/// A flag that SIGINT and SIGTERM set.
+///
+/// # Errors
+/// When the handlers cannot be installed.
+pub fn flag_on_signals() -> std::io::Result<Arc<AtomicBool>> {
     let flag = Arc::new(AtomicBool::new(false));
     signal_hook::flag::register(SIGINT, Arc::clone(&flag))?;
     signal_hook::flag::register(SIGTERM, Arc::clone(&flag))?;
-    Ok(lab::Cancel::from_flag(flag))
+    Ok(flag)
 }

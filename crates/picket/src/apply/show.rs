@@ -1,0 +1,268 @@
+//! How a plan, its progress and its result look.
+
+use std::cell::RefCell;
+use std::io::{self, IsTerminal, Write};
+use std::rc::Rc;
+use std::time::Duration;
+
+use comfy_table::{ContentArrangement, Table, presets};
+use deploy::{Action, Configuration, Event, FilePlan, MachinePlan, Plan, Report, Restart};
+use indicatif::{ProgressBar, ProgressStyle};
+
+/// Progress on standard error.
+pub(super) struct Progress {
+    shared: Rc<Handle>,
+}
+
+/// What interrupts the progress.
+pub(super) struct Handle {
+    bar: Option<RefCell<ProgressBar>>,
+}
+
+impl Progress {
+    pub(super) fn new() -> Self {
+        let bar = io::stderr().is_terminal().then(|| {
+            let bar = ProgressBar::new_spinner();
+            if let Ok(style) = ProgressStyle::with_template("{spinner} {msg} ({elapsed})") {
+                bar.set_style(style);
+            }
+            bar.enable_steady_tick(Duration::from_millis(120));
+            RefCell::new(bar)
+        });
+        Self {
+            shared: Rc::new(Handle { bar }),
+        }
+    }
+
+    pub(super) fn handle(&self) -> Rc<Handle> {
+        Rc::clone(&self.shared)
+    }
+
+    pub(super) fn show(&mut self, event: &Event) {
+        match event {
+            Event::Started { phase, machines } => {
+                let on = match machines {
+                    1 => "1 machine".to_owned(),
+                    count => format!("{count} machines"),
+                };
+                self.activity(format!("{} ({on})", phase.describe()));
+            }
+            Event::Progress { phase, detail } => {
+                self.activity(format!("{}: {detail}", phase.describe()));
+            }
+            Event::Failed {
+                phase,
+                machine,
+                reason,
+            } => self.line(&format!("{}: {machine}: {reason}", phase.describe())),
+            Event::Finished { phase, took } => {
+                self.line(&format!(
+                    "{}: {:.1} s",
+                    phase.describe(),
+                    took.as_secs_f64()
+                ));
+            }
+            _ => {}
+        }
+    }
+
+    fn activity(&self, text: String) {
+        if let Some(bar) = &self.shared.bar {
+            bar.borrow().set_message(text);
+        }
+    }
+
+    fn line(&self, text: &str) {
+        match &self.shared.bar {
+            Some(bar) => bar.borrow().println(text),
+            None => eprintln!("{text}"),
+        }
+    }
+
+    pub(super) fn end(&mut self) {
+        if let Some(bar) = &self.shared.bar {
+            bar.borrow().finish_and_clear();
+        }
+    }
+}
+
+impl Handle {
+    /// Does something that writes to the terminal itself.
+    pub(super) fn pause<T>(&self, work: impl FnOnce() -> T) -> T {
+        match &self.bar {
+            Some(bar) => bar.borrow().suspend(work),
+            None => work(),
+        }
+    }
+}
+
+/// Prints a plan.
+pub(super) fn plan(plan: &Plan, verdict: Option<&str>) -> io::Result<()> {
+    let text = plan_text(plan, verdict);
+    io::stdout().lock().write_all(text.as_bytes())
+}
+
+fn plan_text(plan: &Plan, verdict: Option<&str>) -> String {
+    let mut out = format!("Cluster {}", plan.cluster);
+    if let Some(verdict) = verdict {
+        out.push_str(&format!(", {verdict}"));
+    }
+    out.push('\n');
+    for warning in &plan.warnings {
+        out.push_str(&format!("warning: {warning}\n"));
+    }
+    if plan.is_empty() {
+        out.push_str("Nothing is to be done: everything is as defined.\n");
+        return out;
+    }
+    out.push_str(&format!("{}\n", table(plan)));
+    for machine in &plan.machines {
+        for file in &machine.files {
+            if let Some(diff) = file
+                .diff
+                .as_ref()
+                .filter(|_| file.action == Action::Replace)
+            {
+                out.push_str(&format!("\n{}:\n{diff}", machine.name));
+            }
+        }
+    }
+    out.push_str(&cluster(plan));
+    out
+}
+
+fn table(plan: &Plan) -> Table {
+    let mut table = Table::new();
+    table
+        .load_style(presets::NOTHING)
+        .set_content_arrangement(ContentArrangement::Disabled)
+        .set_header(["MACHINE", "WHAT", "CHANGE"]);
+    for machine in &plan.machines {
+        for (what, change) in rows(machine) {
+            table.add_row([machine.name.as_str(), &what, &change]);
+        }
+    }
+    table
+}
+
+fn rows(machine: &MachinePlan) -> Vec<(String, String)> {
+    let mut rows = Vec::new();
+    let mut row = |what: &str, change: &str| rows.push((what.to_owned(), change.to_owned()));
+    if machine.replaces_package_default {
+        row(
+            "cluster",
+            "stop the one-node cluster of its package, put its state aside",
+        );
+    }
+    for file in &machine.files {
+        row(&file.path, &file_change(file));
+    }
+    for unit in &machine.disable {
+        row(unit, "disable: Pacemaker starts it");
+    }
+    for unit in &machine.enable {
+        row(unit, "enable");
+    }
+    for unit in &machine.start {
+        row(unit, "start");
+    }
+    for effect in &machine.effects {
+        match effect {
+            deploy::Effect::ReloadCorosync => row("corosync", "reload"),
+            deploy::Effect::ReloadUnit(unit) => row(unit, "reload or restart"),
+            _ => row("corosync, pacemaker", "restart"),
+        }
+    }
+    for step in &machine.prepare {
+        row("storage", &format!("{step}, if it is missing"));
+    }
+    if machine.leftovers {
+        row("journal", "remove what an interrupted apply has left");
+    }
+    rows
+}
+
+fn file_change(file: &FilePlan) -> String {
+    let what = match file.action {
+        Action::Create => "create",
+        Action::Replace => "change",
+        Action::Protect => "change mode and owner",
+    };
+    if file.secret {
+        format!("{what} (not shown)")
+    } else {
+        what.to_owned()
+    }
+}
+
+fn cluster(plan: &Plan) -> String {
+    let mut out = String::from("\n");
+    if !plan.starting.is_empty() {
+        out.push_str(&format!(
+            "The cluster starts on: {}.\n",
+            plan.starting.join(", ")
+        ));
+    }
+    if let Some(restart) = &plan.restart {
+        out.push_str(&restart_text(restart));
+    }
+    match &plan.configuration {
+        Configuration::Same => {}
+        Configuration::Fresh => out.push_str("Pacemaker starts with a new configuration.\n"),
+        Configuration::AfterStart => out.push_str(
+            "Pacemaker's configuration is compared once it runs, and replaced if it differs.\n",
+        ),
+        Configuration::Replace(change) => {
+            out.push_str("Pacemaker's configuration is replaced:\n");
+            for (sign, ids) in [
+                ('+', &change.added),
+                ('-', &change.removed),
+                ('~', &change.changed),
+            ] {
+                for id in ids {
+                    out.push_str(&format!("  {sign} {id}\n"));
+                }
+            }
+        }
+    }
+    out
+}
+
+fn restart_text(restart: &Restart) -> String {
+    let effect = if restart.together {
+        "services stand still meanwhile"
+    } else {
+        "services move meanwhile"
+    };
+    let mut out = format!(
+        "The cluster's daemons are restarted, {} ({}); {effect}. That needs --restart. Why:\n",
+        restart.describe(),
+        restart.nodes.join(", ")
+    );
+    for reason in &restart.reasons {
+        out.push_str(&format!("  {reason}\n"));
+    }
+    out
+}
+
+/// Prints what was done.
+pub(super) fn report(report: &Report) -> io::Result<()> {
+    let mut out = io::stdout().lock();
+    if report.changed {
+        let seconds: f64 = report
+            .phases
+            .iter()
+            .map(|took| took.took.as_secs_f64())
+            .sum();
+        writeln!(
+            out,
+            "Cluster {} is applied: every node is online, every resource and fencing device started ({seconds:.1} s).",
+            report.cluster
+        )?;
+    }
+    // Those of the plan have been shown with it.
+    for warning in report.warnings.iter().filter(|_| !report.changed) {
+        writeln!(out, "warning: {warning}")?;
+    }
+    Ok(())
+}
