@@ -33,13 +33,42 @@ pub struct DefinitionError {
 
 impl DefinitionError {
     pub(crate) fn new(path: &str, source: &str, findings: Vec<Finding>) -> Self {
+        Self::hiding(path, source, findings, &[])
+    }
+
+    /// As [`Self::new`], but nothing that is shown repeats what stands in the text at `hidden`.
+    pub(crate) fn hiding(
+        path: &str,
+        source: &str,
+        findings: Vec<Finding>,
+        hidden: &[Range<usize>],
+    ) -> Self {
+        let source_shown = masked(source, hidden);
+        let words: Vec<&str> = hidden
+            .iter()
+            .filter_map(|span| source.get(span.clone()))
+            .map(|word| word.trim_matches([' ', '"', '\'']))
+            // Shorter words occur in any text.
+            .filter(|word| word.len() > 2)
+            .collect();
+        let silent = |text: String| {
+            let hide = |text: String, word: &&str| text.replace(word, "…");
+            words.iter().fold(text, hide)
+        };
         let problems = findings
             .into_iter()
-            .map(|finding| finding.locate(source))
+            .map(|finding| {
+                let problem = finding.locate(source);
+                Problem {
+                    message: silent(problem.message),
+                    help: problem.help.map(silent),
+                    ..problem
+                }
+            })
             .collect();
         Self {
             path: path.to_owned(),
-            source: source.to_owned(),
+            source: source_shown,
             problems,
         }
     }
@@ -161,6 +190,19 @@ impl Finding {
     }
 }
 
+/// The text with asterisks for everything at `hidden`; every byte stays where it was.
+fn masked(source: &str, hidden: &[Range<usize>]) -> String {
+    let mut bytes = source.as_bytes().to_vec();
+    for span in hidden {
+        let inside = bytes.get_mut(span.clone()).unwrap_or_default();
+        for byte in inside.iter_mut().filter(|byte| !b"\r\n\"'".contains(byte)) {
+            *byte = b'*';
+        }
+    }
+    // A span that cut a character in two would leave no valid text; then nothing is shown.
+    String::from_utf8(bytes).unwrap_or_default()
+}
+
 fn floor_char(source: &str, mut at: usize) -> usize {
     while !source.is_char_boundary(at) {
         at -= 1;
@@ -194,7 +236,9 @@ fn alternatives(given: &str, known: &[&str]) -> Option<String> {
     if let Some(best) = nearest(given, known.iter().copied()).filter(|best| best.len() > 3) {
         return Some(format!("did you mean `{best}`?"));
     }
-    match known {
+    let mut known = known.to_vec();
+    known.dedup();
+    match known.as_slice() {
         [] => None,
         [one] => Some(format!("there is only `{one}`")),
         _ if known.len() > MOST => Some(format!(

@@ -142,23 +142,97 @@ fn patterns_that_cannot_go_on_are_errors() {
 }
 
 proptest! {
+    #![proptest_config(ProptestConfig { cases: 512, ..ProptestConfig::default() })]
+
     #[test]
-    fn no_text_panics(text in "\\PC{0,200}") {
-        if let Err(error) = Definition::parse("x", &text) {
-            prop_assert!(!error.to_string().is_empty());
-        }
+    fn no_bytes_panic(bytes in proptest::collection::vec(any::<u8>(), 0..400)) {
+        parses_or_says_why(&String::from_utf8_lossy(&bytes))?;
     }
 
     #[test]
-    fn no_change_of_the_example_panics(at in 0..WEB.len(), with in "\\PC{0,3}", cut in 0..20_usize) {
-        let mut at = at;
-        while !WEB.is_char_boundary(at) { at -= 1; }
-        let mut end = (at + cut).min(WEB.len());
-        while !WEB.is_char_boundary(end) { end -= 1; }
-        let text = format!("{}{with}{}", &WEB[..at], &WEB[end.max(at)..]);
-        if let Err(error) = Definition::parse("x", &text) {
-            prop_assert!(!error.report(true).is_empty());
+    fn no_text_panics(text in "\\PC{0,200}") {
+        parses_or_says_why(&text)?;
+    }
+
+    #[test]
+    fn no_change_of_an_example_panics(
+        which in 0..EXAMPLES.len(),
+        changes in proptest::collection::vec((any::<proptest::sample::Index>(), 0..20_usize, "\\PC{0,3}|\n|\"|\\[|\\{|= "), 1..4),
+    ) {
+        let mut text = EXAMPLES[which].to_owned();
+        for (at, cut, with) in changes {
+            let at = text.floor_char_boundary(at.index(text.len().max(1)));
+            let end = text.floor_char_boundary((at + cut).min(text.len())).max(at);
+            text.replace_range(at..end, &with);
+        }
+        parses_or_says_why(&text)?;
+    }
+
+    /// Words of the format in any order: more of these get past the reader.
+    #[test]
+    fn no_shuffled_lines_panic(
+        which in proptest::collection::vec((0..EXAMPLES.len(), any::<proptest::sample::Index>()), 0..40),
+    ) {
+        let mut text = String::new();
+        for (example, line) in which {
+            let lines: Vec<&str> = EXAMPLES[example].lines().collect();
+            text.push_str(lines[line.index(lines.len())]);
+            text.push('\n');
+        }
+        parses_or_says_why(&text)?;
+    }
+
+    /// Tables left out or written twice: what refers to them must be missed.
+    #[test]
+    fn no_missing_table_panics(which in 0..EXAMPLES.len(), keep in proptest::collection::vec(0..3_u8, 40)) {
+        let mut text = String::new();
+        for (table, keep) in EXAMPLES[which].split("\n\n").zip(keep.iter().cycle()) {
+            for _ in 0..(*keep).min(2) {
+                text.push_str(table);
+                text.push_str("\n\n");
+            }
+        }
+        parses_or_says_why(&text)?;
+    }
+}
+
+const EXAMPLES: [&str; 6] = [
+    WEB,
+    include_str!("../../../examples/kvm.toml"),
+    include_str!("../../../examples/kvm-storage.toml"),
+    include_str!("../../../examples/mixed.toml"),
+    include_str!("../../../examples/vmware.toml"),
+    include_str!("../../../examples/rhev.toml"),
+];
+
+/// A text is either a definition, whose questions all have answers, or refused with a place and a picture.
+fn parses_or_says_why(text: &str) -> Result<(), TestCaseError> {
+    match Definition::parse_with_places("x", text) {
+        Ok((definition, places)) => {
+            for node in &definition.nodes {
+                let path = format!("node.{}", node.name);
+                prop_assert!(places.exactly(&path).is_some());
+                prop_assert!(!node.address().is_unspecified());
+                for device in definition.levels_of(node).into_iter().flatten() {
+                    prop_assert!(definition.can_fence(device, node));
+                    prop_assert!(!definition.plug_of(device, node).is_empty());
+                }
+            }
+            for count in [1, 2, 5, 32] {
+                if let Ok(grown) = definition.with_nodes(count) {
+                    prop_assert_eq!(grown.nodes.len(), count);
+                }
+            }
+        }
+        Err(error) => {
             prop_assert!(!error.problems().is_empty());
+            prop_assert!(!error.report(true).is_empty() && !error.to_string().is_empty());
+            for problem in error.problems() {
+                prop_assert!(text.get(problem.span.clone()).is_some());
+                prop_assert!(problem.line >= 1 && problem.column >= 1);
+                prop_assert!(!problem.message.is_empty());
+            }
         }
     }
+    Ok(())
 }

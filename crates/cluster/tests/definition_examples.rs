@@ -197,3 +197,88 @@ fn a_megabyte_is_the_most_that_is_read() {
         "{error}"
     );
 }
+
+/// Texts made to take long, of about a megabyte each.
+fn hostile() -> Vec<(&'static str, String)> {
+    let head = "[cluster]\nname = \"c\"\n[platform]\nkind = \"kvm\"\n[[node]]\nname = \"n1\"\naddress = \"10.9.0.1\"\n";
+    let many = |n: usize, item: &dyn Fn(usize) -> String| -> String { (0..n).map(item).collect() };
+    let fence = "[[fence]]\nname = \"f\"\nagent = \"fence_scsi\"\n";
+    let names = |n| {
+        many(n, &|i| format!("\"{i:0>60}\","))
+            .trim_end_matches(',')
+            .to_owned()
+    };
+    vec![
+        (
+            "a line of secrets",
+            format!("x = {}", "token=".repeat(170_000)),
+        ),
+        ("lines of secrets", "password = \"x\"\n".repeat(60_000)),
+        (
+            "a long array",
+            format!("{head}{fence}nodes = [{}]\n", names(15_000)),
+        ),
+        (
+            "many plugs",
+            format!(
+                "{head}{fence}[fence.plugs]\n{}",
+                many(20_000, &|i| format!("m{i:0>40} = \"x\"\n"))
+            ),
+        ),
+        (
+            "many options",
+            format!(
+                "{head}{fence}[fence.options]\n{}",
+                many(40_000, &|i| format!("password{i} = \"x\"\n"))
+            ),
+        ),
+        ("many services that name many", {
+            let after = names(255);
+            format!(
+                "{head}{}",
+                many(60, &|i| format!(
+                    "[[service]]\nname = \"s{i}\"\nafter = [{after}]\n"
+                ))
+            )
+        }),
+        (
+            "many unknown tables",
+            format!("{head}{}", many(80_000, &|i| format!("[t{i}]\n"))),
+        ),
+        (
+            "many hosts",
+            format!(
+                "{head}{}",
+                many(40_000, &|i| format!("[[host]]\nname = \"h{i}\"\n"))
+            ),
+        ),
+        (
+            "depth",
+            format!("{head}[options]\ntoken = {}", "[".repeat(500_000)),
+        ),
+        ("dots", format!("{head}{}", "a.".repeat(300_000))),
+        ("quotation marks", format!("{head}{}", "\"".repeat(900_000))),
+    ]
+}
+
+#[test]
+fn texts_made_to_take_long_are_refused_soon() {
+    for (name, text) in hostile() {
+        assert!(text.len() < 1 << 20, "{name}: {}", text.len());
+        let start = Instant::now();
+        let error = Definition::parse("hostile.toml", &text).expect_err(name);
+        let parsed = start.elapsed();
+        let report = error.to_string();
+        let taken = start.elapsed();
+        println!(
+            "{name}: {:.0} ms, report after {:.0} ms, {} problems, {} bytes of report",
+            parsed.as_secs_f64() * 1e3,
+            taken.as_secs_f64() * 1e3,
+            error.problems().len(),
+            report.len()
+        );
+        assert!(error.problems().len() <= 50, "{name}");
+        let limit = if cfg!(debug_assertions) { 20 } else { 2 };
+        assert!(taken < Duration::from_secs(limit), "{name}: {taken:?}");
+    }
+}

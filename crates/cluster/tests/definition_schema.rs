@@ -54,15 +54,19 @@ for text in job["texts"]:
 
 /// What python3-jsonschema says of each text; `None` where it is not installed.
 fn validate(texts: &[String]) -> Option<Vec<String>> {
-    let known = Command::new("python3")
-        .args(["-c", "import jsonschema, tomllib"])
-        .stderr(Stdio::null())
-        .status();
-    if !known.is_ok_and(|status| status.success()) {
+    let knows = |python: &&str| {
+        let status = Command::new(python)
+            .args(["-c", "import jsonschema, tomllib"])
+            .stderr(Stdio::null())
+            .status();
+        status.is_ok_and(|status| status.success())
+    };
+    // Debian's own Python, if another one comes first.
+    let Some(python) = ["python3", "/usr/bin/python3"].into_iter().find(knows) else {
         eprintln!("SKIPPED: python3-jsonschema (with Python 3.11 or newer) is not installed");
         return None;
-    }
-    let mut child = Command::new("python3")
+    };
+    let mut child = Command::new(python)
         .args(["-c", VALIDATE])
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())

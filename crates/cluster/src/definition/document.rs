@@ -6,7 +6,9 @@ use serde::Deserialize;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue, ValueDeserializer};
 
+use super::MAX_FINDINGS;
 use crate::error::Finding;
+use crate::types::OptionName;
 
 /// How many entries a list of the definition may have. More are refused before any of them is read.
 const MAX_ENTRIES: usize = 256;
@@ -17,7 +19,9 @@ const MAX_MISTAKES: usize = 8;
 /// The parsed text.
 pub(super) struct Document<'t> {
     root: DeTable<'t>,
-    end: usize,
+    text: &'t str,
+    /// Whether `root` is all of the text.
+    whole: bool,
 }
 
 /// Everything that may stand at the top level, and whether it is a list (`[[…]]`); in the order in which a
@@ -40,31 +44,69 @@ pub(crate) const SECTIONS: [(&str, bool); 14] = [
 ];
 
 impl<'t> Document<'t> {
-    /// Reads the text as far as TOML goes, and refuses what cannot be a definition.
-    pub(super) fn parse(text: &'t str, max_nodes: usize) -> Result<Self, Vec<Finding>> {
+    /// Reads the text as far as TOML goes, and finds what cannot be a definition.
+    pub(super) fn parse(text: &'t str, max_nodes: usize) -> (Self, Vec<Finding>) {
         let (root, errors) = DeTable::parse_recoverable(text);
-        if !errors.is_empty() {
-            return Err(errors.iter().map(Finding::from_toml).collect());
-        }
         let document = Self {
             root: root.into_inner(),
-            end: text.len(),
+            text,
+            whole: errors.is_empty(),
         };
-        let mut findings = Vec::new();
-        document.check_sections(&mut findings);
+        let mut findings: Vec<_> = errors
+            .iter()
+            .take(MAX_FINDINGS)
+            .map(Finding::from_toml)
+            .collect();
+        if findings.is_empty() {
+            document.check_sections(&mut findings);
+        }
         if findings.is_empty() {
             document.check_lengths(max_nodes, &mut findings);
         }
         if findings.is_empty() {
-            Ok(document)
-        } else {
-            Err(findings)
+            document.check_arrays(&mut findings);
         }
+        (document, findings)
+    }
+
+    /// Where values stand that seem to be secrets, rightly or by mistake.
+    pub(super) fn secrets(&self) -> Vec<Range<usize>> {
+        let mut found = if self.whole {
+            Vec::new()
+        } else {
+            suspects(self.text)
+        };
+        // `token` of `[options]` is a length of time.
+        let secretive = self
+            .root
+            .iter()
+            .filter(|(key, _)| key.get_ref() != "options");
+        let mut values: Vec<_> = secretive
+            .map(|(key, value)| (smells(key.get_ref()), value))
+            .collect();
+        while let Some((inside, value)) = values.pop() {
+            match value.get_ref() {
+                DeValue::Table(table) => {
+                    for (key, value) in table {
+                        values.push((inside || smells(key.get_ref()), value));
+                    }
+                }
+                DeValue::Array(entries) => {
+                    values.extend(entries.iter().map(|entry| (inside, entry)));
+                }
+                // The place of a secret is none.
+                DeValue::String(text) if inside && !text.starts_with('/') => {
+                    found.push(value.span());
+                }
+                _ => {}
+            }
+        }
+        found
     }
 
     /// The end of the text: the place of what is missing.
     pub(super) fn end(&self) -> Range<usize> {
-        self.end..self.end
+        self.text.len()..self.text.len()
     }
 
     pub(super) fn root(&self) -> &DeTable<'t> {
@@ -73,6 +115,9 @@ impl<'t> Document<'t> {
 
     fn check_sections(&self, findings: &mut Vec<Finding>) {
         for (key, value) in &self.root {
+            if findings.len() >= MAX_FINDINGS {
+                return;
+            }
             let name = key.get_ref().as_ref();
             match SECTIONS.iter().find(|(known, _)| *known == name) {
                 None => {
@@ -137,6 +182,26 @@ impl<'t> Document<'t> {
                 };
                 findings.push(Finding::new(first_too_many.span(), message));
                 return;
+            }
+        }
+    }
+
+    /// No array is longer than a list of tables may be.
+    fn check_arrays(&self, findings: &mut Vec<Finding>) {
+        let mut values: Vec<&Spanned<DeValue<'t>>> = self.root.values().collect();
+        while let Some(value) = values.pop() {
+            match value.get_ref() {
+                DeValue::Table(table) => values.extend(table.values()),
+                DeValue::Array(entries) if entries.len() > MAX_ENTRIES => {
+                    let message = format!(
+                        "an array of {} entries: there may be {MAX_ENTRIES}",
+                        entries.len()
+                    );
+                    findings.push(Finding::new(value.span(), message));
+                    return;
+                }
+                DeValue::Array(entries) => values.extend(entries.iter()),
+                _ => {}
             }
         }
     }
@@ -216,6 +281,32 @@ impl<'t> Document<'t> {
         };
         written().unwrap_or_else(|| self.at(path))
     }
+}
+
+/// Whether what is given by this name is likely to be a secret.
+fn smells(key: &str) -> bool {
+    OptionName::try_from(key.to_owned()).is_ok_and(|key| key.smells_of_a_secret())
+}
+
+/// Where secrets may stand in a text that is no TOML: after keys that smell of one, to the end of the line.
+fn suspects(text: &str) -> Vec<Range<usize>> {
+    let is_key = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-');
+    let follows_secret_key = |before: &str| {
+        let before = before.trim_end_matches([' ', '\t', '"', '\'']);
+        let key = &before[before.trim_end_matches(is_key).len()..];
+        // A token is Corosync's timer more often than a secret.
+        key != "token" && smells(key)
+    };
+    let mut found = Vec::new();
+    let mut start = 0;
+    for line in text.split_inclusive('\n') {
+        let mut equals = line.match_indices('=').map(|(at, _)| at);
+        if let Some(at) = equals.find(|at| follows_secret_key(&line[..*at])) {
+            found.push(start + at + 1..start + line.trim_end().len().max(at + 1));
+        }
+        start += line.len();
+    }
+    found
 }
 
 /// A step on the way to a value.

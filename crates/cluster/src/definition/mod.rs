@@ -117,13 +117,15 @@ impl Definition {
             );
             return Err(DefinitionError::new(path, "", vec![finding]));
         }
+        let (document, mut findings) = Document::parse(text, MAX_NODES);
         let refuse = |mut findings: Vec<Finding>| {
             findings.sort_by_key(|finding| finding.span.start);
             findings.truncate(MAX_FINDINGS);
-            DefinitionError::new(path, text, findings)
+            DefinitionError::hiding(path, text, findings, &document.secrets())
         };
-        let document = Document::parse(text, MAX_NODES).map_err(refuse)?;
-        let mut findings = Vec::new();
+        if !findings.is_empty() {
+            return Err(refuse(findings));
+        }
         let Some(definition) = Self::read(&document, &mut findings) else {
             return Err(refuse(findings));
         };

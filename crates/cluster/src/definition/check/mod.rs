@@ -13,9 +13,10 @@ mod storage;
 use std::collections::{HashMap, HashSet};
 use std::fmt::Display;
 use std::hash::Hash;
+use std::ops::Range;
 
-use super::Definition;
 use super::document::{Document, Step};
+use super::{Definition, MAX_FINDINGS};
 use crate::error::Finding;
 
 pub(super) use nodes::favour;
@@ -47,8 +48,15 @@ struct Check<'a> {
 impl<'a> Check<'a> {
     /// Something is wrong with the value at `path`.
     fn say<const N: usize>(&mut self, path: [Step<'_>; N], message: String) {
-        let span = self.document.at(&path);
-        self.findings.push(Finding::new(span, message));
+        if !self.is_full() {
+            let span = self.document.at(&path);
+            self.findings.push(Finding::new(span, message));
+        }
+    }
+
+    /// Nobody reads more than the first of many, and to find each place takes a while.
+    fn is_full(&self) -> bool {
+        self.findings.len() >= MAX_FINDINGS
     }
 
     /// Something is wrong with the value at `path`, and `help` says what would be right.
@@ -58,8 +66,10 @@ impl<'a> Check<'a> {
         message: String,
         help: impl Into<String>,
     ) {
-        let span = self.document.at(&path);
-        self.findings.push(Finding::new(span, message).help(help));
+        if !self.is_full() {
+            let span = self.document.at(&path);
+            self.findings.push(Finding::new(span, message).help(help));
+        }
     }
 
     /// Something is wrong with the key that `path` ends in.
@@ -69,8 +79,10 @@ impl<'a> Check<'a> {
         message: String,
         help: impl Into<String>,
     ) {
-        let span = self.document.key_at(&path);
-        self.findings.push(Finding::new(span, message).help(help));
+        if !self.is_full() {
+            let span = self.document.key_at(&path);
+            self.findings.push(Finding::new(span, message).help(help));
+        }
     }
 
     /// Each entry of the list `table` must have a name of its own.
@@ -108,8 +120,7 @@ impl<'a> Check<'a> {
             let span = self.document.at(&whole);
             let name = name.as_ref();
             if !known.contains(&name) {
-                self.findings
-                    .push(Finding::unknown(span, what, name, known));
+                self.unknown(span, what, name, known);
             } else if !seen.insert(name) {
                 let message = format!("{what} `{name}` is listed twice");
                 self.findings.push(Finding::new(span, message));
@@ -127,6 +138,13 @@ impl<'a> Check<'a> {
     ) {
         if !known.contains(&name) {
             let span = self.document.at(&path);
+            self.unknown(span, what, name, known);
+        }
+    }
+
+    /// There is nothing of this name.
+    fn unknown(&mut self, span: Range<usize>, what: &str, name: &str, known: &[&str]) {
+        if !self.is_full() {
             self.findings
                 .push(Finding::unknown(span, what, name, known));
         }
