@@ -83,6 +83,26 @@ until corosync-quorumtool -s >/dev/null 2>&1 || [ $? -eq 2 ]; do
 done
 pacemakerd >/var/log/pacemakerd.out 2>&1 &"#;
 
+/// What [`Nodes::serve_ssh`] needs besides.
+pub const SSH: [Need; 2] = [
+    Need::File("/usr/sbin/sshd", "openssh-server"),
+    Need::File("/usr/bin/ssh", "openssh-client"),
+];
+
+/// A server for root with one key, which knows nothing of the machine's own.
+const SSHD_CONFIG: &str = "HostKey DIR/host_key\nAuthorizedKeysFile DIR/client_key.pub\n\
+    PidFile none\nPermitRootLogin prohibit-password\nPasswordAuthentication no\nUsePAM no\n\
+    StrictModes no\nPrintMotd no\nLogLevel ERROR\n";
+
+/// The server wants a directory in `/run` that need not be there.
+const HOST_SSHD: &str = "mount --make-rprivate / && mount -t tmpfs tmpfs /run && \
+    mkdir /run/sshd && exec \"$@\"";
+
+/// A client that knows the servers' key and offers only its own.
+const SSH_CONFIG: &str = "Host *\n IdentityFile DIR/client_key\n IdentitiesOnly yes\n \
+    UserKnownHostsFile DIR/known_hosts\n GlobalKnownHostsFile /dev/null\n \
+    StrictHostKeyChecking yes\n";
+
 /// A file for a node.
 #[derive(Debug, Clone)]
 pub struct File {
@@ -327,6 +347,54 @@ impl Nodes {
                 (xml.contains("with_quorum=\"true\"") && nodes.iter().all(online)).then_some(())
             });
         }
+    }
+
+    /// Starts an ssh server in every node, and one on the host, and returns the configuration of a
+    /// client that may log in to them as root. The servers end with the [`Process`]es.
+    ///
+    /// # Panics
+    /// When that fails.
+    #[must_use]
+    pub fn serve_ssh(&self) -> (PathBuf, Vec<Process>) {
+        let dir = self.rig.path("ssh");
+        fs::create_dir(&dir).expect("the rig's directory takes directories");
+        for key in ["host_key", "client_key"] {
+            let mut keygen = Command::new("ssh-keygen");
+            keygen.args(["-q", "-t", "ed25519", "-N", "", "-C", "", "-f"]);
+            let made = run(keygen.arg(dir.join(key)), None, &dir, None, PATIENCE);
+            assert_eq!(made.code, Some(0), "{made:?}");
+        }
+        let public = fs::read_to_string(dir.join("host_key.pub")).expect("it was made");
+        let write = |name: &str, text: String| {
+            let text = text.replace("DIR", &dir.display().to_string());
+            fs::write(dir.join(name), text).expect("the directory takes files");
+            dir.join(name)
+        };
+        write("known_hosts", format!("* {public}"));
+        let server = write("sshd_config", SSHD_CONFIG.to_owned())
+            .display()
+            .to_string();
+        let argv = ["/usr/sbin/sshd", "-D", "-e", "-f", &server];
+        let mut servers: Vec<Process> = self
+            .names()
+            .iter()
+            .map(|node| self.spawn(node, &argv))
+            .collect();
+        let mut command = Command::new("unshare");
+        command.args(["-m", "sh", "-c", HOST_SSHD, "sh"]).args(argv);
+        command.stdin(Stdio::null());
+        servers.push(Process::start_group(
+            &mut command,
+            Some(&self.rig.cable.host),
+            &dir,
+        ));
+        for server in &servers {
+            wait_for("sshd to listen", PATIENCE, || {
+                let listens = |line: &String| line.contains(":0016 ") && line.contains(" 0A ");
+                server.sockets("tcp").iter().any(listens).then_some(())
+            });
+        }
+        (write("ssh_config", SSH_CONFIG.to_owned()), servers)
     }
 
     /// Ends everything in `node` at once, as a loss of power does.

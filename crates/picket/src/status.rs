@@ -54,7 +54,7 @@ pub struct StatusArgs {
     json: bool,
 
     /// Write a page for browsers to FILE, or to standard output
-    #[arg(long, value_name = "FILE|-")]
+    #[arg(long, value_name = "FILE|-", conflicts_with = "json")]
     html: Option<PathBuf>,
 
     /// Let browsers load the page again every so many seconds
@@ -66,7 +66,7 @@ pub struct StatusArgs {
     nodes: Vec<String>,
 
     /// Ask the guests of a lab
-    #[arg(long, value_name = "NAME", num_args = 0..=1, require_equals = true, default_missing_value = "lab", conflicts_with = "ssh_config")]
+    #[arg(long, value_name = "NAME", conflicts_with = "ssh_config")]
     lab: Option<LabName>,
 
     /// The configuration for ssh, instead of your own
