@@ -101,16 +101,20 @@ fn print(args: &PlatformsArgs) -> io::Result<()> {
     }
     if args.facts {
         let facts = gather::all_facts();
-        return show(args.json, &facts, || text::facts(&facts));
+        return show(args.json, &facts, || text::facts(&facts, text::width()));
     }
     match args.platform {
         Some(platform) => {
             let details = gather::details(platform, &editions);
-            show(args.json, &details, || text::details(&details))
+            show(args.json, &details, || {
+                text::details(&details, text::width())
+            })
         }
         None => {
             let listing = gather::listing(&editions);
-            show(args.json, &listing, || text::listing(&listing))
+            show(args.json, &listing, || {
+                text::listing(&listing, text::width())
+            })
         }
     }
 }
@@ -170,39 +174,42 @@ mod tests {
 
     #[test]
     fn the_list_of_platforms() {
-        insta::assert_snapshot!(text::listing(&gather::listing(&Edition::ALL)));
+        insta::assert_snapshot!(text::listing(&gather::listing(&Edition::ALL), text::WIDTH));
     }
 
     #[test]
     fn a_platform_of_the_document() {
         let details = gather::details(PlatformKind::Kvm, &[Edition::Document]);
-        insta::assert_snapshot!(text::details(&details));
+        insta::assert_snapshot!(text::details(&details, text::WIDTH));
     }
 
     #[test]
     fn a_platform_of_today() {
         let details = gather::details(PlatformKind::Vmware, &[Edition::Today]);
-        insta::assert_snapshot!(text::details(&details));
+        insta::assert_snapshot!(text::details(&details, text::WIDTH));
     }
 
     #[test]
     fn a_platform_that_an_edition_does_not_know() {
         let details = gather::details(PlatformKind::Aws, &Edition::ALL);
-        insta::assert_snapshot!(text::details(&details));
+        insta::assert_snapshot!(text::details(&details, text::WIDTH));
     }
 
     #[test]
-    fn lines_fit_a_terminal() {
-        let mut texts = vec![
-            text::listing(&gather::listing(&Edition::ALL)),
-            text::facts(&gather::all_facts()),
-        ];
-        texts.extend(
-            PlatformKind::ALL
-                .map(|platform| text::details(&gather::details(platform, &Edition::ALL))),
-        );
-        for line in texts.iter().flat_map(|text| text.lines()) {
-            assert!(line.chars().count() <= text::WIDTH.into(), "{line}");
+    fn lines_fit_the_terminal() {
+        for width in [80, text::WIDTH, 160] {
+            let mut texts = vec![
+                text::listing(&gather::listing(&Edition::ALL), width),
+                text::facts(&gather::all_facts(), width),
+            ];
+            texts.extend(
+                PlatformKind::ALL.map(|platform| {
+                    text::details(&gather::details(platform, &Edition::ALL), width)
+                }),
+            );
+            for line in texts.iter().flat_map(|text| text.lines()) {
+                assert!(line.chars().count() <= width.into(), "{width}: {line}");
+            }
         }
     }
 

@@ -2,18 +2,27 @@
 
 use ::platforms::{Confidence, Edition, Level, Source};
 use comfy_table::{ContentArrangement, Table, presets};
+use rustix::termios::tcgetwinsize;
 
 use super::gather::{
     AgentView, Details, FactList, FactView, InEdition, Listing, RowView, SourceList, StorageView,
 };
 
-/// The longest line, in characters.
+/// The longest line, in characters, where the terminal does not say how wide it is.
 pub(super) const WIDTH: u16 = 100;
 
-pub(super) fn listing(listing: &Listing) -> String {
+/// The longest line, in characters: as wide as the terminal, within what tables can be drawn and read in.
+pub(super) fn width() -> u16 {
+    let terminal = tcgetwinsize(std::io::stdout()).ok().map(|size| size.ws_col);
+    terminal
+        .filter(|columns| *columns > 0)
+        .map_or(WIDTH, |columns| columns.clamp(80, 160))
+}
+
+pub(super) fn listing(listing: &Listing, width: u16) -> String {
     let header = ["platform", ""].map(str::to_owned);
     let columns = listing.editions.iter().map(|edition| edition.to_string());
-    let mut table = table(header.into_iter().chain(columns));
+    let mut table = table(header.into_iter().chain(columns), width);
     for platform in &listing.platforms {
         let mut cells = vec![platform.platform.to_owned(), platform.title.to_owned()];
         cells.extend(
@@ -25,7 +34,7 @@ pub(super) fn listing(listing: &Listing) -> String {
         table.add_row(cells);
     }
     format!(
-        "{}\npicket platforms PLATFORM shows its rows, agents and storage, and what they rest on\n",
+        "{}\npicket platforms PLATFORM shows a platform, and what that rests on\n",
         drawn(&table)
     )
 }
@@ -38,18 +47,18 @@ fn levels(levels: &[Level]) -> String {
     join(levels, ", ")
 }
 
-pub(super) fn details(details: &Details) -> String {
+pub(super) fn details(details: &Details, width: u16) -> String {
     let mut text = String::new();
     for (at, edition) in details.editions.iter().enumerate() {
         if at > 0 {
             text.push('\n');
         }
-        text.push_str(&in_edition(details.platform, edition));
+        text.push_str(&in_edition(details.platform, edition, width));
     }
     text
 }
 
-fn in_edition(platform: &str, view: &InEdition) -> String {
+fn in_edition(platform: &str, view: &InEdition, width: u16) -> String {
     let title = match view.edition {
         Edition::Document => format!("{platform} in the requirement document"),
         _ => format!("{platform} today"),
@@ -59,25 +68,25 @@ fn in_edition(platform: &str, view: &InEdition) -> String {
     }
     let mut text = format!("{title}\n{}\n\n", "=".repeat(title.chars().count()));
     for row in view.rows.iter().filter(|row| !row.elsewhere) {
-        text.push_str(&one_row(row));
+        text.push_str(&one_row(row, width));
     }
     if view.rows.iter().any(|row| row.elsewhere) {
-        text.push_str(&elsewhere(&view.rows));
+        text.push_str(&elsewhere(&view.rows, width));
     }
     text.push_str(&format!(
         "{}\n{}",
-        agents(&view.agents),
-        storage(&view.storage)
+        agents(&view.agents, width),
+        storage(&view.storage, width)
     ));
     if !view.facts.is_empty() {
-        text.push_str(&format!("\n{}", fact_table(&view.facts)));
+        text.push_str(&format!("\n{}", fact_table(&view.facts, width)));
     }
     text
 }
 
 /// The rows for guests that no row of the platform's own names.
-fn elsewhere(rows: &[RowView]) -> String {
-    let mut table = table(["other guests", "level", "because", "rests on"]);
+fn elsewhere(rows: &[RowView], width: u16) -> String {
+    let mut table = table(["other guests", "level", "because", "rests on"], width);
     for row in rows.iter().filter(|row| row.elsewhere) {
         table.add_row([
             row.guests.join("; "),
@@ -117,8 +126,8 @@ fn drawn(table: &Table) -> String {
     text
 }
 
-fn one_row(row: &RowView) -> String {
-    let mut table = table([row.id.to_owned(), row.title.to_owned()]);
+fn one_row(row: &RowView, width: u16) -> String {
+    let mut table = table([row.id.to_owned(), row.title.to_owned()], width);
     table.add_row(["level", &level(row)]);
     table.add_row(["because", row.statement]);
     let lists = [
@@ -150,8 +159,8 @@ fn one_row(row: &RowView) -> String {
     format!("{}\n", drawn(&table))
 }
 
-fn agents(entries: &[AgentView]) -> String {
-    let mut table = table(["agents", "for", "", "rests on", "condition"]);
+fn agents(entries: &[AgentView], width: u16) -> String {
+    let mut table = table(["agents", "for", "", "rests on", "condition"], width);
     for entry in entries {
         let mut condition: Vec<String> = Vec::new();
         if !entry.managers.is_empty() {
@@ -169,15 +178,18 @@ fn agents(entries: &[AgentView]) -> String {
     drawn(&table)
 }
 
-fn storage(entries: &[StorageView]) -> String {
-    let mut table = table([
-        "shared storage",
-        "for",
-        "level",
-        "rests on",
-        "reservations",
-        "condition",
-    ]);
+fn storage(entries: &[StorageView], width: u16) -> String {
+    let mut table = table(
+        [
+            "shared storage",
+            "for",
+            "level",
+            "rests on",
+            "reservations",
+            "condition",
+        ],
+        width,
+    );
     for entry in entries {
         let (passes, further) = entry
             .reservations
@@ -227,12 +239,12 @@ fn scope(row: Option<&str>, guests: &[String]) -> String {
     }
 }
 
-pub(super) fn facts(list: &FactList) -> String {
-    fact_table(&list.facts)
+pub(super) fn facts(list: &FactList, width: u16) -> String {
+    fact_table(&list.facts, width)
 }
 
-fn fact_table(facts: &[FactView]) -> String {
-    let mut table = table(["fact", "says", "how sure"]);
+fn fact_table(facts: &[FactView], width: u16) -> String {
+    let mut table = table(["fact", "says", "how sure"], width);
     for fact in facts {
         let says = match fact.condition {
             Some(condition) => format!("{}; {condition}", fact.statement),
@@ -270,12 +282,12 @@ fn join<T: ToString>(items: &[T], between: &str) -> String {
     words.join(between)
 }
 
-fn table<T: Into<String>>(header: impl IntoIterator<Item = T>) -> Table {
+fn table<T: Into<String>>(header: impl IntoIterator<Item = T>, width: u16) -> Table {
     let mut table = Table::new();
     table
         .load_style(presets::NOTHING)
         .set_content_arrangement(ContentArrangement::Dynamic)
-        .set_width(WIDTH)
+        .set_width(width)
         .set_header(header.into_iter().map(Into::<String>::into));
     table
 }
