@@ -1,8 +1,11 @@
 //! `cargo xtask man`: manual pages, derived from what the programs themselves parse.
 //!
 //! The agents' pages come from their option tables, the other programs' from their command-line
-//! definitions, fence_virt.conf(5) from the commented example, which the daemon's tests read; nothing is
-//! written by hand, so nothing can disagree with the program.
+//! definitions, cluster.toml(5) from the schema of a definition, fence_virt.conf(5) from the commented
+//! example, which the daemon's tests read; nothing is written by hand, so nothing can disagree with the
+//! program.
+
+mod definition;
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -80,6 +83,10 @@ fn pages() -> Result<Vec<Page>> {
     collect(virtd::cli::Options::command(), "8", &mut pages)?;
     collect(picket::command(), "1", &mut pages)?;
     pages.push(configuration());
+    pages.push(Page {
+        file: "cluster.toml.5".to_owned(),
+        text: definition::page()?,
+    });
     Ok(pages)
 }
 
