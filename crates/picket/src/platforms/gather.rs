@@ -202,9 +202,18 @@ fn in_edition(platform: PlatformKind, edition: Edition) -> InEdition {
         .chain(matrix.common().filter(|_| known))
         .collect();
     let rows = || all.iter().flat_map(|sheet| &sheet.rows);
-    let views = |sheet: &&'static Sheet| {
+    let is_reached = |common: &Row| {
+        !own.iter()
+            .flat_map(|sheet| &sheet.rows)
+            .any(|row| hides(row, common))
+    };
+    let views = |sheet: &&'static Sheet| -> Vec<RowView> {
         let elsewhere = sheet.platform.is_none();
-        sheet.rows.iter().map(move |one| row(one, elsewhere))
+        let rows = sheet
+            .rows
+            .iter()
+            .filter(|row| !elsewhere || is_reached(row));
+        rows.map(|one| row(one, elsewhere)).collect()
     };
     let agents_of_rows =
         rows().flat_map(|row| row.agents.iter().map(|entry| agent(entry, Some(&row.id))));
@@ -233,6 +242,20 @@ fn in_edition(platform: PlatformKind, edition: Edition) -> InEdition {
             .map(fact)
             .collect(),
     }
+}
+
+/// Whether a platform's own row takes all guests of a row of all platforms, on whatever hosts.
+fn hides(own: &Row, common: &Row) -> bool {
+    let anywhere = own.hosts.is_none() && own.product.is_none() && own.manager.is_none();
+    anywhere
+        && common.guests.any.iter().all(|range| {
+            own.guests.any.iter().any(|wider| {
+                wider.os == range.os
+                    && wider.from <= range.from
+                    && (wider.below.is_none()
+                        || range.below.is_some() && wider.below >= range.below)
+            })
+        })
 }
 
 fn strings<T: ToString>(items: impl IntoIterator<Item = T>) -> Vec<String> {
