@@ -199,7 +199,7 @@ pub(super) const DEVICE: Rule = Rule {
     editions: TODAY,
     statements: &[],
     sources: &["cs.twonode-qd"],
-    explanation: "The machine that runs corosync-qnetd decides when nodes cannot see each other. If it is a node, or a \
+    explanation: "The machine that runs corosync-qnetd decides when nodes cannot see each other. If it is a \
         host that carries nodes, its vote is lost together with theirs, just when it is needed. It belongs on a \
         separate machine, best in a network of its own.",
     check: device,
@@ -211,29 +211,11 @@ fn device(facts: &Facts<'_>, out: &mut Vec<Reason>) {
     };
     let at = device.host.to_string();
     let ip: Option<std::net::IpAddr> = at.parse().ok();
-    let node = facts
-        .nodes()
-        .find(|node| node.name.as_str() == at || ip.is_some_and(|ip| node.addresses.contains(&ip)));
     let host = facts
         .definition
         .hosts
         .iter()
         .find(|host| host.name.as_str() == at || (ip.is_some() && host.address == ip));
-    if let Some(node) = node {
-        out.push(
-            reason(
-                DEVICE.id,
-                Severity::Unsafe,
-                "cs.twonode-qd",
-                format!(
-                    "the quorum device is the node `{}`: its vote is lost when the node is",
-                    node.name
-                ),
-            )
-            .about("options.quorum_device")
-            .remedy("run corosync-qnetd on a machine outside the cluster"),
-        );
-    }
     if let Some(host) = host {
         out.push(
             reason(

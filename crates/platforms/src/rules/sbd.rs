@@ -177,22 +177,6 @@ fn disks(facts: &Facts<'_>, out: &mut Vec<Reason>) {
     let Some(sbd) = &facts.definition.options.sbd else {
         return;
     };
-    let most = number("suse.sbd-disk", "max_disks").unwrap_or(3) as usize;
-    if sbd.devices.len() > most {
-        out.push(
-            reason(
-                DISKS.id,
-                Severity::Unsupported,
-                "suse.sbd-disk",
-                format!(
-                    "{} disks for SBD, where {most} are supported",
-                    sbd.devices.len()
-                ),
-            )
-            .about("options.sbd")
-            .remedy("use one or three disks"),
-        );
-    }
     for device in &sbd.devices {
         let path = device.to_string();
         let managed = ["/dev/drbd", "/dev/md"]

@@ -1,6 +1,6 @@
 //! How long the parties wait for each other, and over which paths they talk.
 
-use cluster::{PlatformKind, Transport, VirtdMode};
+use cluster::{PlatformKind, VirtdMode};
 
 use super::view::Vendor;
 use super::{ALWAYS, TODAY, judged, number, reason};
@@ -120,29 +120,35 @@ pub(super) const CLOUD: Rule = Rule {
 
 pub(super) const CONSENSUS: Rule = Rule {
     id: "consensus",
-    title: "the consensus time-out is at least 1.2 times the token",
-    editions: ALWAYS,
+    title: "the consensus time-out is at least 1.2 times the token as Corosync lengthens it",
+    editions: TODAY,
     statements: &[],
     sources: &["cs.token"],
-    explanation: "Corosync wants 1.2 times the token for the nodes to agree on a new membership, and with three nodes \
-        and more it lengthens the token itself by 650 ms for every node above two. A shorter consensus makes \
-        memberships flap or Corosync refuse to start. Leave it out: Corosync computes it.",
+    explanation: "Corosync wants 1.2 times the token for the nodes to agree on a new membership. With three nodes and \
+        more it lengthens the token by 650 ms for every node above two, and takes a written consensus as it is: \
+        one that was reckoned from the written token is then too short, and memberships change more often than \
+        they should. Leave it out: Corosync reckons with the lengthened token.",
     check: |facts, out| {
         let options = &facts.definition.options;
-        let Some(consensus) = options.consensus else {
+        let (Some(consensus), Some(per_node)) =
+            (options.consensus, number("cs.token", "per_node_ms"))
+        else {
             return;
         };
-        let more = facts.definition.nodes.len().saturating_sub(2) as u128;
-        let per_node = u128::from(number("cs.token", "per_node_ms").unwrap_or(0));
-        let token = options.token.millis() + more * per_node;
+        let nodes = facts.definition.nodes.len();
+        let more = nodes.saturating_sub(2) as u128 * u128::from(per_node);
+        let token = options.token.millis() + more;
         let least = (token * 12).div_ceil(10);
         if consensus.millis() < least {
             out.push(
-                judged(
+                reason(
                     CONSENSUS.id,
-                    Severity::Unsafe,
-                    "corosync.conf(5), consensus: the minimum is 1.2 times the token",
-                    format!("a consensus of {consensus} is less than 1.2 times the token ({least} ms with {} nodes)", facts.definition.nodes.len()),
+                    Severity::Warning,
+                    "cs.token",
+                    format!(
+                        "with {nodes} nodes the token grows to {token} ms, and a consensus of {consensus} is less \
+                         than 1.2 times that"
+                    ),
                 )
                 .about("options.consensus")
                 .remedy("leave `consensus` out: Corosync computes it"),
@@ -223,8 +229,7 @@ pub(super) const LINKS: Rule = Rule {
     statements: &[],
     sources: &["suse.net"],
     explanation: "With one path, a broken switch or cable looks like a failed node, and healthy nodes are fenced. SUSE \
-        asks for two paths: bonded interfaces, or a second Corosync link (a second address for each node). Only \
-        the transport knet knows several links.",
+        asks for two paths: bonded interfaces, or a second Corosync link (a second address for each node).",
     check: links,
 };
 
@@ -233,21 +238,6 @@ fn links(facts: &Facts<'_>, out: &mut Vec<Reason>) {
         return;
     };
     let links = node.addresses.len();
-    if facts.definition.options.transport == Transport::Udpu && links > 1 {
-        out.push(
-            judged(
-                LINKS.id,
-                Severity::Unsupported,
-                "corosync.conf(5), transport: only knet allows several interfaces for each node",
-                format!(
-                    "{links} addresses for each node, and the transport udpu uses one link only"
-                ),
-            )
-            .about("options.transport")
-            .remedy("set `transport = \"knet\"`"),
-        );
-        return;
-    }
     if links > 1 || facts.definition.nodes.len() < 2 {
         return;
     }

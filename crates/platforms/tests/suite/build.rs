@@ -40,7 +40,7 @@ impl Cluster {
                 None => drop(self.0.remove(*path)),
                 Some((parent, key)) => match self.0.get_mut(parent) {
                     Some(Value::Array(list)) => {
-                        list.retain(|item| item["name"].as_str() != Some(key))
+                        list.retain(|item| item["name"].as_str() != Some(key));
                     }
                     _ => drop(self.table(parent).remove(key)),
                 },
@@ -99,11 +99,6 @@ impl Cluster {
     /// The verdict of the requirement document's edition.
     pub(crate) fn then(&self) -> Verdict {
         self.check(Edition::Document)
-    }
-
-    /// The verdict of today's edition.
-    pub(crate) fn today(&self) -> Verdict {
-        self.check(Edition::Today)
     }
 }
 
