@@ -75,7 +75,7 @@ impl Confidence {
             Self::Verified => "verified",
             Self::VerifiedOld => "verified in an old copy",
             Self::Unverified => "unverified",
-            Self::NotFound => "no source found",
+            Self::NotFound => "nothing found",
         }
     }
 }

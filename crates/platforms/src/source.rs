@@ -44,6 +44,7 @@ impl Source {
         if Self::is_statement(citation) {
             return Self::statement(citation);
         }
+        let sure = confidence(citation);
         let key = citation.strip_suffix("#firm").unwrap_or(citation);
         let publications: Vec<&Publication> = Matrix::fact(key)
             .into_iter()
@@ -56,15 +57,15 @@ impl Source {
             .collect();
         Self {
             id: key.to_owned(),
-            citation: if titles.is_empty() {
-                "no text that was read says so".to_owned()
-            } else {
-                titles.join("; ")
+            citation: match (titles.as_slice(), sure) {
+                ([], Confidence::NotFound) => "no text was found".to_owned(),
+                ([], _) => "general knowledge, not read anywhere".to_owned(),
+                (titles, _) => titles.join("; "),
             },
             url: publications
                 .iter()
                 .find_map(|known| known.urls.first().cloned()),
-            confidence: confidence(citation),
+            confidence: sure,
         }
     }
 
@@ -73,7 +74,7 @@ impl Source {
     pub(crate) fn nothing_found() -> Self {
         Self {
             id: "unlisted".to_owned(),
-            citation: "no text that was read names it".to_owned(),
+            citation: "no text was found that names it".to_owned(),
             url: None,
             confidence: Confidence::NotFound,
         }

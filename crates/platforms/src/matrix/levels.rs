@@ -103,6 +103,14 @@ pub(super) const fn unlisted(edition: Edition) -> Severity {
     }
 }
 
+/// What is the case with something that a list does not name.
+const fn missing(edition: Edition) -> &'static str {
+    match edition {
+        Edition::Document => "not in the list of what is supported",
+        Edition::Today => "no source that was read names them",
+    }
+}
+
 fn unknown_platform(edition: Edition, setting: &Setting<'_>) -> Reason {
     let known = PlatformKind::ALL
         .into_iter()
@@ -112,8 +120,9 @@ fn unknown_platform(edition: Edition, setting: &Setting<'_>) -> Reason {
         edition.list_rule(),
         unlisted(edition),
         format!(
-            "{} is not in the list of platforms on which guest clusters are supported",
-            platform_name(setting.platform)
+            "guest clusters on {}: {}",
+            platform_name(setting.platform),
+            missing(edition)
         ),
         edition.list_source(),
     )
@@ -321,8 +330,9 @@ fn wrong_hosts(facts: &Facts<'_>, setting: &Setting<'_>, rows: &[&Row]) -> Vec<R
                 rule,
                 severity,
                 format!(
-                    "guest clusters on {} are not in the list of what is supported",
-                    setting.hosts()
+                    "guest clusters on {}: {}",
+                    setting.hosts(),
+                    missing(facts.edition)
                 ),
                 source,
             )
@@ -350,7 +360,10 @@ fn wrong_hosts(facts: &Facts<'_>, setting: &Setting<'_>, rows: &[&Row]) -> Vec<R
             Reason::new(
                 rule,
                 severity,
-                format!("guest clusters on {platform} {version} are not in the list of what is supported"),
+                format!(
+                    "guest clusters on {platform} {version}: {}",
+                    missing(facts.edition)
+                ),
                 source,
             )
             .about("platform.version")
@@ -393,7 +406,7 @@ fn wrong_manager(facts: &Facts<'_>, rows: &[&Row]) -> Reason {
     Reason::new(
         rule,
         unlisted(facts.edition),
-        format!("guest clusters on {given} are not in the list of what is supported"),
+        format!("guest clusters on {given}: {}", missing(facts.edition)),
         source,
     )
     .about("platform.manager")
@@ -415,9 +428,10 @@ fn wrong_guests(facts: &Facts<'_>, setting: &Setting<'_>, rows: &[&Row]) -> Reas
         rule,
         unlisted(facts.edition),
         format!(
-            "clusters of {} on {} are not in the list of what is supported",
+            "clusters of {} on {}: {}",
             setting.guests(),
-            setting.hosts()
+            setting.hosts(),
+            missing(facts.edition)
         ),
         source,
     )

@@ -247,7 +247,14 @@ fn agent_not_listed(placement: &Placement<'_>, lists: &Lists<'_>, agent: &str) -
         ),
         None => (
             unlisted(lists.edition),
-            format!("{agent} is not in the list of agents that may fence {guests} on {platform}"),
+            match lists.edition {
+                Edition::Document => {
+                    format!("{agent} is not among the agents that may fence {guests} on {platform}")
+                }
+                Edition::Today => {
+                    format!("no source that was read names {agent} for {guests} on {platform}")
+                }
+            },
         ),
     };
     Reason::new(rule, severity, message, Source::cited(rule)).remedy(remedy)
@@ -318,20 +325,7 @@ fn storage_reasons(
     let first = named.peek().copied();
     let granted = named.find(|entry| meets(entry)).or(first);
     let Some(entry) = granted else {
-        let rule = lists.storage_rule();
-        return vec![
-            Reason::new(
-                rule,
-                unlisted(lists.edition),
-                format!(
-                    "{kind} storage is not in the list of what {} on {platform} may share",
-                    setting.guests()
-                ),
-                Source::cited(rule),
-            )
-            .about(subject)
-            .remedy(format!("share {}", either(lists.storage_for_them()))),
-        ];
+        return vec![storage_not_listed(placement, lists, kind).about(subject)];
     };
     let guests = setting.guests();
     let mut reasons = vec![
@@ -367,6 +361,22 @@ fn storage_reasons(
         reservation_reason(facts, placement, storage, entry).map(|reason| reason.about(subject)),
     );
     reasons
+}
+
+fn storage_not_listed(placement: &Placement<'_>, lists: &Lists<'_>, kind: StorageKind) -> Reason {
+    let rule = lists.storage_rule();
+    let guests = placement.setting.guests();
+    let platform = platform_name(placement.setting.platform);
+    let message = match lists.edition {
+        Edition::Document => {
+            format!("{kind} storage is not among what {guests} on {platform} may share")
+        }
+        Edition::Today => {
+            format!("no source that was read names {kind} storage for {guests} on {platform}")
+        }
+    };
+    Reason::new(rule, unlisted(lists.edition), message, Source::cited(rule))
+        .remedy(format!("share {}", either(lists.storage_for_them())))
 }
 
 /// Whether the reservations of an agent reach the storage through the platform. A note is not given:
