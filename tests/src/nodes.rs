@@ -136,18 +136,6 @@ impl File {
             ..Self::new(path, mode, bytes)
         }
     }
-
-    /// The files of `rendered`.
-    #[must_use]
-    pub fn rendered(rendered: &cluster::Rendered) -> Vec<Self> {
-        let convert = |file: &cluster::File| Self {
-            path: file.path.clone(),
-            mode: file.mode,
-            owner: (file.owner.user(), file.owner.group()),
-            bytes: file.bytes.clone(),
-        };
-        rendered.files.iter().map(convert).collect()
-    }
 }
 
 /// One node.
