@@ -2,7 +2,12 @@
 
 mod render_support;
 
-use cluster::{Definition, HostSettings, Secrets, render_host};
+use std::fmt::Write as _;
+
+use cluster::{
+    Definition, HostSettings, Rendered, Secrets, instructions, render_guest_devices, render_host,
+    storage_setup,
+};
 use render_support::{example, node_files, text};
 
 fn web() -> Definition {
@@ -52,5 +57,118 @@ fn a_host_setting_that_cannot_be_written_is_refused() {
             render_host(&web(), &Secrets::derive(b""), &settings).is_err(),
             "{uri:?}"
         );
+    }
+}
+
+/// Everything that can be shown of a cluster in one text: what each machine gets, and the files that
+/// differ from example to example. Keys are left out, and scripts that are always the same.
+fn whole(name: &str) -> String {
+    let definition = example(name);
+    let mut out = String::new();
+    let mut show = |place: &str, rendered: &Rendered| {
+        for file in &rendered.files {
+            let _ = writeln!(out, "==> {place}: {file:?}");
+            let path = file.path.to_string_lossy();
+            let is_constant = path.ends_with("key")
+                || path.ends_with("/httpd")
+                || path.ends_with("/storage-setup")
+                || path.ends_with("cib.xml") && place != "node 0";
+            if !is_constant {
+                out.push_str(&String::from_utf8_lossy(&file.bytes));
+            }
+        }
+    };
+    for at in 0..definition.nodes.len().min(2) {
+        show(&format!("node {at}"), &node_files(&definition, at));
+    }
+    if let Some(node) = definition.nodes.iter().position(|node| !node.is_guest()) {
+        show(&format!("node {node}"), &node_files(&definition, node));
+    }
+    if let Some(host) = definition.hosts.first() {
+        let settings = HostSettings::usual(&definition, Some(host));
+        let secrets = Secrets::derive(b"a seed for tests");
+        show(
+            "host",
+            &render_host(&definition, &secrets, &settings).expect("plain settings"),
+        );
+        show("host", &render_guest_devices(&definition, host));
+    }
+    show("instructions", &instructions(&definition));
+    for step in storage_setup(&definition) {
+        let _ = writeln!(
+            out,
+            "==> {:?} on {:?}: {}",
+            step.phase,
+            step.on,
+            step.make.join(" ")
+        );
+    }
+    out
+}
+
+#[test]
+fn clustered_storage_renders_like_this() {
+    insta::assert_snapshot!("kvm-storage", whole("kvm-storage"));
+}
+
+#[test]
+fn a_mixed_cluster_renders_like_this() {
+    insta::assert_snapshot!("mixed", whole("mixed"));
+}
+
+#[test]
+fn a_cluster_on_vmware_renders_like_this() {
+    insta::assert_snapshot!("vmware", whole("vmware"));
+}
+
+#[test]
+fn a_cluster_on_hyper_v_renders_like_this() {
+    insta::assert_snapshot!("hyper-v", whole("hyper-v"));
+}
+
+#[test]
+fn a_cluster_on_rhel_6_hosts_renders_like_this() {
+    insta::assert_snapshot!("rhel6-kvm", whole("rhel6-kvm"));
+}
+
+/// Every point about a platform names a statement, a fact, or says that nobody could check it.
+#[test]
+fn instructions_name_their_sources() {
+    let is_source = |word: &str| {
+        let word = word.trim_matches(|c: char| !c.is_ascii_alphanumeric());
+        let statement = word
+            .strip_prefix('S')
+            .is_some_and(|number| number.len() == 2 && number.parse::<u8>().is_ok());
+        let fact = word.split_once('.').is_some_and(|(family, fact)| {
+            let families = [
+                "kvm", "xen", "ovirt", "vmw", "hv", "kv", "ahv", "pve", "az", "aws", "rhel",
+                "suse", "cs", "fa", "pr",
+            ];
+            families.contains(&family) && !fact.is_empty()
+        });
+        statement || fact || word == "unverified"
+    };
+    for (name, definition) in render_support::examples() {
+        let text = text(&instructions(&definition), "/instructions.md");
+        let platform = text.split("\n## ").nth(1).expect("a section");
+        assert!(
+            platform.starts_with("On the platform"),
+            "{name}: {platform}"
+        );
+        let points: Vec<String> = platform.lines().fold(Vec::new(), |mut points, line| {
+            if line.starts_with(char::is_numeric) {
+                points.push(line.to_owned());
+            } else if let Some(last) = points.last_mut() {
+                last.push_str(line);
+            }
+            points
+        });
+        assert!(!points.is_empty(), "{name}");
+        for point in points {
+            assert!(
+                point.split([' ', '(', ';']).any(is_source),
+                "{name}: {point}"
+            );
+        }
     }
 }

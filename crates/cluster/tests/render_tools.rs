@@ -2,6 +2,9 @@
 
 mod render_support;
 
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::Path;
+
 use cluster::{
     Definition, Dialect, HostSettings, PlatformKind, Secrets, guest_domain, render_guest_devices,
     render_host,
@@ -202,5 +205,112 @@ fn a_host_that_may_run_no_guest_gets_no_devices() {
                 "{name}"
             );
         }
+    }
+}
+
+/// The C daemon on a rendered file, in a network of its own: it must go on running.
+#[test]
+fn the_c_daemon_runs_on_what_is_rendered() {
+    const DAEMON: &str = "/usr/sbin/fence_virtd";
+    if !Path::new(DAEMON).exists() {
+        assert!(
+            std::env::var_os("PICKET_NO_SKIP").is_none(),
+            "{DAEMON} is missing"
+        );
+        eprintln!("SKIPPED: {DAEMON} is not installed");
+        return;
+    }
+    let tcp = "[cluster]\nname = \"c\"\n[platform]\nkind = \"kvm\"\n[[host]]\nname = \"h\"\naddress = \"10.9.0.254\"\n\
+               [[node]]\nname = \"n1\"\naddress = \"10.9.0.1\"\nuuid = \"11111111-1111-4111-8111-111111111111\"\n\
+               [[fence]]\nname = \"v\"\nagent = \"fence_virt\"\nlistener = \"tcp\"\n[fence_virtd]\n";
+    for (name, definition) in [("web", parse("web", WEB)), ("tcp", parse("tcp", tcp))] {
+        let directory = tempfile::tempdir().expect("a directory");
+        let at = |name: &str| directory.path().join(name);
+        let settings = HostSettings {
+            conf_path: at("conf"),
+            key_path: at("key"),
+            uri: "test:///default".to_owned(),
+            audit_log: Some(at("audit")),
+            ..HostSettings::usual(&definition, definition.hosts.first())
+        };
+        let files =
+            render_host(&definition, &Secrets::derive(b"x"), &settings).expect("plain settings");
+        for file in &files.files {
+            std::fs::write(&file.path, &file.bytes).expect("written");
+            std::fs::set_permissions(&file.path, std::fs::Permissions::from_mode(file.mode))
+                .expect("changed");
+        }
+        let script = "ip link set lo up multicast on && ip route add 224.0.0.0/4 dev lo && ip address add 10.9.0.254/24 dev lo && \
+                      exec timeout 3 \"$1\" -F -f \"$2\" -p \"$3\"";
+        let (conf, pid) = (
+            at("conf").display().to_string(),
+            at("pid").display().to_string(),
+        );
+        let arguments = ["--net", "--", "sh", "-c", script, "sh", DAEMON, &conf, &pid];
+        let Some(output) = run("unshare", &arguments) else {
+            return;
+        };
+        // timeout(1) had to end it.
+        assert_eq!(output.status.code(), Some(124), "{name}: {}", said(&output));
+    }
+}
+
+/// Our daemon's own reader, on the hosts of every example.
+#[test]
+fn our_daemon_reads_what_is_rendered() {
+    let mut read = 0;
+    for (name, definition) in examples() {
+        for host in &definition.hosts {
+            let settings = HostSettings::usual(&definition, Some(host));
+            let files = render_host(&definition, &Secrets::derive(b"x"), &settings)
+                .expect("plain settings");
+            let Some(conf) = files.file("/etc/fence_virt.conf") else {
+                continue;
+            };
+            match virtd::config::parse(&String::from_utf8_lossy(&conf.bytes), "fence_virt.conf") {
+                Ok(loaded) => {
+                    let remarks: Vec<_> = loaded.warnings.lines().collect();
+                    assert!(remarks.is_empty(), "{name}: {remarks:?}");
+                    read += 1;
+                }
+                // The modes across hosts (S20, S21) are not in this build of the daemon.
+                Err(error) => assert!(
+                    error.to_string().contains("is not in this build"),
+                    "{name}: {error}"
+                ),
+            }
+        }
+    }
+    assert!(read > 0, "no example has a host with a daemon");
+}
+
+#[test]
+fn lvm_accepts_its_settings() {
+    for (name, definition) in examples() {
+        let files = node_files(&definition, 0);
+        let Some(conf) = files.file("/etc/lvm/lvmlocal.conf") else {
+            continue;
+        };
+        let directory = tempfile::tempdir().expect("a directory");
+        std::fs::write(directory.path().join("lvmlocal.conf"), &conf.bytes).expect("written");
+        std::fs::write(directory.path().join("lvm.conf"), "").expect("written");
+        let system = format!("LVM_SYSTEM_DIR={}", directory.path().display());
+        let arguments = [
+            system.as_str(),
+            "LVM_SUPPRESS_FD_WARNINGS=1",
+            "sh",
+            "-c",
+            "command -v lvmconfig >/dev/null || exit 99; exec lvmconfig --validate",
+        ];
+        let output = run("env", &arguments).expect("env is everywhere");
+        if output.status.code() == Some(99) {
+            assert!(
+                std::env::var_os("PICKET_NO_SKIP").is_none(),
+                "lvmconfig is missing"
+            );
+            eprintln!("SKIPPED: lvmconfig is not installed");
+            return;
+        }
+        assert_accepted(&format!("lvmconfig of {name}"), &output);
     }
 }

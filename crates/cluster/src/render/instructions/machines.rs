@@ -6,7 +6,7 @@ use super::super::setup::{Phase, shell_quoted, storage_setup};
 use super::super::storage::device_of;
 use super::super::units::{host_units, node_units};
 use super::Text;
-use crate::definition::{Activation, Definition, Listener};
+use crate::definition::{Activation, Definition, Listener, Node};
 
 fn list(names: &[&str]) -> String {
     names
@@ -51,8 +51,38 @@ pub(super) fn hosts(text: &mut Text, definition: &Definition) {
     }
 }
 
+/// Whether the node's distribution is from before Corosync 3.
+fn has_older_programs(definition: &Definition, node: &Node) -> bool {
+    /// The first versions with Corosync 3.
+    const FIRST: [(&str, u32); 6] = [
+        ("rhel", 8),
+        ("centos", 8),
+        ("oracle", 8),
+        ("sles", 16),
+        ("debian", 10),
+        ("ubuntu", 20),
+    ];
+    definition.guest_os(node).is_some_and(|os| {
+        FIRST
+            .iter()
+            .any(|(name, first)| os.is(name) && os.version.major() < *first)
+    })
+}
+
 pub(super) fn nodes(text: &mut Text, definition: &Definition) {
     text.section("On the nodes");
+    let older: Vec<&str> = definition
+        .nodes
+        .iter()
+        .filter(|node| has_older_programs(definition, node))
+        .map(|node| node.name.as_str())
+        .collect();
+    if !older.is_empty() {
+        text.point(&format!(
+            "The rendered files are for Corosync 3 and Pacemaker 2.1 or newer. The distribution of {} came with older programs, on RHEL 5 and 6 with CMAN and rgmanager, which do not read them.",
+            list(&older)
+        ));
+    }
     text.point("Give every node the host name that the definition has, a static address, and the time from one source outside the cluster (suse.ip, suse.time).");
     let mut alike: BTreeMap<(Vec<&str>, Vec<&str>), Vec<&str>> = BTreeMap::new();
     for node in &definition.nodes {
@@ -84,7 +114,30 @@ pub(super) fn nodes(text: &mut Text, definition: &Definition) {
     }
 }
 
+/// What fencing does not do by itself.
 pub(super) fn fencing(text: &mut Text, definition: &Definition) {
+    let agents: Vec<&str> = ["fence_scsi", "fence_mpath"]
+        .into_iter()
+        .filter(|agent| definition.uses_agent(agent))
+        .collect();
+    if !agents.is_empty() {
+        text.section("Fencing by reservations");
+        let checks: Vec<String> = agents
+            .iter()
+            .map(|agent| format!("{agent}_check"))
+            .collect();
+        let checks: Vec<&str> = checks.iter().map(String::as_str).collect();
+        text.point("It cuts a node off from its storage and from nothing else: the node goes on running, with its addresses, until it is restarted (fa.pr). Every application must live on the storage in question (rhel.scsi-scope).");
+        text.point(&format!(
+            "To have a fenced node restart by itself, link {} from the agents' package into /etc/watchdog.d of each node, and run watchdog(8) there (hist.wd62).",
+            list(&checks)
+        ));
+        text.point("A node that has restarted is let in again when it joins; nothing is to be done for that.");
+    }
+    secrets(text, definition);
+}
+
+fn secrets(text: &mut Text, definition: &Definition) {
     let secrets: Vec<_> = definition
         .fence_devices
         .iter()

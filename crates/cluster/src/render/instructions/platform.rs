@@ -90,16 +90,16 @@ fn pins(text: &mut Text, definition: &Definition) {
                 "In the manager: Edit, Host, \"Start Running On: Specific\" with this host, Migration Mode \"Do not allow migration\" (S29)."
             }
             PlatformKind::Vmware => {
-                "Make a VM-Host rule \"Must run on hosts in group\", and set the DRS automation of this guest to Disabled."
+                "Make a VM-Host rule \"Must run on hosts in group\", and set the DRS automation of this guest to Disabled (unverified)."
             }
             PlatformKind::HyperV => {
-                "Set this host as the group's only possible owner (`Set-ClusterOwnerNode`)."
+                "Set this host as the group's only possible owner (`Set-ClusterOwnerNode`; unverified)."
             }
             PlatformKind::Kubevirt => {
-                "Set `nodeSelector: {kubernetes.io/hostname: HOST}` and `evictionStrategy: None`."
+                "Set `nodeSelector: {kubernetes.io/hostname: HOST}` and `evictionStrategy: None` (unverified)."
             }
             PlatformKind::Proxmox => {
-                "Make a strict node-affinity rule for it (`ha-manager rules add node-affinity … --strict 1`), or leave it out of the hosts' HA."
+                "Make a strict node-affinity rule for it (`ha-manager rules add node-affinity … --strict 1`), or leave it out of the hosts' HA (pve.aff)."
             }
             PlatformKind::Kvm
             | PlatformKind::Xen
@@ -202,7 +202,7 @@ fn shared_disk(text: &mut Text, definition: &Definition, storage: &Storage) {
 fn particulars(text: &mut Text, definition: &Definition) {
     let platform = &definition.platform;
     if platform.restarts_guests {
-        text.point("The platform's own high availability starts guests again that are found off. Switch that off for the members, or make sure that it never starts a guest which the cluster has just fenced: two powers must not decide about one machine.");
+        text.point("The platform's own high availability starts guests again that are found off. Switch that off for the members, or make sure that it never starts a guest which the cluster has just fenced: two powers must not decide about one machine (unverified).");
     }
     if definition.guests.snapshots {
         text.point("Take no snapshots of running members and suspend none: a member that stands still is fenced, and one that is resumed may write with old knowledge (rhel.snapshot, unverified).");
