@@ -237,3 +237,68 @@ fn defaults_are_what_the_schema_says() {
     }
     assert!(seen >= 20, "only {seen} defaults");
 }
+
+/// What is read must not be refused by an editor.
+#[test]
+fn the_schema_is_not_stricter_than_the_reader() {
+    let lines = [
+        ("platform", "version = \"7.0u3\""),
+        ("platform", "version = \"2012 R2\""),
+        ("platform", "os = \"SLES 15 SP6\""),
+        ("platform", "os = \"centos-stream 9\""),
+        ("host", "ssh = \"admin@h1.example.org\""),
+        ("host", "ssh = \"my_alias\""),
+        (
+            "host",
+            "uri = \"qemu+tls://h1.example.org/system?no_verify=1\"",
+        ),
+        ("host", "address = \"fd00::1\""),
+        ("node", "guest = \"Datacenter/vm/n 1\""),
+        ("node", "guest = \"é\""),
+        ("node", "uuid = \"1B4E28BA-2fa1-11d2-883f-0016d3cca427\""),
+        ("node", "ssh = \"root@fd00::1\""),
+        ("options", "token = \"1500ms\""),
+        ("options", "token = \"02s\""),
+        (
+            "options",
+            "quorum_device = { host = \"192.0.2.9\", algorithm = \"lms\" }",
+        ),
+        (
+            "options",
+            "sbd = { devices = [\"/dev/disk/by-path/ip-10.9.0.30:3260-iscsi-iqn.2026-11.org.example:x-lun-1\"] }",
+        ),
+        ("fencing", "favour_delay = \"0s\""),
+        ("fence", "multicast = \"ff05::3:1\""),
+        (
+            "fence",
+            "options = { ssl = true, login-timeout = 5, ip = \"h\", shell-timeout = -1 }",
+        ),
+        (
+            "fence",
+            "secrets = { password = \"/etc/picket/secrets/a\" }",
+        ),
+        ("fence", "plugs = { n1 = \"[ds] a/b\" }"),
+        ("fence_virtd", "interface = \"br0.100\""),
+        ("fence_virtd", "mode = \"checkpoint\""),
+        ("storage", "device = \"/dev/mapper/a=b\""),
+        ("storage", "chap = { user = \"é\", password_file = \"/p\" }"),
+        ("volume", "mirrors = 0"),
+        (
+            "filesystem",
+            "options = \"noatime,context=system_u:object_r:x\"",
+        ),
+        ("service", "virtual_ip = \"10.9.0.100/8\""),
+        ("service", "http = { text = \"Grüße\" }"),
+        ("service", "prefer = [\"n1\"]"),
+    ];
+    let texts: Vec<String> = lines
+        .iter()
+        .map(|(table, line)| bare(table, &format!("{line}\n")))
+        .collect();
+    for (text, case) in texts.iter().zip(lines) {
+        Definition::parse("x", text).unwrap_or_else(|error| panic!("{case:?}: {error}"));
+    }
+    for (case, said) in lines.iter().zip(validate(&texts).unwrap_or_default()) {
+        assert_eq!(said, "accepted", "{case:?}");
+    }
+}

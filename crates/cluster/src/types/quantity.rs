@@ -39,7 +39,7 @@ impl TryFrom<String> for Size {
         digits
             .parse::<u64>()
             .ok()
-            .filter(|number| *number > 0)
+            .filter(|number| *number > 0 && !digits.starts_with('+'))
             .and_then(|number| number.checked_mul(1_u64.checked_shl(shift)?))
             .map(Self)
             .ok_or_else(|| {
@@ -63,7 +63,7 @@ impl fmt::Display for Size {
 
 super::schema!(Size, "Size", {
     "type": "string",
-    "pattern": "^[1-9][0-9]*(MiB|GiB|TiB)$",
+    "pattern": "^0*[1-9][0-9]*(MiB|GiB|TiB)$",
     "examples": ["512MiB", "10GiB"]
 });
 

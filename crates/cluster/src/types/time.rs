@@ -47,6 +47,7 @@ impl TryFrom<String> for Span {
         digits
             .parse::<u64>()
             .ok()
+            .filter(|_| !digits.starts_with('+'))
             .and_then(|number| number.checked_mul(unit))
             .filter(|millis| (1..=DAY).contains(millis))
             .map(|millis| Self(Duration::from_millis(millis)))
@@ -72,7 +73,7 @@ impl fmt::Display for Span {
 
 super::schema!(Span, "Span", {
     "type": "string",
-    "pattern": "^[1-9][0-9]*(ms|s|min)$",
+    "pattern": "^0*[1-9][0-9]*(ms|s|min)$",
     "examples": ["500ms", "5s", "2min"]
 });
 
