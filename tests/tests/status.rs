@@ -464,3 +464,45 @@ fn who_lets_nobody_in_is_not_unreachable() {
         "{status}"
     );
 }
+
+/// On a terminal the screen is replaced in place, and given back at the end.
+#[test]
+fn a_terminal_is_redrawn_and_given_back() {
+    const SCRIPT: Need = Need::File("/usr/bin/script", "bsdutils");
+    if cannot_run() || skipped(&[SCRIPT]) {
+        return;
+    }
+    let nodes = Nodes::up(&["n1"]);
+    let tool = "#!/bin/sh\n[ -e /run/later ] && n=later || n=sooner\ncat <<END\n\
+         <pacemaker-result><nodes><node name=\"$n\" online=\"true\" unclean=\"false\"/></nodes>\
+         <status code=\"0\"/></pacemaker-result>\nEND\n";
+    nodes.put("n1", &[File::new("/usr/sbin/crm_mon", 0o755, tool)]);
+    let watch = format!(
+        "stty cols 60 rows 20; exec {} status --watch=1",
+        ours("picket").display()
+    );
+    let shell = ["script", "-qefc", &watch, "/dev/null"];
+    let mut watching = nodes.spawn("n1", &shell);
+    wait_for("the first screen", PATIENCE, || {
+        watching.stdout().contains("sooner").then_some(())
+    });
+    assert_eq!(nodes.exec("n1", &["touch", "/run/later"]).code, Some(0));
+    wait_for("the second screen", PATIENCE, || {
+        watching.stdout().contains("later").then_some(())
+    });
+    // By its number in the node: the terminal's own process, found by what it runs.
+    let end = "for p in /proc/[0-9]*; do [ \"$(readlink $p/exe)\" = \"$1\" ] && kill -INT ${p#/proc/}; done";
+    let picket = ours("picket").display().to_string();
+    let _ = nodes.exec("n1", &["sh", "-c", end, "sh", &picket]);
+    let ended = watching.ended_within(PATIENCE).expect("it heeds SIGINT");
+    assert_eq!(ended.code(), Some(130), "cancelled");
+    let screen = watching.stdout();
+    assert!(screen.starts_with("\x1b[?1049h\x1b[?25l"), "{screen:?}");
+    assert!(
+        screen.trim_end().ends_with("\x1b[?25h\x1b[?1049l"),
+        "{screen:?}"
+    );
+    // Cleared as a whole once, at the beginning: what is blank in between flickers.
+    assert_eq!(screen.matches("\x1b[2J").count(), 1, "{screen:?}");
+    assert!(screen.matches("\x1b[H").count() >= 2, "{screen:?}");
+}

@@ -55,7 +55,8 @@ impl Pen {
             .iter()
             .map(|&column| faint(section.columns[column]))
             .collect();
-        let mut lines = vec![self.paint(section.title, "1"), self.line(&heading, &widths)];
+        let title: String = section.title.chars().take(self.width).collect();
+        let mut lines = vec![self.paint(&title, "1"), self.line(&heading, &widths)];
         for row in &section.rows {
             let cells: Vec<Cell> = used
                 .iter()
@@ -68,7 +69,11 @@ impl Pen {
 
     /// One line; cells whose width is given are padded to it.
     fn line(&self, cells: &[Cell], widths: &[usize]) -> String {
-        let indent = if widths.is_empty() { 0 } else { GAP };
+        let indent = if widths.is_empty() {
+            0
+        } else {
+            GAP.min(self.width)
+        };
         let mut line = " ".repeat(indent);
         let mut used = indent;
         let mut pending = 0;
