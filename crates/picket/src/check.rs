@@ -296,6 +296,3 @@ fn print(args: &CheckArgs, report: &Report, threshold: Threshold) -> io::Result<
     let text = show::text(report, io::stdout().is_terminal());
     io::stdout().write_all(text.as_bytes())
 }
-
-#[cfg(test)]
-mod tests;

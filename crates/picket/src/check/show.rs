@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
-use ::platforms::{Confidence, Outcome, Severity, Source};
+use ::platforms::{Confidence, Outcome, Severity};
 use annotate_snippets::{AnnotationKind, Group, Level, Renderer, Snippet};
 
 use super::{Checked, Judged, Located, Report};
@@ -120,11 +120,7 @@ fn picture<'a>(file: &'a Checked, located: &'a Located) -> Group<'a> {
     if let Some(remedy) = &reason.remedy {
         group = group.element(Level::HELP.message(remedy));
     }
-    group.element(
-        Level::NOTE
-            .with_name("source")
-            .message(cited(&reason.source)),
-    )
+    group.element(Level::NOTE.with_name("source").message(cited(located)))
 }
 
 /// What is pointed at: of a table that spans lines, the line it begins on.
@@ -134,9 +130,13 @@ fn first_line(text: &str, span: std::ops::Range<usize>) -> Option<std::ops::Rang
     Some(span.start..span.start + line.len())
 }
 
-fn cited(source: &Source) -> String {
+fn cited(located: &Located) -> String {
+    let source = &located.reason.source;
     let mut text = String::new();
-    if !source.citation.starts_with(&source.id) {
+    // Judgement of our own goes by the rule's name, which the title shows.
+    let named =
+        source.citation.starts_with(&source.id) || located.reason.rule.as_str() == source.id;
+    if !named {
         let _ = write!(text, "{}: ", source.id);
     }
     text.push_str(&source.citation);

@@ -42,7 +42,7 @@ fn xvmd(facts: &Facts<'_>, out: &mut Vec<Reason>) {
                 statement,
                 "the guests are fenced by fence_xvm, but the hosts form no cluster of their own",
             )
-            .about("platform")
+            .about("platform.host_cluster")
             .remedy(
                 "cluster the hosts and set `host_cluster = true`, or fence all guests with fence_scsi",
             ),
@@ -76,7 +76,7 @@ fn xvmd(facts: &Facts<'_>, out: &mut Vec<Reason>) {
                 statement,
                 "requests of fence_xvm are answered by fence_xvmd on RHEL 5 hosts, and the definition runs none",
             )
-            .about("fence_virtd")
+            .about("fence_virtd.program")
             .remedy("add `[fence_virtd]` with `program = \"fence_xvmd\"`"),
         );
     }
@@ -183,7 +183,7 @@ pub(super) const S19: Rule = Rule {
                     "fence_virtd in standalone mode does not notice a live migration: a request for a guest that \
                      moved reaches the wrong host",
                 )
-                .about("platform")
+                .about("platform.live_migration")
                 .remedy("set `live_migration = false`, or run fence_virtd in mode `cluster` on clustered hosts"),
             );
         }
@@ -213,7 +213,7 @@ pub(super) const S20: Rule = Rule {
                     "S20",
                     "fence_virtd follows guests through the hosts' cluster, and the hosts form none",
                 )
-                .about("fence_virtd")
+                .about("fence_virtd.mode")
                 .remedy(
                     "cluster the hosts, with fencing, and set `host_cluster = true`; or use mode `standalone` \
                      without live migration",
@@ -246,7 +246,7 @@ pub(super) const S21: Rule = Rule {
                     "fence_virtd follows guests over the message bus: the hosts need no cluster, and guests may \
                      be migrated",
                 )
-                .about("fence_virtd"),
+                .about("fence_virtd.mode"),
             );
         }
     },
@@ -305,7 +305,7 @@ pub(super) const PROGRAM: Rule = Rule {
                     "kvm.fv-backend",
                     "fence_xvmd came with RHEL 5 and is not maintained: fence_virtd has taken its place",
                 )
-                .about("fence_virtd")
+                .about("fence_virtd.program")
                 .remedy("set `program = \"fence_virtd\"`: it answers fence_xvm as well"),
             );
         }
@@ -317,7 +317,7 @@ pub(super) const PROGRAM: Rule = Rule {
                     "kvm.fv-backend",
                     "the upstream fence_virtd no longer has a bus mode; only Picket's does",
                 )
-                .about("fence_virtd")
+                .about("fence_virtd.mode")
                 .remedy(
                     "use mode `cluster` on clustered hosts, or Picket's fence_virtd on every host",
                 ),
@@ -350,7 +350,7 @@ pub(super) const GROUPS: Rule = Rule {
                     "fence_virtd without groups grants every request that carries the key",
                     "whoever holds the key may switch off every guest of these hosts, other clusters' included",
                 )
-                .about("fence_virtd")
+                .about("fence_virtd.groups")
                 .remedy("set `groups = true`: then members may fence only each other"),
             );
         }

@@ -321,7 +321,7 @@ fn action(facts: &Facts<'_>, out: &mut Vec<Reason>) {
     };
     out.push(
         judged(ACTION.id, severity, "two parties decide whether a guest runs", message)
-            .about("platform")
+            .about("platform.restarts_guests")
             .remedy("switch the platform's restart policy off for the members, and set `restarts_guests = false`"),
     );
     if facts.kind() == PlatformKind::Proxmox {

@@ -49,7 +49,7 @@ fn members(facts: &Facts<'_>, out: &mut Vec<Reason>) {
             )
             .remedy(remedy)
         };
-        out.push(found.about("platform"));
+        out.push(found.about("platform.live_migration"));
     }
     if facts.has_vendor(Vendor::Suse) {
         out.push(
@@ -59,7 +59,7 @@ fn members(facts: &Facts<'_>, out: &mut Vec<Reason>) {
                 "suse.livemig",
                 "SUSE gives no support for what a live migration of an active member causes",
             )
-            .about("platform")
+            .about("platform.live_migration")
             .remedy("raise token and SBD timeouts and try it, or migrate with the cluster stopped on the guest"),
         );
     }
@@ -75,7 +75,7 @@ fn members(facts: &Facts<'_>, out: &mut Vec<Reason>) {
                 "suse.livemig",
                 "a member that stands still during its migration for longer than the token is fenced",
             )
-            .about("platform")
+            .about("platform.live_migration")
             .remedy(remedy),
         );
     }
@@ -185,7 +185,7 @@ pub(super) const SNAPSHOTS: Rule = Rule {
                 "rhel.snapshot",
                 "members are snapshotted or suspended while they run: a resumed member goes on writing",
             )
-            .about("guests")
+            .about("guests.snapshots")
             .remedy(remedy),
         );
     },

@@ -142,7 +142,7 @@ fn anti_affinity(facts: &Facts<'_>, out: &mut Vec<Reason>) {
                     basis,
                     "the platform keeps the members apart where it can: when hosts are short, two may meet on one",
                 )
-                .about("platform"),
+                .about("platform.anti_affinity"),
             ),
             AntiAffinity::Hard => out.extend(not_that_hard(facts)),
             _ => {}
@@ -173,7 +173,7 @@ fn anti_affinity(facts: &Facts<'_>, out: &mut Vec<Reason>) {
                 "a hard rule leaves a guest off rather than break",
                 message,
             )
-            .about("platform"),
+            .about("platform.anti_affinity"),
         );
     }
 }
@@ -190,7 +190,7 @@ fn nothing_keeps_apart(facts: &Facts<'_>, basis: &'static str) -> Reason {
         basis,
         "nothing keeps the members on different hosts: one failed host may take several of them",
     )
-    .about("platform")
+    .about("platform.anti_affinity")
     .remedy(remedy)
 }
 
@@ -233,7 +233,7 @@ fn not_that_hard(facts: &Facts<'_>) -> Option<Reason> {
             basis,
             format!("`anti_affinity = \"hard\"` is more than the platform keeps: {message}"),
         )
-        .about("platform")
+        .about("platform.anti_affinity")
         .remedy("pin each guest to a host of its own"),
     )
 }

@@ -126,7 +126,7 @@ pub(super) const PLATFORM: Rule = Rule {
                         basis,
                         format!("KubeVirt {what} from {least} on, and this is {have}"),
                     )
-                    .about("platform")
+                    .about("platform.version")
                     .remedy(format!("update KubeVirt to {least} or newer")),
                 );
             }

@@ -98,7 +98,7 @@ fn reservations(facts: &Facts<'_>, out: &mut Vec<Reason>) {
                 basis,
                 format!("VMware grants reservations of guests from vSphere {least} on, and this is {have}"),
             )
-            .about("platform")
+            .about("platform.version")
             .remedy(format!("update to vSphere {least} or newer, or reach the storage over iSCSI from the guests")),
         );
     }
