@@ -71,7 +71,7 @@ fn cases(file: &Path, into: &Path) -> Vec<Case> {
     vec![
         case("check", &["check", &file]),
         // Into the same directory each time: like the second run of an administrator.
-        case("render", &["render", &file, "--out", &into]),
+        case("render", &["render", &file, "--output", &into]),
     ]
 }
 
