@@ -34,6 +34,8 @@ const FILES: Duration = Duration::from_secs(120);
 const DAEMONS: Duration = Duration::from_secs(600);
 /// The most that Pacemaker may take until it has nothing more to do; what is not ready by then shows.
 const SETTLE: Duration = Duration::from_secs(120);
+/// After how many looks that see the same resources missing Pacemaker is told to try again.
+const PATIENCE: usize = 15;
 /// The most that one question may take.
 const QUESTION: Duration = Duration::from_secs(60);
 
@@ -502,6 +504,7 @@ impl<'a> Run<'a, '_> {
     fn wait_until_healthy(&mut self, phase: Phase) -> Result<(), Error> {
         let (began, limit) = (Instant::now(), self.fleet.options.timeout);
         let mut said = String::new();
+        let mut repeated = 0;
         loop {
             self.begin(phase)?;
             let waiting_for = look_at_health(self.desired, self.fleet);
@@ -510,9 +513,15 @@ impl<'a> Run<'a, '_> {
                 return Ok(());
             }
             let now = waiting_for.join(", ");
-            if now != said {
+            if now == said {
+                repeated += 1;
+            } else {
                 self.fleet.say(phase, now.clone());
                 said = now;
+                repeated = 0;
+            }
+            if repeated == PATIENCE && waiting_for.iter().all(|lack| lack.starts_with("resource")) {
+                self.retry(phase);
             }
             if !self.fleet.wait() {
                 return Err(Error::Unhealthy {
@@ -520,6 +529,23 @@ impl<'a> Run<'a, '_> {
                     waiting_for,
                 });
             }
+        }
+    }
+
+    /// What failed while machines were still being changed, a fencing device say whose host was not ready
+    /// yet, is never tried again by Pacemaker itself. Once it is told to; what fails then fails rightly.
+    fn retry(&mut self, phase: Phase) {
+        let Some((wanted, _)) = self.nodes().next() else {
+            return;
+        };
+        self.fleet
+            .say(phase, "letting Pacemaker try again what failed");
+        let asked = self
+            .fleet
+            .ask(&wanted.machine, &Command::of(Operation::Retry), QUESTION);
+        if let Err(error) = asked {
+            self.fleet
+                .say(phase, format!("{wanted}: {error}", wanted = wanted.machine));
         }
     }
 

@@ -57,7 +57,7 @@ impl FromStr for Effect {
     }
 }
 
-/// What becomes necessary on a machine whose daemons run, when the file at `path` changes. For Corosync's
+/// What becomes necessary on a node whose daemons run, when the file at `path` changes. For Corosync's
 /// own configuration that depends on what has changed in it; see [`crate::corosync`].
 ///
 /// Files that are read anew at each use (fencing keys, resource agents, `lvm.conf`) need nothing.
@@ -69,7 +69,6 @@ pub(crate) fn of_path(path: &str) -> Option<Effect> {
         | "/etc/sysconfig/sbd"
         | "/etc/default/sbd"
         | "/etc/dlm/dlm.conf" => Effect::RestartNode,
-        "/etc/fence_virt.conf" => Effect::ReloadUnit("fence_virtd.service".to_owned()),
         "/etc/iscsi/initiatorname.iscsi" | "/etc/iscsi/iscsid.conf" => {
             Effect::ReloadUnit("iscsid.service".to_owned())
         }

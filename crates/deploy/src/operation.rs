@@ -107,6 +107,8 @@ pub(crate) enum Operation {
     Configure { version: String, xml: Vec<u8> },
     /// Asks Pacemaker how the cluster is.
     Health,
+    /// Lets Pacemaker forget what has failed, and try again.
+    Retry,
     /// Waits until Pacemaker has nothing more to do.
     Settle,
     /// Runs a prepared script, to set up storage.
@@ -129,6 +131,7 @@ impl Operation {
             Self::ReadCib => "read configuration",
             Self::Configure { .. } => "configure",
             Self::Health => "health",
+            Self::Retry => "retry",
             Self::Settle => "settle",
             Self::Prepare { .. } => "prepare storage",
             Self::Finish { .. } => "finish",
@@ -181,6 +184,10 @@ impl Operation {
             Self::Health => {
                 out.push_str(DAEMONS);
                 call(&mut out, &["health"]);
+            }
+            Self::Retry => {
+                out.push_str(DAEMONS);
+                call(&mut out, &["retry_failed"]);
             }
             Self::Settle => {
                 out.push_str(DAEMONS);

@@ -392,8 +392,11 @@ fn effect_of(
                 Effect::RestartCluster
             }
         }
-    } else {
+    } else if wanted.is_node() {
         effect::of_path(&file.path)?
+    } else {
+        // All that a host is given is read by its one daemon, when that starts.
+        Effect::ReloadUnit(wanted.units.first()?.clone())
     };
     match &effect {
         Effect::ReloadUnit(unit) => {

@@ -153,7 +153,7 @@ impl Drop for OpenSsh {
                 process.spawn().ok()
             })
             .collect();
-        let limit = Deadline::after(Duration::from_secs(3));
+        let limit = Deadline::after(Duration::from_secs(1));
         for mut child in children {
             // A connection that cannot be closed ends by itself when it is no longer used.
             let _ = end_of(&mut child, limit);
@@ -409,6 +409,73 @@ mod tests {
             assert!(error.nothing_ran());
         }
         assert!(!unknown("").nothing_ran());
+    }
+
+    /// A transport whose `ssh` is this script.
+    fn pretending(script: &str) -> OpenSsh {
+        let prefix = ["sh", "-c", script].map(OsString::from).to_vec();
+        let config = None;
+        OpenSsh::new(SshSettings { prefix, config }).unwrap()
+    }
+
+    fn outcome(script: &str) -> Result<Output, TransportError> {
+        let machine = Machine::new("n1", crate::machine::Role::Node, "root@n1".parse().unwrap());
+        let limit = Deadline::after(Duration::from_secs(1));
+        pretending(script).run(&machine, &Command::script("echo hello"), limit)
+    }
+
+    #[test]
+    fn what_ran_what_did_not_and_what_nobody_knows_are_told_apart() {
+        let well = outcome("echo Welcome; echo picket-ready; exec sh -s").unwrap();
+        assert_eq!(
+            well.text(),
+            "hello\n",
+            "what the login prints is not the script's"
+        );
+        let failed = outcome("echo picket-ready; cat >/dev/null; echo no >&2; exit 3");
+        let detail = "no".to_owned();
+        assert_eq!(failed, Err(TransportError::Failed { status: 3, detail }));
+        for lost in [
+            "echo picket-ready; cat >/dev/null; exit 255",
+            "echo picket-ready; cat >/dev/null; kill -9 $$",
+            "echo picket-ready; exit 255",
+            "echo picket-ready; exec sleep 60",
+            "echo picket-ready; exec yes",
+        ] {
+            assert!(
+                matches!(outcome(lost), Err(TransportError::Unknown { .. })),
+                "{lost}"
+            );
+        }
+        for unreached in [
+            "echo ssh: connect to host n1 port 22: Connection refused >&2; exit 255",
+            "exec sleep 60",
+            "kill -9 $$",
+        ] {
+            let outcome = outcome(unreached);
+            assert!(
+                matches!(outcome, Err(TransportError::Unreachable { .. })),
+                "{unreached}"
+            );
+        }
+        for refused in [
+            "echo 'Permission denied (publickey).' >&2; exit 255",
+            "echo 'sudo: a password is required' >&2; exit 77",
+            "exit 127",
+            "exec yes",
+        ] {
+            assert!(
+                matches!(outcome(refused), Err(TransportError::Refused { .. })),
+                "{refused}"
+            );
+        }
+        let config = None;
+        let prefix = vec!["/does/not/exist".into()];
+        let transport = OpenSsh::new(SshSettings { prefix, config }).unwrap();
+        let machine = Machine::new("n1", crate::machine::Role::Node, "n1".parse().unwrap());
+        let limit = Deadline::after(Duration::from_secs(1));
+        let local = transport.run(&machine, &Command::script(""), limit);
+        assert!(matches!(local, Err(TransportError::Local { .. })));
     }
 
     #[test]

@@ -5,6 +5,7 @@ use std::time::{Duration, SystemTime};
 use crate::desired::{
     CIB, COROSYNC, COROSYNC_CONF, Desired, PACEMAKER, Wanted, checksum, may_be_shown,
 };
+use crate::effect::{self, Effect};
 use crate::error::{Problem, ProblemKind};
 use crate::event::Phase;
 use crate::facts::{Corosync, Facts};
@@ -156,6 +157,11 @@ fn look(wanted: &Wanted) -> Look {
     for file in &wanted.files {
         let path = file.path.to_string_lossy().into_owned();
         let shown = may_be_shown(file) && path != CIB;
+        if let Some(Effect::ReloadUnit(unit)) = effect::of_path(&path)
+            && !look.units.contains(&unit)
+        {
+            look.units.push(unit);
+        }
         look.files.push((path, checksum(&file.bytes), shown));
         let owner = (file.owner.user(), file.owner.group());
         if !look.owners.contains(&owner) {

@@ -122,11 +122,13 @@ roll_back() {
 # check_corosync ID NUMBER [NUMBER]: the configuration and the key that belongs to it
 check_corosync() {
   journal "$1"
+  checked=$dir/new/$2
   if [ $# -gt 2 ]; then
-    COROSYNC_TOTEM_AUTHKEY_FILE=$dir/new/$3
-    export COROSYNC_TOTEM_AUTHKEY_FILE
+    # Corosync 3 knows no other way to name another key than in the file itself.
+    checked=$dir/corosync.conf
+    sed "s|^totem {\$|&\n\tkeyfile: $dir/new/$3|" "$dir/new/$2" >"$checked"
   fi
-  said=$(timeout 30 corosync -t -c "$dir/new/$2" 2>&1) || fail "corosync -t: $said"
+  said=$(timeout 30 corosync -t -c "$checked" 2>&1) || fail "corosync -t: $said"
 }
 
 check_cib() {

@@ -51,6 +51,10 @@ wait_until_settled() {
   return 0
 }
 
+retry_failed() {
+  said=$(timeout 30 crm_resource --cleanup 2>&1) || fail "crm_resource --cleanup: $said"
+}
+
 read_cib() {
   printf 'cib-of\t1\n'
   live_cib
