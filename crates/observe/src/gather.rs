@@ -84,6 +84,9 @@ pub fn gather(inventory: &Inventory, source: &Arc<dyn Source>, patience: Patienc
     let begun = Instant::now();
     let mut round = Round::begin(inventory, source, patience);
     round.collect(patience);
+    if round.waiting > 0 {
+        source.give_up();
+    }
     let Round { nodes, hosts, .. } = round;
     let mut status = Status {
         format: FORMAT,
@@ -217,7 +220,7 @@ impl<'a> Round<'a> {
                 let name = &self.inventory.nodes[index].name;
                 let report = NodeReport {
                     took_ms,
-                    ..node_report(name, heard.answer, heard.at)
+                    ..node_report(name, heard.answer, heard.at, heard.took)
                 };
                 let quorate = matches!(
                     report.result,
@@ -280,9 +283,14 @@ fn silent_host(host: &Host) -> HostReport {
     }
 }
 
-/// What a node's answer says. `at` is when it came.
+/// What a node's answer says. `at` is when it came, `took` how long after the question.
 #[must_use]
-pub fn node_report(node: &str, answer: Result<Vec<u8>, Unanswered>, at: Timestamp) -> NodeReport {
+pub fn node_report(
+    node: &str,
+    answer: Result<Vec<u8>, Unanswered>,
+    at: Timestamp,
+    took: Duration,
+) -> NodeReport {
     let output = match answer {
         Ok(output) => output,
         Err(reason) => return bare_report(node, NodeAnswer::Unanswered { reason }),
@@ -312,12 +320,24 @@ pub fn node_report(node: &str, answer: Result<Vec<u8>, Unanswered>, at: Timestam
         Err(result) => (result, None),
     };
     NodeReport {
-        clock_ahead: clock.map(|clock| clock.as_second() - at.as_second()),
+        clock_ahead: clock.map(|clock| ahead(clock, at, took)),
         quorum,
         links,
         trouble,
         view,
         ..bare_report(node, result)
+    }
+}
+
+/// How far a clock is ahead that was read at some moment between question and answer: the least that
+/// fits.
+fn ahead(clock: Timestamp, at: Timestamp, took: Duration) -> i64 {
+    let ahead = clock.as_second() - at.as_second();
+    let took = i64::try_from(took.as_secs()).unwrap_or(i64::MAX);
+    if ahead < 0 {
+        ahead.saturating_add(took).min(0)
+    } else {
+        ahead
     }
 }
 

@@ -194,7 +194,7 @@ pub fn daemon(answers: &Answers, guests: &Guests) -> DaemonState {
     match said.status {
         Some(0) => answered(said, guests),
         None | Some(126 | 127) => DaemonState::Unknown {
-            detail: format!("its agent: {}", said.trouble()),
+            detail: format!("the agent to ask it with: {}", said.trouble()),
         },
         Some(_) => DaemonState::Silent {
             detail: said.trouble(),

@@ -1,8 +1,8 @@
 //! What Pacemaker says: `crm_mon --output-as=xml` and `stonith_admin --history --output-as=xml`.
 //!
 //! Written against the schemas that Pacemaker publishes (`api-result`, `crm_mon`, `nodes`, `resources`,
-//! `fence-event`, `failure`), API versions 2.0 to 2.39. Attributes that a version does not have yet, or
-//! any more, are `None`.
+//! `fence-event`, `failure`), API versions 2.0 to 2.25, tried with 2.25 (Pacemaker 2.1.5). Attributes that
+//! a version does not have yet, or any more, are `None`.
 
 use std::fmt;
 
@@ -400,10 +400,6 @@ fn parse(text: &str) -> Result<Document<'_>, Unreadable> {
 fn result_of<'a>(document: &'a Document<'a>) -> Result<Element<'a, 'a>, Unreadable> {
     let root = document.root_element();
     let name = root.tag_name().name();
-    // crm_mon of Pacemaker 1.1 and early 2.0 (--as-xml) has another root and no status.
-    if name == "crm_mon" {
-        return Ok(root);
-    }
     if !matches!(name, "pacemaker-result" | "pacemaker_result") {
         return Err(Unreadable::Foreign(shortened(name)));
     }

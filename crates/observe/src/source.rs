@@ -77,6 +77,10 @@ pub trait Source: Send + Sync {
         script: &str,
         deadline: Deadline,
     ) -> Result<Vec<u8>, Unanswered>;
+
+    /// Nobody waits any more for answers that are still to come: what is under way may end at once.
+    /// More may be asked later.
+    fn give_up(&self) {}
 }
 
 impl<F> Source for F

@@ -162,7 +162,7 @@ pub struct NodeReport {
     pub took_ms: Option<u64>,
     /// What became of asking it.
     pub result: NodeAnswer,
-    /// How far its clock is ahead of this machine's, in seconds; includes the time the answer took.
+    /// How far its clock is ahead of this machine's, in seconds; no more than is certain.
     pub clock_ahead: Option<i64>,
     /// Quorum as its Corosync sees it.
     pub quorum: Option<Quorum>,

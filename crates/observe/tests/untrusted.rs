@@ -1,6 +1,7 @@
 //! No bytes from outside make a parser panic, whatever was done to real output.
 
 use std::fs;
+use std::time::Duration;
 
 use jiff::Timestamp;
 use observe::{corosync, gather::node_report, host, pacemaker, question::Answers};
@@ -31,7 +32,7 @@ fn read_everything(bytes: &[u8]) {
     let answers = Answers::parse(bytes);
     let guests = host::guests(&answers);
     let _ = host::daemon(&answers, &guests);
-    let _ = node_report("n1", Ok(bytes.to_vec()), Timestamp::now());
+    let _ = node_report("n1", Ok(bytes.to_vec()), Timestamp::now(), Duration::ZERO);
 }
 
 /// What a machine would print whose tool `tag` printed `bytes`.

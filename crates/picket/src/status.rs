@@ -9,6 +9,7 @@
 //! the JSON are an interface.
 
 mod ask;
+mod children;
 mod html;
 mod output;
 mod page;
@@ -177,16 +178,27 @@ fn look(args: &StatusArgs) -> Result<u8, Error> {
         limit: Duration::from_secs(args.timeout),
         ..Patience::default()
     };
+    let code = follow(args, &target, patience, &cancel);
+    target.settle();
+    code
+}
+
+fn follow(
+    args: &StatusArgs,
+    target: &Target,
+    patience: Patience,
+    cancel: &Cancel,
+) -> Result<u8, Error> {
     let mut output = Output::new(args);
     loop {
         let next = args.watch.map(Duration::from_secs).map(Deadline::after);
-        let Some(status) = gather(&target, patience, &cancel) else {
+        let Some(status) = gather(target, patience, cancel) else {
             return Ok(exit::CANCELLED);
         };
         output.show(&status)?;
         match next {
             None => return Ok(code_of(status.health)),
-            Some(next) if wait(next, &cancel) => {}
+            Some(next) if wait(next, cancel) => {}
             Some(_) => return Ok(exit::CANCELLED),
         }
     }
@@ -217,7 +229,10 @@ fn gather(target: &Target, patience: Patience, cancel: &Cancel) -> Option<Status
     loop {
         match receiver.recv_timeout(HEED) {
             Ok(status) => return Some(status),
-            Err(RecvTimeoutError::Timeout) if cancel.is_set() => return None,
+            Err(RecvTimeoutError::Timeout) if cancel.is_set() => {
+                target.source.give_up();
+                return None;
+            }
             Err(RecvTimeoutError::Timeout) => {}
             // It panicked; so do we.
             Err(RecvTimeoutError::Disconnected) => match asking.join() {

@@ -1,5 +1,6 @@
 use std::fmt::Write as _;
 use std::sync::Arc;
+use std::time::Duration;
 
 use jiff::Timestamp;
 
@@ -469,7 +470,7 @@ fn a_source_that_hangs_is_left_behind() {
     let source: Arc<dyn Source> = Arc::new(hanging);
     let begun = std::time::Instant::now();
     let patience = Patience {
-        settle: std::time::Duration::from_millis(100),
+        settle: Duration::from_millis(100),
         ..Patience::default()
     };
     let status = gather(&inventory(&["n1", "n2"]), &source, patience);
@@ -493,6 +494,11 @@ fn clocks_are_compared() {
             .skip(3)
             .flat_map(|line| [line, b"\n"].concat()),
     );
-    let report = node_report("n1", Ok(said), Timestamp::from_second(2000).unwrap());
-    assert_eq!(report.clock_ahead, Some(-1000));
+    let at = Timestamp::from_second(2000).unwrap();
+    let ahead =
+        |took| node_report("n1", Ok(said.clone()), at, Duration::from_secs(took)).clock_ahead;
+    assert_eq!(ahead(0), Some(-1000));
+    // The clock may have been read when the question was asked.
+    assert_eq!(ahead(400), Some(-600));
+    assert_eq!(ahead(2000), Some(0));
 }

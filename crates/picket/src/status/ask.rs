@@ -3,6 +3,8 @@
 use std::collections::HashMap;
 use std::path::Path;
 use std::sync::Arc;
+use std::thread;
+use std::time::Duration;
 
 use ::lab::{Lab, LabName};
 use cluster::{Definition, Listener, PlatformKind};
@@ -11,7 +13,7 @@ use deploy::{Command, OpenSsh, Role, SshSettings, Transport, TransportError};
 use observe::host::{self, Daemon};
 use observe::{ExpectedNode, Host, Inventory, Local, Machine, Source, Unanswered};
 
-use super::Error;
+use super::{Error, children};
 
 /// Who is asked, and by which way.
 #[derive(Clone)]
@@ -69,6 +71,16 @@ impl Target {
             inventory,
             source: Arc::new(ask),
         })
+    }
+
+    /// Waits a moment until nobody asks any more: what the source has opened is closed by the last one
+    /// that lets go of it, and must not be left to the end of the process.
+    pub(super) fn settle(self) {
+        const MOMENT: Duration = Duration::from_secs(2);
+        let end = Deadline::after(MOMENT);
+        while Arc::strong_count(&self.source) > 1 && !end.has_passed() {
+            thread::sleep(Duration::from_millis(5));
+        }
     }
 
     /// Leaves all nodes alone but these, unless there are none.
@@ -205,6 +217,12 @@ impl Source for Ssh {
             .run(machine, &Command::script(script), deadline)
             .map(|output| output.stdout)
             .map_err(|error| of_transport(error, deadline))
+    }
+
+    /// Without this a machine that is off would keep the connections of all others, and the directory
+    /// of their sockets, from being removed at the end.
+    fn give_up(&self) {
+        children::end("ssh");
     }
 }
 
