@@ -56,7 +56,8 @@ impl Held {
 pub struct Effects {
     /// Unit attentions to establish (SPC-4, the clauses of each service action). Never for the issuer.
     pub attentions: Vec<(Nexus, AdditionalSense)>,
-    /// PREEMPT AND ABORT: whose commands to abort. None of them may change the medium after GOOD.
+    /// PREEMPT AND ABORT: whose commands to abort, but for the command itself; the issuer is among them if its own key
+    /// was given. None of them may change the medium after GOOD.
     pub abort: Vec<Nexus>,
 }
 
@@ -516,13 +517,14 @@ impl Reservations {
         };
         let mut next = self.clone();
         let mut effects = Effects::default();
-        for gone in self.registrations.iter().filter(|one| goes(one)) {
+        for victim in self.registrations.iter().filter(|one| is_victim(one)) {
+            // Also those of the issuer, if it stays registered: what counts is whose key was given.
             if abort {
-                effects.abort.push(gone.nexus.clone());
+                effects.abort.push(victim.nexus.clone());
             }
-            if gone.nexus != *from {
+            if victim.nexus != *from {
                 let what = AdditionalSense::REGISTRATIONS_PREEMPTED;
-                effects.attentions.push((gone.nexus.clone(), what));
+                effects.attentions.push((victim.nexus.clone(), what));
             }
         }
         next.registrations

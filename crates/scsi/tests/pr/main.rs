@@ -2,4 +2,5 @@
 
 mod access_matrix;
 mod common;
+mod model;
 mod service_actions;
