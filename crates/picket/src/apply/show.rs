@@ -115,19 +115,32 @@ fn plan_text(plan: &Plan, verdict: Option<&str>) -> String {
         out.push_str("Nothing is to be done: everything is as defined.\n");
         return out;
     }
-    out.push_str(&format!("{}\n", table(plan)));
+    for line in table(plan).to_string().lines() {
+        out.push_str(&format!("{}\n", line.trim_end()));
+    }
+    for (machines, diff) in diffs(plan) {
+        out.push_str(&format!("\n{}:\n{diff}", machines.join(", ")));
+    }
+    out.push_str(&cluster(plan));
+    out
+}
+
+/// Each different change once, with the machines that have it.
+fn diffs(plan: &Plan) -> Vec<(Vec<&str>, &str)> {
+    let mut out: Vec<(Vec<&str>, &str)> = Vec::new();
     for machine in &plan.machines {
         for file in &machine.files {
-            if let Some(diff) = file
+            let replaced = file
                 .diff
                 .as_ref()
-                .filter(|_| file.action == Action::Replace)
-            {
-                out.push_str(&format!("\n{}:\n{diff}", machine.name));
+                .filter(|_| file.action == Action::Replace);
+            let Some(diff) = replaced else { continue };
+            match out.iter_mut().find(|(_, known)| known == diff) {
+                Some((machines, _)) => machines.push(&machine.name),
+                None => out.push((vec![&machine.name], diff)),
             }
         }
     }
-    out.push_str(&cluster(plan));
     out
 }
 
@@ -265,4 +278,73 @@ pub(super) fn report(report: &Report) -> io::Result<()> {
         writeln!(out, "warning: {warning}")?;
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use cluster::{Definition, RenderOptions};
+    use deploy::memory::{MemoryMachine, MemoryMachines};
+    use deploy::{Decision, Desired, Keys, Options};
+
+    use super::*;
+
+    fn desired(change: impl Fn(&str) -> String) -> Desired {
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../examples/web.toml");
+        let text = change(&std::fs::read_to_string(path).unwrap());
+        let definition = Definition::parse("web.toml", &text).unwrap();
+        Desired::of(
+            &definition,
+            &Keys::from_seed([7; 32]),
+            &RenderOptions::default(),
+        )
+        .unwrap()
+    }
+
+    fn machines(desired: &Desired) -> MemoryMachines {
+        let machines: BTreeMap<_, _> = desired
+            .machines
+            .iter()
+            .map(|wanted| {
+                let mut units = vec!["corosync.service", "pacemaker.service"];
+                units.extend(wanted.units.iter().map(String::as_str));
+                (
+                    wanted.machine.name.clone(),
+                    MemoryMachine::with_units(&units),
+                )
+            })
+            .collect();
+        MemoryMachines::new(machines)
+    }
+
+    fn shown(desired: &Desired, machines: &MemoryMachines) -> String {
+        let plan = deploy::plan(desired, machines, &Options::default(), &mut |_| {}).unwrap();
+        plan_text(&plan, Some("supported"))
+    }
+
+    /// A fresh cluster, one with nothing to do, and one of which everything changes.
+    #[test]
+    fn plans() {
+        let wish = desired(str::to_owned);
+        let machines = machines(&wish);
+        insta::assert_snapshot!("fresh", shown(&wish, &machines));
+        let mut agree = |_: &Plan| Decision::GoOn;
+        deploy::apply(
+            &wish,
+            &machines,
+            &Options::default(),
+            "me",
+            &mut agree,
+            &mut |_| {},
+        )
+        .unwrap();
+        insta::assert_snapshot!("nothing", shown(&wish, &machines));
+        let other = desired(|text| {
+            text.replace("token = \"5s\"", "token = \"3s\"\ntransport = \"udpu\"")
+                .replace("dc_deadtime = \"4s\"", "dc_deadtime = \"9s\"")
+                .replace("Kept available", "Still kept available")
+        });
+        insta::assert_snapshot!("changed", shown(&other, &machines));
+    }
 }
