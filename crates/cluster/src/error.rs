@@ -3,7 +3,10 @@
 use std::fmt::Write as _;
 use std::ops::Range;
 
-use annotate_snippets::{AnnotationKind, Level, Renderer, Snippet};
+use annotate_snippets::{AnnotationKind, Level, Origin, Renderer, Snippet};
+
+/// The longest piece of the text that is shown around a problem, in bytes.
+const MAX_PICTURE: usize = 4096;
 
 /// One thing that is wrong with a definition.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -85,6 +88,18 @@ impl DefinitionError {
         &self.path
     }
 
+    /// The lines on which `span` lies and where they begin; `None` if they are too long for a picture.
+    fn lines_of(&self, span: &Range<usize>) -> Option<(usize, &str)> {
+        let start = self
+            .source
+            .get(..span.start)?
+            .rfind('\n')
+            .map_or(0, |at| at + 1);
+        let rest = self.source.get(span.end..)?;
+        let end = span.end + rest.find('\n').unwrap_or(rest.len());
+        (end - start <= MAX_PICTURE).then(|| (start, &self.source[start..end]))
+    }
+
     /// The report for people; with colours if `colour` says so.
     #[must_use]
     pub fn report(&self, colour: bool) -> String {
@@ -95,10 +110,23 @@ impl DefinitionError {
         };
         let mut out = String::new();
         for problem in &self.problems {
-            let place = Snippet::source(&self.source)
-                .path(&self.path)
-                .annotation(AnnotationKind::Primary.span(problem.span.clone()));
-            let mut group = Level::ERROR.primary_title(&problem.message).element(place);
+            let title = Level::ERROR.primary_title(&problem.message);
+            let mut group = match self.lines_of(&problem.span) {
+                Some((start, lines)) => title.element(
+                    Snippet::source(lines)
+                        .path(&self.path)
+                        .line_start(problem.line)
+                        .annotation(
+                            AnnotationKind::Primary
+                                .span(problem.span.start - start..problem.span.end - start),
+                        ),
+                ),
+                None => title.element(
+                    Origin::path(&self.path)
+                        .line(problem.line)
+                        .char_column(problem.column),
+                ),
+            };
             if let Some(help) = &problem.help {
                 group = group.element(Level::HELP.message(help));
             }
