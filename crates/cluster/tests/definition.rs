@@ -141,6 +141,137 @@ fn patterns_that_cannot_go_on_are_errors() {
     assert!(matches!(named.with_nodes(3), Err(PatternError::Name(_))));
 }
 
+fn parsed(text: &str) -> Definition {
+    Definition::parse("test.toml", text).unwrap_or_else(|error| panic!("{error}"))
+}
+
+#[test]
+fn every_link_and_the_guest_go_on_by_their_pattern() {
+    let kvm = parsed(EXAMPLES[1]);
+    let grown = kvm.with_nodes(5).expect("a pattern");
+    let last = &grown.nodes[4];
+    assert_eq!(last.name.as_str(), "n5");
+    assert_eq!(last.plug(), "shop-n5");
+    assert_eq!(
+        last.addresses
+            .iter()
+            .map(ToString::to_string)
+            .collect::<Vec<_>>(),
+        ["198.51.100.5", "203.0.113.5"]
+    );
+    assert_eq!(last.destination(), "root@198.51.100.5");
+}
+
+#[test]
+fn further_nodes_leave_out_the_storage() {
+    let storage = parsed(EXAMPLES[2]);
+    let grown = storage.with_nodes(32).expect("room");
+    assert!(
+        grown
+            .nodes
+            .iter()
+            .all(|node| node.address().to_string() != "10.9.0.30")
+    );
+    assert_eq!(grown.nodes[31].address().to_string(), "10.9.0.33");
+}
+
+#[test]
+fn a_node_that_something_names_is_not_cut_off() {
+    let kvm = parsed(EXAMPLES[1]);
+    let error = kvm.with_nodes(1).expect_err("n2 is preferred");
+    assert_eq!(
+        error.to_string(),
+        "service `db` names node `n2`, which cannot be left out"
+    );
+    let mixed = parsed(EXAMPLES[3]);
+    let error = mixed
+        .with_nodes(2)
+        .expect_err("n3 is fenced by its own device");
+    assert_eq!(
+        error.to_string(),
+        "fencing device `ipmi-n3` names node `n3`, which cannot be left out"
+    );
+    assert!(matches!(
+        mixed.with_nodes(4),
+        Err(PatternError::BareMetal(_))
+    ));
+}
+
+#[test]
+fn a_machine_of_its_own_is_fenced_by_what_names_it() {
+    let mixed = parsed(EXAMPLES[3]);
+    let by = |node: &str| -> Vec<Vec<&str>> {
+        let node = mixed.node(node).expect("a node");
+        let levels = mixed.levels_of(node);
+        levels
+            .iter()
+            .map(|level| level.iter().map(|device| device.name.as_str()).collect())
+            .collect()
+    };
+    assert_eq!(by("n1"), [["virt"]]);
+    assert_eq!(by("n3"), [["ipmi-n3"]]);
+    // Without levels: the first device that can fence the node.
+    let text = EXAMPLES[3]
+        .replace("levels = [[\"ipmi-n3\"]]", "")
+        .replace("levels = [[\"virt\"]]", "");
+    let plain = parsed(&text);
+    let first = |node: &str| {
+        let levels = plain.levels_of(plain.node(node).expect("a node"));
+        levels[0][0].name.as_str().to_owned()
+    };
+    assert_eq!(
+        (first("n1").as_str(), first("n3").as_str()),
+        ("virt", "ipmi-n3")
+    );
+}
+
+#[test]
+fn values_may_be_spelled_in_other_ways() {
+    use cluster::{ManagerKind, PlatformKind, VirtdMode};
+    let with = |from: &str, to: &str| parsed(&WEB.replacen(from, to, 1));
+    let ovirt = with(
+        "kind = \"kvm\"",
+        "kind = \"ovirt\"\nmanager = { kind = \"ovirt-engine\" }",
+    );
+    assert_eq!(ovirt.platform.kind, PlatformKind::Rhev);
+    assert_eq!(
+        ovirt.platform.manager.map(|manager| manager.kind),
+        Some(ManagerKind::RhevM)
+    );
+    for (word, mode) in [
+        ("checkpoint", VirtdMode::Cluster),
+        ("cpg", VirtdMode::Cluster),
+        ("cluster", VirtdMode::Cluster),
+        ("qmf", VirtdMode::Bus),
+        ("bus", VirtdMode::Bus),
+    ] {
+        let read = with("mode = \"standalone\"", &format!("mode = \"{word}\""));
+        assert_eq!(
+            read.fence_virtd.map(|daemon| daemon.mode),
+            Some(mode),
+            "{word}"
+        );
+    }
+    for kind in PlatformKind::ALL {
+        let read = with("kind = \"kvm\"", &format!("kind = \"{kind}\""));
+        assert_eq!(read.platform.kind, kind);
+    }
+}
+
+#[test]
+fn every_kind_of_storage_is_read_as_it_is_written() {
+    for kind in cluster::StorageKind::ALL {
+        let iscsi = match kind {
+            cluster::StorageKind::Iscsi => {
+                "target = \"iqn.2026-11.org.example:s\"\nportals = [\"10.9.0.30\"]\n"
+            }
+            _ => "",
+        };
+        let text = format!("{WEB}\n[[storage]]\nname = \"s\"\nkind = \"{kind}\"\n{iscsi}");
+        assert_eq!(parsed(&text).storage[0].kind, kind);
+    }
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 512, ..ProptestConfig::default() })]
 
