@@ -133,8 +133,9 @@ pub(super) const SOAP: Rule = Rule {
     title: "fence_vmware_soap needs an interface of version 4.1",
     editions: TODAY,
     statements: &[],
-    sources: &["vmw.fence"],
-    explanation: "The agent speaks version 4.1 of VMware's SOAP interface. Older servers do not know what it asks.",
+    sources: &["vmw.fence", "hist.vmw50"],
+    explanation: "The agent speaks version 4.1 of VMware's SOAP interface. Older servers do not know what it asks, and \
+        on the first 5.0 it failed until a documented workaround.",
     check: |facts, out| {
         let platform = &facts.definition.platform;
         let asked = platform
@@ -145,11 +146,27 @@ pub(super) const SOAP: Rule = Rule {
         let (Some(asked), Some(least)) = (asked, version("vmw.fence", "soap_api")) else {
             return;
         };
-        let device =
+        let soap =
             facts.definition.fence_devices.iter().find(|device| {
                 device.agent.as_str() == "fence_vmware_soap" && facts.is_used(device)
             });
-        if let Some(device) = device.filter(|_| asked < least) {
+        let Some(device) = soap else { return };
+        let subject = place("fence", &device.name);
+        if version("hist.vmw50", "product").is_some_and(|first| asked == first) {
+            out.push(
+                reason(
+                    SOAP.id,
+                    Severity::Warning,
+                    "hist.vmw50",
+                    format!(
+                        "fence_vmware_soap failed on the first release of vSphere {asked}, until a workaround"
+                    ),
+                )
+                .about(subject.clone())
+                .remedy("update vSphere, or ask the agent for a status before relying on it"),
+            );
+        }
+        if asked < least {
             out.push(
                 reason(
                     SOAP.id,
@@ -157,7 +174,7 @@ pub(super) const SOAP: Rule = Rule {
                     "vmw.fence",
                     format!("fence_vmware_soap needs the SOAP interface {least}, and the server is {asked}"),
                 )
-                .about(place("fence", &device.name))
+                .about(subject)
                 .remedy("update the server, or use fence_vmware or fence_scsi"),
             );
         }

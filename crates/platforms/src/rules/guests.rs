@@ -24,7 +24,13 @@ pub(super) const HOMOGENEOUS: Rule = Rule {
 
 fn homogeneous(facts: &Facts<'_>, out: &mut Vec<Reason>) {
     let mut kinds: Vec<(&str, u32)> = Vec::new();
-    for os in facts.guests().filter_map(|node| facts.os(node)) {
+    // The document speaks of guests, today's knowledge of all members.
+    let members = || {
+        facts
+            .nodes()
+            .filter(|node| node.is_guest() || facts.edition == Edition::Today)
+    };
+    for os in members().filter_map(|node| facts.os(node)) {
         let kind = (os.distribution.as_str(), os.version.major());
         if !kinds.contains(&kind) {
             kinds.push(kind);
@@ -37,7 +43,7 @@ fn homogeneous(facts: &Facts<'_>, out: &mut Vec<Reason>) {
     let basis = rows(facts)
         .find_map(|row| row.homogeneous.as_deref())
         .unwrap_or("rhel.homog");
-    let odd = facts.guests().find(|node| {
+    let odd = members().find(|node| {
         facts.os(node).is_some_and(|os| {
             (os.distribution.as_str(), os.version.major()) != (*distribution, *major)
         })
@@ -49,10 +55,10 @@ fn homogeneous(facts: &Facts<'_>, out: &mut Vec<Reason>) {
             HOMOGENEOUS.id,
             Severity::Unsupported,
             basis,
-            format!("the guests run different systems: {systems}"),
+            format!("the nodes run different systems: {systems}"),
         )
         .about(place("node", &odd.name))
-        .remedy("bring all guests to one major release of one system"),
+        .remedy("bring all nodes to one major release of one system"),
     );
 }
 

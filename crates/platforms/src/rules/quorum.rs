@@ -3,7 +3,7 @@
 use cluster::Algorithm;
 
 use super::view::{Vendor, at_least};
-use super::{ALWAYS, TODAY, judged, number, place, reason, version};
+use super::{ALWAYS, DOCUMENT, TODAY, judged, number, place, reason, version};
 use crate::rule::{Facts, Rule};
 use crate::verdict::{Reason, Severity};
 
@@ -241,3 +241,29 @@ fn device(facts: &Facts<'_>, out: &mut Vec<Reason>) {
         );
     }
 }
+
+pub(super) const HOSTS: Rule = Rule {
+    id: "host-cluster-size",
+    title: "the hosts' own cluster has at most 16 members",
+    editions: DOCUMENT,
+    statements: &[],
+    sources: &["hist.hosts16"],
+    explanation: "Later editions of the document limit the cluster that RHEL 6 hosts form to 16 members, and ask for a \
+        review of the architecture from 8 on.",
+    check: |facts, out| {
+        let hosts = facts.definition.hosts.len();
+        let most = number("hist.hosts16", "max_hosts").map_or(usize::MAX, |most| most as usize);
+        if facts.definition.platform.host_cluster && hosts > most {
+            out.push(
+                reason(
+                    HOSTS.id,
+                    Severity::Unsupported,
+                    "hist.hosts16",
+                    format!("{hosts} hosts in one cluster, where later editions of the document allow {most}"),
+                )
+                .about("platform.host_cluster")
+                .remedy("make several clusters of the hosts, or fence all guests with fence_scsi"),
+            );
+        }
+    },
+};

@@ -179,6 +179,39 @@ pub(super) const PATHS: Rule = Rule {
     },
 };
 
+pub(super) const OUTSIDE: Rule = Rule {
+    id: "storage-outside",
+    title: "no member serves the storage that all share",
+    editions: ALWAYS,
+    statements: &[],
+    sources: &["pr.lio-ha"],
+    explanation: "A target that runs on a member fails together with it: the others lose their storage just when \
+        they are to take over. Reservations are lost as well, unless the target keeps them on a disk that moves \
+        along. Serve the storage from machines outside the cluster.",
+    check: |facts, out| {
+        for storage in shared(facts, StorageKind::Iscsi) {
+            let server = facts.nodes().find(|node| {
+                let mut portals = storage.portals.iter();
+                portals.any(|portal| node.addresses.contains(&portal.address))
+            });
+            let Some(node) = server else { continue };
+            out.push(
+                judged(
+                    OUTSIDE.id,
+                    Severity::Unsafe,
+                    "what a member serves fails together with it",
+                    format!(
+                        "`{}` is served by the node `{}`: when that fails, all others lose the storage",
+                        storage.name, node.name
+                    ),
+                )
+                .about(place("storage", &storage.name))
+                .remedy("serve the storage from machines outside the cluster"),
+            );
+        }
+    },
+};
+
 pub(super) const CLOUD: Rule = Rule {
     id: "cloud-disk",
     title: "a cloud's shared disk is attached within the provider's limits",

@@ -1,9 +1,9 @@
 //! How long the parties wait for each other, and over which paths they talk.
 
-use cluster::{PlatformKind, VirtdMode};
+use cluster::{PlatformKind, Transport, VirtdMode};
 
 use super::view::Vendor;
-use super::{ALWAYS, TODAY, judged, number, reason};
+use super::{ALWAYS, DOCUMENT, TODAY, judged, number, reason, version};
 use crate::rule::{Facts, Rule};
 use crate::verdict::{Reason, Severity};
 
@@ -258,3 +258,57 @@ fn links(facts: &Facts<'_>, out: &mut Vec<Reason>) {
         .remedy("bond the interfaces, or give each node a second address"),
     );
 }
+
+pub(super) const UDPU: Rule = Rule {
+    id: "udpu",
+    title: "the unicast transport is supported from RHEL 6.2 on",
+    editions: DOCUMENT,
+    statements: &[],
+    sources: &["hist.udpu62"],
+    explanation: "UDP unicast came to RHEL 6 as a technology preview and is supported from 6.2 on.",
+    check: |facts, out| {
+        let Some(since) = version("hist.udpu62", "guest") else {
+            return;
+        };
+        let old = facts
+            .rhel()
+            .find(|(_, have)| have.major() == 6 && *have < since);
+        if facts.definition.options.transport != Transport::Udpu {
+            return;
+        }
+        if let Some((node, have)) = old {
+            out.push(
+                reason(
+                    UDPU.id,
+                    Severity::Preview,
+                    "hist.udpu62",
+                    format!(
+                        "the unicast transport is a technology preview on RHEL {have} (`{}`)",
+                        node.name
+                    ),
+                )
+                .about("options.transport"),
+            );
+        }
+    },
+};
+
+pub(super) const MAC: Rule = Rule {
+    id: "static-mac",
+    title: "clustered guests on Hyper-V have fixed MAC addresses",
+    editions: TODAY,
+    statements: &[],
+    sources: &["hv.mac"],
+    explanation: "Hyper-V gives a guest another MAC address when it comes up on another host; some distributions then \
+        lose the configuration of the interface. Set a static MAC address for every adapter of a clustered guest.",
+    check: |facts, out| {
+        if facts.kind() == PlatformKind::HyperV && facts.guests().next().is_some() {
+            out.push(reason(
+                MAC.id,
+                Severity::Note,
+                "hv.mac",
+                "give the guests static MAC addresses: some distributions lose their configuration otherwise",
+            ));
+        }
+    },
+};

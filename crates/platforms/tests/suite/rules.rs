@@ -98,6 +98,9 @@ fn fencing() -> Vec<Case> {
         ("vmware-soap", TODAY, Severity::Unsupported,
             esx().set("fence.main.agent = 'fence_vmware_soap'"),
             esx().set("fence.main.agent = 'fence_vmware_soap'\nplatform.version = '4.1'")),
+        ("vmware-soap", TODAY, Severity::Warning,
+            esx().set("fence.main.agent = 'fence_vmware_soap'\nplatform.version = '5.0'"),
+            esx().set("fence.main.agent = 'fence_vmware_soap'\nplatform.version = '5.1'")),
     ]
 }
 
@@ -152,6 +155,7 @@ fn guests() -> Vec<Case> {
     let good = kvm("debian 12");
     vec![
         ("homogeneous", TODAY, Severity::Unverified, good.clone().set("node.n2.os = 'ubuntu 24.04'"), good.clone()),
+        ("homogeneous", TODAY, Severity::Unverified, good.clone().add(MACHINE).set("node.m1.os = 'rhel 9.2'"), good.clone().add(MACHINE)),
         ("homogeneous", DOCUMENT, Severity::Unsupported, kvm6().set("node.n2.os = 'rhel 5.5'"), kvm6()),
         ("bare-metal", TODAY, Severity::Unverified, kvm("rhel 9.2").add(MACHINE), kvm("rhel 9.2")),
         ("bare-metal", TODAY, Severity::Note, kvm("sles 15 SP7").add(MACHINE), kvm("sles 15 SP7")),
@@ -175,6 +179,7 @@ fn placement() -> Vec<Case> {
         ("anti-affinity", TODAY, Severity::Warning, of(3, good.clone()).set(loose).set("platform.anti_affinity = 'hard'"), good.clone()),
         ("anti-affinity", TODAY, Severity::Warning,
             of(3, vsphere()).set(loose).without(&["host.h3"]).set("node.n3.host = 'h2'\nplatform.anti_affinity = 'hard'"), vsphere()),
+        ("host-cluster-size", DOCUMENT, Severity::Unsupported, of(17, xen5()), of(16, xen5())),
         ("host-majority", TODAY, Severity::Warning, of(3, good.clone()).set("node.n3.host = 'h2'"), of(3, good.clone())),
         ("one-hypervisor", TODAY, Severity::Unverified, good.clone().set("host.h2.kind = 'xen'"), good.clone()),
         ("one-hypervisor", DOCUMENT, Severity::Unsupported, kvm6().set("host.h2.kind = 'xen'"), kvm6()),
@@ -224,6 +229,8 @@ fn timers() -> Vec<Case> {
             good.clone().set("fencing.timeout = '30s'\nfence_virtd.mode = 'cluster'\nplatform.host_cluster = true"), good.clone().set("fencing.timeout = '30s'")),
         ("fencing-timeout", TODAY, Severity::Unsafe, good.clone().set("fence.main.delay = '60s'"), good.clone().set("fence.main.delay = '5s'")),
         ("links", TODAY, Severity::Warning, kvm("sles 15 SP7"), kvm("sles 15 SP7").set(links)),
+        ("udpu", DOCUMENT, Severity::Preview, kvm6().set("options.transport = 'udpu'"), kvm6().set("options.transport = 'udpu'\nguests.os = 'rhel 6.2'")),
+        ("static-mac", TODAY, Severity::Note, crate::build::hyper_v(), good.clone()),
         ("links", TODAY, Severity::Note, good.clone(), good.clone().set(links)),
     ]
 }
@@ -270,6 +277,7 @@ fn storages() -> Vec<Case> {
             good.clone().add(ISCSI).set("storage.shared.portals = ['10.9.0.30:3260', '10.9.0.31:3260']"),
             good.clone().add(ISCSI).set("storage.shared.portals = ['10.9.0.30:3260', '10.9.0.31:3260']\nstorage.shared.multipath = true")),
         ("storage-paths", TODAY, Severity::Warning, good.clone().add(ISCSI).set("storage.shared.multipath = true"), good.clone()),
+        ("storage-outside", TODAY, Severity::Unsafe, good.clone().add(ISCSI).set("storage.shared.portals = ['10.9.0.2:3260']"), good.clone().add(ISCSI)),
         ("cloud-disk", TODAY, Severity::Unsupported, aws(17), aws(16)),
     ]
 }
