@@ -55,6 +55,19 @@ pub(crate) fn configuration(cib: &[u8]) -> Result<Element, String> {
         .ok_or_else(|| "there is no configuration in it".to_owned())
 }
 
+/// The members that the running configuration knows, but for remote ones.
+pub(crate) fn members(live: &str) -> Vec<String> {
+    let Ok(live) = configuration(live.as_bytes()) else {
+        return Vec::new();
+    };
+    let nodes = live.child("nodes").into_iter();
+    nodes
+        .flat_map(|nodes| &nodes.children)
+        .filter(|node| node.attribute("type").is_none_or(|kind| kind == "member"))
+        .filter_map(|node| node.attribute("uname").map(str::to_owned))
+        .collect()
+}
+
 /// Compares the running configuration with the wanted one. `None`: they mean the same.
 pub(crate) fn replacement(live: &str, wanted: &Element) -> Result<Option<Replacement>, String> {
     let live = configuration(live.as_bytes())?;
@@ -234,6 +247,12 @@ mod tests {
     fn compare(live: &str) -> Option<Replacement> {
         let wanted = configuration(WANTED.as_bytes()).unwrap();
         replacement(live, &wanted).unwrap()
+    }
+
+    #[test]
+    fn members_are_those_of_the_running_configuration() {
+        assert_eq!(members(LIVE), ["n1", "n2"]);
+        assert!(members("<cib").is_empty());
     }
 
     #[test]

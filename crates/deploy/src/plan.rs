@@ -200,6 +200,7 @@ pub(crate) fn plan(desired: &Desired, survey: &Survey, options: &Options) -> Res
         .collect();
     let mut warnings = assess::warnings(desired, survey);
     warnings.extend(grown_apart(desired, survey, &running));
+    warnings.extend(left_behind(desired, survey, &running));
     Ok(Plan {
         cluster: desired.cluster.clone(),
         restart: restart(&machines, &running, reasons),
@@ -253,6 +254,21 @@ fn grown_apart(desired: &Desired, survey: &Survey, running: &[String]) -> Vec<St
         }
     }
     out
+}
+
+/// Former members, which Pacemaker shows as offline until it is told to forget them.
+fn left_behind(desired: &Desired, survey: &Survey, running: &[String]) -> Vec<String> {
+    let live = running
+        .iter()
+        .find_map(|name| survey.facts(name)?.cib.as_ref());
+    let members = live.map_or_else(Vec::new, |live| cib::members(&live.xml));
+    members
+        .into_iter()
+        .filter(|name| !desired.nodes().any(|node| node.machine.name == *name))
+        .map(|name| {
+            format!("{name} is no longer defined, and Pacemaker still knows it; once it is switched off for good, `crm_node --force --remove {name}` on a node makes it forget")
+        })
+        .collect()
 }
 
 fn of_machine(

@@ -95,7 +95,9 @@ enum Error {
     NotDeployable(#[from] deploy::NotDeployable),
     #[error(transparent)]
     Deploy(#[from] deploy::Error),
-    #[error("nothing was changed: the plan must be agreed to, and this is no terminal; give --yes")]
+    #[error(
+        "nothing was changed: the plan must be agreed to, and nobody can be asked here; give --yes"
+    )]
     NobodyToAsk,
     #[error("nothing was changed: another apply of this cluster is under way here (it holds {})", .0.display())]
     Busy(PathBuf),
@@ -373,7 +375,7 @@ fn decide(
         if plan.is_empty() || refused {
             return Ok(true);
         }
-        if !args.yes && !ask()? {
+        if !args.yes && !ask(args)? {
             return Ok(false);
         }
         keys.keep()?;
@@ -390,8 +392,8 @@ fn decide(
     }
 }
 
-fn ask() -> Result<bool, Error> {
-    if !io::stdin().is_terminal() {
+fn ask(args: &ApplyArgs) -> Result<bool, Error> {
+    if args.json || !io::stdin().is_terminal() {
         return Err(Error::NobodyToAsk);
     }
     let mut err = io::stderr().lock();

@@ -57,11 +57,17 @@ owner() {
 
 units() {
   for unit in "$@"; do
-    printf 'unit\t%s' "$unit"
-    for property in LoadState ActiveState UnitFileState; do
-      printf '\t%s' "$(systemctl show --property="$property" "$unit" 2>/dev/null | sed -n "s/^$property=//p")"
-    done
-    printf '\n'
+    load='' active='' enabled=''
+    while IFS='=' read -r property value; do
+      case $property in
+      LoadState) load=$value ;;
+      ActiveState) active=$value ;;
+      UnitFileState) enabled=$value ;;
+      esac
+    done <<properties
+$(systemctl show --property=LoadState,ActiveState,UnitFileState "$unit" 2>/dev/null)
+properties
+    printf 'unit\t%s\t%s\t%s\t%s\n' "$unit" "$load" "$active" "$enabled"
   done
 }
 
