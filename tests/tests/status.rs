@@ -18,6 +18,7 @@ use picket_tests::{
     subject::ours,
 };
 use serde_json::Value;
+use tempfile::TempDir;
 
 const NAMES: [&str; 3] = ["n1", "n2", "n3"];
 const KEY: &str = "/etc/cluster/fence_xvm.key";
@@ -40,6 +41,8 @@ fn cannot_run() -> bool {
 struct Site {
     nodes: Nodes,
     config: PathBuf,
+    /// Where connections keep their sockets, whose paths must be short.
+    runtime: TempDir,
     _servers: Vec<Process>,
 }
 
@@ -47,9 +50,11 @@ impl Site {
     fn up() -> Self {
         let nodes = Nodes::up(&NAMES);
         let (config, servers) = nodes.serve_ssh();
+        let short = tempfile::Builder::new().prefix("px").tempdir_in("/tmp");
         Self {
             nodes,
             config,
+            runtime: short.expect("a directory"),
             _servers: servers,
         }
     }
@@ -82,7 +87,14 @@ impl Site {
             .arg(definition)
             .arg("--ssh-config")
             .arg(&self.config)
-            .args(args);
+            .args(args)
+            // The machine may do other things as well.
+            .args(if args.contains(&"--timeout") {
+                &[][..]
+            } else {
+                &["--timeout", "25"]
+            })
+            .env("XDG_RUNTIME_DIR", self.runtime.path());
         command
     }
 
@@ -96,6 +108,20 @@ impl Site {
             None,
             PATIENCE,
         )
+    }
+
+    /// What connections have left behind: their sockets' directories.
+    fn left_behind(&self) -> Vec<String> {
+        fs::read_dir(self.runtime.path())
+            .expect("it is there")
+            .map(|entry| {
+                entry
+                    .expect("an entry")
+                    .file_name()
+                    .to_string_lossy()
+                    .into_owned()
+            })
+            .collect()
     }
 
     fn json(&self, definition: &Path) -> (Option<i32>, Value) {
@@ -220,6 +246,7 @@ fn a_cluster_is_followed_from_health_to_silence() {
     });
     healthy(&site, &definition);
     hosts(&site);
+    assert_eq!(site.left_behind(), [""; 0]);
 
     let mut watch = site.command(&definition, &["--watch=1"]);
     let host = Some(&site.nodes.rig.cable.host);
@@ -228,6 +255,7 @@ fn a_cluster_is_followed_from_health_to_silence() {
         watching.stdout().contains("healthy").then_some(())
     });
 
+    let of_the_watch = site.left_behind();
     daemon.process.freeze();
     site.nodes.kill("n3");
     let pending = wait_for("fencing to be pending", FORMING, || {
@@ -238,8 +266,13 @@ fn a_cluster_is_followed_from_health_to_silence() {
     assert!(has(&pending, "node-unclean", "n3"), "{pending}");
     assert!(has(&pending, "node-not-asked", "n3"), "{pending}");
     assert!(has(&pending, "resource-unknown", "web.ip"), "{pending}");
-    let table = site.status(&definition, &[]);
+    // The node that is off has its cable out as well: nothing refuses a connection there.
+    site.nodes.unplug("n3");
+    let table = site.status(&definition, &["--timeout", "60"]);
     assert_eq!(table.code, DEGRADED, "{table:?}");
+    // Its silence must not keep the others waiting, nor leave anything behind.
+    assert!(table.took < Duration::from_secs(30), "{table:?}");
+    assert_eq!(site.left_behind(), of_the_watch);
     assert!(table.stdout.contains("UNCLEAN (offline)"), "{table:?}");
     assert!(table.stdout.contains("unknown, was Started"), "{table:?}");
 

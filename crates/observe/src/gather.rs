@@ -64,8 +64,8 @@ pub struct Host {
 pub struct Patience {
     /// The most that everything together may take.
     pub limit: Duration,
-    /// Once a node with quorum has answered, the others have this long; a dead one is no reason to
-    /// keep the living waiting.
+    /// Once a node with quorum has answered, the others have this long, or three times what that one
+    /// took; a dead one is no reason to keep the living waiting.
     pub settle: Duration,
 }
 
@@ -206,8 +206,9 @@ impl<'a> Round<'a> {
                 return;
             };
             self.waiting -= 1;
+            let more = patience.settle.max(heard.took.saturating_mul(3));
             if self.take(heard) {
-                until = until.min(self.deadline.within(patience.settle));
+                until = until.min(self.deadline.within(more));
             }
         }
     }
