@@ -7,7 +7,8 @@ mod junit;
 mod sarif;
 mod show;
 
-use std::io::{self, IsTerminal, Write};
+use std::fs::File;
+use std::io::{self, IsTerminal, Read, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -196,10 +197,23 @@ impl Threshold {
     }
 }
 
+/// More than any definition may have; what is longer is refused without being read to its end.
+const MAX_READ: u64 = 2 << 20;
+
+fn read(path: &Path) -> io::Result<String> {
+    let mut bytes = Vec::new();
+    File::open(path)?.take(MAX_READ).read_to_end(&mut bytes)?;
+    // The end of what was cut off may not be text; it is refused for its length.
+    if bytes.len() as u64 == MAX_READ {
+        return Ok(String::from_utf8_lossy(&bytes).into_owned());
+    }
+    String::from_utf8(bytes).map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))
+}
+
 /// Reads and measures one file.
 fn check(path: &Path, edition: Option<Edition>) -> Checked {
     let name = path.to_string_lossy().into_owned();
-    let text = match std::fs::read_to_string(path) {
+    let text = match read(path) {
         Ok(text) => text,
         Err(error) => {
             return Checked {

@@ -368,6 +368,20 @@ mod tests {
     }
 
     #[test]
+    fn every_reason_of_every_example_is_explained() {
+        let directory = concat!(env!("CARGO_MANIFEST_DIR"), "/../../examples");
+        for entry in std::fs::read_dir(directory).unwrap() {
+            let text = std::fs::read_to_string(entry.unwrap().path()).unwrap();
+            let definition = cluster::Definition::parse("example.toml", &text).unwrap();
+            for edition in Edition::ALL {
+                for reason in ::platforms::check(&definition, edition).reasons {
+                    assert!(!lookup(reason.rule.as_str()).is_empty(), "{reason:?}");
+                }
+            }
+        }
+    }
+
+    #[test]
     fn a_misspelt_rule_gets_a_suggestion() {
         assert!(
             hint("anti-afinity").contains("`anti-affinity`"),

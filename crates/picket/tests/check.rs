@@ -201,6 +201,10 @@ fn a_file_that_cannot_be_read_is_named() {
     );
     let output = picket(&["check"]);
     assert_eq!(code(&output), exit::USAGE);
+    // Without an end, and not text.
+    let output = picket(&["check", "/dev/zero"]);
+    assert_eq!(code(&output), exit::DEFINITION);
+    assert!(said(&output).contains("longer than"), "{}", said(&output));
 }
 
 #[test]
