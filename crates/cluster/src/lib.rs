@@ -1,7 +1,7 @@
 //! The definition of a guest cluster, and what is rendered from it for Corosync and Pacemaker.
 //!
 //! A [`Definition`] is made from the text of a `cluster.toml`; a text that is wrong gives a
-//! [`DefinitionError`] which shows the place and says what would be right. [`render_guests`] and
+//! [`DefinitionError`] which shows the place and says what would be right. [`render_node`] and
 //! [`render_host`] turn a definition into files. Nothing here reads or writes files, asks the clock
 //! or knows where the files end up being installed.
 
@@ -25,7 +25,7 @@ pub use places::Places;
 pub use render::{
     CIB, COROSYNC_LOG, File, HTTPD_PATH, HostSettings, Owner, PACEMAKER_LOG, Phase, RenderOptions,
     Rendered, STORAGE_SETUP, SetupStep, Units, guest_domain, host_units, instructions, node_units,
-    render_guest_devices, render_guests, render_host, render_node, storage_setup,
+    render_guest_devices, render_guests, render_host, render_node, render_nodes, storage_setup,
 };
 pub use schema::{schema, tables};
 pub use secrets::Secrets;
@@ -35,6 +35,6 @@ pub use types::{
     PlainPath, Port, Portal, ResourceAgent, Size, Span, SshDestination, Uri, Version, Word,
 };
 
-/// The OCF resource agent that serves a service's page, a shell script. [`render_guests`] puts it
+/// The OCF resource agent that serves a service's page, a shell script. [`render_node`] puts it
 /// among the guests' files; Pacemaker knows it as `ocf:picket:httpd`.
 pub const HTTPD_OCF: &str = include_str!("../ocf/httpd");

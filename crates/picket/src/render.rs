@@ -253,10 +253,11 @@ fn gather(
     let mut machines: Vec<Machine> = definition
         .nodes
         .iter()
-        .map(|node| Machine {
+        .zip(cluster::render_nodes(definition, &secrets, options))
+        .map(|(node, rendered)| Machine {
             name: node.name.to_string(),
             role: Role::Node,
-            rendered: cluster::render_node(definition, node, &secrets, options),
+            rendered,
             units: cluster::node_units(definition, node),
         })
         .collect();

@@ -171,7 +171,26 @@ pub fn render_node(
     secrets: &Secrets,
     options: &RenderOptions,
 ) -> Rendered {
-    let mut files = common_files(definition, secrets, options);
+    own_files(definition, node, common_files(definition, secrets, options))
+}
+
+/// The files of every node, in the order of the definition; as [`render_node`] gives them, but what is
+/// the same on all of them is made once.
+#[must_use]
+pub fn render_nodes(
+    definition: &Definition,
+    secrets: &Secrets,
+    options: &RenderOptions,
+) -> Vec<Rendered> {
+    let common = common_files(definition, secrets, options);
+    definition
+        .nodes
+        .iter()
+        .map(|node| own_files(definition, node, common.clone()))
+        .collect()
+}
+
+fn own_files(definition: &Definition, node: &Node, mut files: Vec<File>) -> Rendered {
     files.extend(storage::files(definition, node));
     files.extend(watchdog::files(definition, node));
     Rendered::of(files)

@@ -49,12 +49,15 @@ pub(super) fn write(directory: &Path, rendering: &Rendering, only: &[String]) ->
     // Listed before they are written: what an interrupted run leaves is known to the next one.
     list.files.extend(written);
     save(directory, &list)?;
+    let mut made = BTreeSet::new();
     for file in &files {
         let path = directory.join(&file.path);
-        if let Some(parent) = path.parent() {
+        if let Some(parent) = path.parent()
+            && made.insert(parent.to_owned())
+        {
             make_directory(parent)?;
         }
-        replace(&path, file.mode, file.bytes)?;
+        put(&path, file)?;
     }
     if only.is_empty() {
         for path in stale {
@@ -146,11 +149,38 @@ fn save(directory: &Path, list: &List) -> Result<(), Error> {
     let path = directory.join(LIST);
     let text = serde_json::to_vec_pretty(list)
         .map_err(|error| Error::io("write", &path)(std::io::Error::other(error)))?;
-    replace(&path, 0o600, &text)
+    let list = Out {
+        path: LIST.into(),
+        mode: 0o600,
+        bytes: &text,
+    };
+    put(&path, &list)
 }
 
-/// Puts a file in place as a whole. What it replaces keeps its content until then.
-fn replace(path: &Path, mode: u32, bytes: &[u8]) -> Result<(), Error> {
+/// Whether the file is there as it should be. Replacing it all the same would cost many times as much as
+/// looking: file systems write the new content to the disk before they let it replace the old.
+fn is_there(path: &Path, file: &Out<'_>) -> bool {
+    let alike = fs::symlink_metadata(path).is_ok_and(|metadata| {
+        metadata.is_file()
+            && metadata.len() == file.bytes.len() as u64
+            && metadata.permissions().mode() & 0o7777 == file.mode
+    });
+    alike && fs::read(path).is_ok_and(|bytes| bytes == file.bytes)
+}
+
+/// Puts a file in place. What it replaces keeps its content until the new one is whole.
+fn put(path: &Path, file: &Out<'_>) -> Result<(), Error> {
+    match create(path, file.mode) {
+        Ok(new) => fill(new, path, file),
+        Err(error) if error.kind() != ErrorKind::AlreadyExists => {
+            Err(Error::io("make", path)(error))
+        }
+        Err(_) if is_there(path, file) => Ok(()),
+        Err(_) => replace(path, file),
+    }
+}
+
+fn replace(path: &Path, file: &Out<'_>) -> Result<(), Error> {
     let mut name = path.file_name().unwrap_or_default().to_owned();
     name.push(".new");
     let new = path.with_file_name(name);
@@ -160,17 +190,27 @@ fn replace(path: &Path, mode: u32, bytes: &[u8]) -> Result<(), Error> {
         }
         _ => {}
     }
-    let mut file = fs::OpenOptions::new()
+    fill(
+        create(&new, file.mode).map_err(Error::io("make", &new))?,
+        &new,
+        file,
+    )?;
+    fs::rename(&new, path).map_err(Error::io("rename to", path))
+}
+
+fn create(path: &Path, mode: u32) -> std::io::Result<fs::File> {
+    fs::OpenOptions::new()
         .write(true)
         .create_new(true)
         .mode(mode)
-        .open(&new)
-        .map_err(Error::io("make", &new))?;
+        .open(path)
+}
+
+fn fill(mut new: fs::File, path: &Path, file: &Out<'_>) -> Result<(), Error> {
     // Whatever the umask took away.
-    file.set_permissions(fs::Permissions::from_mode(mode))
-        .map_err(Error::io("change the mode of", &new))?;
-    file.write_all(bytes).map_err(Error::io("write", &new))?;
-    fs::rename(&new, path).map_err(Error::io("rename to", path))
+    new.set_permissions(fs::Permissions::from_mode(file.mode))
+        .map_err(Error::io("change the mode of", path))?;
+    new.write_all(file.bytes).map_err(Error::io("write", path))
 }
 
 /// Takes a file away, and the directories above it that are then empty.
