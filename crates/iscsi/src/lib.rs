@@ -4,7 +4,9 @@
 //! [`Framing::lengths`] how much follows, reads that into a buffer of its own choice, and has it checked: data that
 //! go to a disk need not be copied on the way.
 
+mod exchange;
 mod framing;
+pub mod login;
 pub mod pdu;
 mod serial;
 mod text;
