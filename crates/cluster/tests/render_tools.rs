@@ -314,3 +314,14 @@ fn lvm_accepts_its_settings() {
         assert_accepted(&format!("lvmconfig of {name}"), &output);
     }
 }
+
+/// A watchdog alone is fencing enough, where it may be relied on.
+#[test]
+fn pacemaker_accepts_a_cluster_that_is_fenced_by_watchdogs_alone() {
+    let source = "[cluster]\nname = \"c\"\n[platform]\nkind = \"kvm\"\n[options]\nsbd = {}\n\
+                  [[node]]\nname = \"n1\"\naddress = \"10.9.0.1\"\n[[node]]\nname = \"n2\"\naddress = \"10.9.0.2\"\n\
+                  [[node]]\nname = \"n3\"\naddress = \"10.9.0.3\"\n\
+                  [[service]]\nname = \"w\"\n[[service.resource]]\nname = \"d\"\nagent = \"ocf:pacemaker:Dummy\"\n";
+    let definition = parse("watchdogs", source);
+    verify("watchdogs", &cib(&definition, Dialect::Stonith));
+}

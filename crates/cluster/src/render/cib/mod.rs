@@ -80,6 +80,9 @@ fn properties(definition: &Definition, dialect: Dialect) -> Option<Element> {
     ];
     if let Some(timeout) = watchdog_timeout(definition) {
         pairs.push(pair(&named("watchdog-timeout"), timeout));
+        // Each coordinator writes what it finds when it takes over. Until then the scheduler, and
+        // whoever checks this file, would take a cluster without devices for one without fencing.
+        pairs.push(pair("have-watchdog", "true"));
     }
     pairs.push(pair("no-quorum-policy", without_quorum));
     pairs.push(pair(
