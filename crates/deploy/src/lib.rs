@@ -5,6 +5,16 @@
 //! (looks)   (pure)   (caller)   └─ a failure here: the former ─┘  └─ a failure here is reported; applying ─┘
 //!                                  files come back everywhere        again goes on from there
 //! ```
+//!
+//! | modules | know | must not know |
+//! |---|---|---|
+//! | `desired` | what belongs on which machine, from a definition | what is there |
+//! | `survey`, `facts` | what is there | what to do about it |
+//! | `assess`, `plan`, `corosync`, `cib` | what is in the way, and what has to be done: pure | machines, clocks |
+//! | `carry_out`, `fleet`, `health` | in which order, and when to give up | how a machine is reached |
+//! | `operation` | the scripts | who runs them |
+//! | `transport`, `ssh`, `memory` | how a script gets to a machine | what it does |
+//! | `keys` | where secrets are kept | what is made from them |
 #![forbid(unsafe_code)]
 
 mod assess;

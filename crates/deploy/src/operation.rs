@@ -306,3 +306,71 @@ fn order(out: &mut String, verb: &str, units: &[String]) {
         call(out, &[&["order", verb], &units[..]].concat());
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write as _;
+    use std::process::{Command as Process, Stdio};
+
+    use super::*;
+    use crate::facts::{Facts, Found};
+    use crate::transport::Command;
+
+    /// Runs a script as a machine would, and returns what it printed.
+    fn run(shell: &[&str], operation: Operation) -> Option<String> {
+        let mut child = Process::new(shell[0])
+            .args(&shell[1..])
+            .arg("-s")
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .ok()?;
+        let text = Command::of(operation).text();
+        child.stdin.take()?.write_all(&text).unwrap();
+        let output = child.wait_with_output().unwrap();
+        assert!(output.status.success(), "{shell:?}");
+        Some(String::from_utf8(output.stdout).unwrap())
+    }
+
+    /// A survey changes nothing, so this machine may be looked at. The shells are those that are `sh`
+    /// somewhere; one that is not here is left out, but for the first.
+    #[test]
+    fn every_shell_prints_a_survey_that_is_understood() {
+        let scratch = tempfile::tempdir().unwrap();
+        let path = |name: &str| scratch.path().join(name).to_string_lossy().into_owned();
+        std::fs::write(path("a"), "hello\n").unwrap();
+        std::os::unix::fs::symlink("a", path("link")).unwrap();
+        let file = |name: &str, shown| (path(name), "-".to_owned(), shown);
+        let look = Look {
+            files: vec![file("a", true), file("link", true), file("none", false)],
+            programs: vec![("sh".to_owned(), None), ("no-such-thing".to_owned(), None)],
+            owners: vec![("root", "root")],
+            units: vec!["no-such-thing.service".to_owned()],
+            addresses: vec!["127.0.0.1".to_owned(), "192.0.2.77".to_owned()],
+            cluster: true,
+        };
+        let shells: [&[&str]; 3] = [&["sh"], &["dash"], &["bash", "--posix"]];
+        for (number, shell) in shells.into_iter().enumerate() {
+            let Some(text) = run(shell, Operation::Survey(look.clone())) else {
+                assert!(number > 0, "there is always a sh");
+                continue;
+            };
+            let facts =
+                Facts::parse(&text).unwrap_or_else(|error| panic!("{shell:?}: {error}\n{text}"));
+            let Found::Regular { text, mode, .. } = &facts.files[&path("a")] else {
+                panic!("{shell:?}: {facts:?}");
+            };
+            assert_eq!(
+                (text.as_deref(), mode & 0o400),
+                (Some(&b"hello\n"[..]), 0o400)
+            );
+            assert_eq!(facts.files[&path("link")], Found::Link);
+            assert_eq!(facts.files[&path("none")], Found::Absent);
+            assert_eq!(facts.programs["no-such-thing"], None);
+            assert!(facts.programs["sh"].is_some());
+            assert!(!facts.units["no-such-thing.service"].exists());
+            assert_ne!(facts.addresses["192.0.2.77"], Some(true));
+            assert!(facts.clock > 1.7e9 && facts.space["/etc"] > 0);
+        }
+    }
+}

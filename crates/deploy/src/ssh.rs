@@ -21,7 +21,7 @@ use std::io::{Read, Write as _};
 use std::os::unix::fs::PermissionsExt as _;
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command as Process, Stdio};
+use std::process::{Child, Command as Process, ExitStatus, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::sync::{Mutex, PoisonError};
 use std::thread;
@@ -236,7 +236,8 @@ impl Session {
                 Ok(Heard::Out(bytes)) => self.stdout.extend(bytes),
                 Ok(Heard::OutEnded) | Err(RecvTimeoutError::Disconnected) => {
                     let status = end_of(&mut self.child, deadline);
-                    return Err(before_start(status, &self.complaint()));
+                    let code = status.and_then(|status| status.code());
+                    return Err(before_start(code, &self.complaint()));
                 }
                 Err(RecvTimeoutError::Timeout) => {
                     let detail = match self.complaint() {
@@ -272,17 +273,18 @@ impl Session {
         }
         let status = end_of(&mut self.child, deadline);
         let stderr = self.complaint();
-        match status {
-            Some(0) => Ok(Output {
+        match status.map(|status| status.code()) {
+            Some(Some(0)) => Ok(Output {
                 stdout: std::mem::take(&mut self.stdout),
                 stderr,
                 took: began.elapsed(),
             }),
-            Some(SSH_FAILED) => Err(unknown(&stderr)),
-            Some(status) => Err(TransportError::Failed {
+            Some(Some(SSH_FAILED)) => Err(unknown(&stderr)),
+            Some(Some(status)) => Err(TransportError::Failed {
                 status,
                 detail: stderr,
             }),
+            Some(None) => Err(unknown("ssh was ended by a signal")),
             None => Err(unknown("ssh did not end in time")),
         }
     }
@@ -364,14 +366,14 @@ fn pump<T>(mut pipe: impl Read, to: &Sender<T>, wrap: impl Fn(Vec<u8>) -> T) {
     }
 }
 
-/// The exit status, if the process ends in time. `None` also for one that a signal ended.
-fn end_of(child: &mut Child, deadline: Deadline) -> Option<i32> {
+/// How the process ends, if it does in time.
+fn end_of(child: &mut Child, deadline: Deadline) -> Option<ExitStatus> {
     use rustix::event::{PollFd, PollFlags, Timespec, poll};
     use rustix::process::{Pid, PidfdFlags, pidfd_open};
     let handle = pidfd_open(Pid::from_child(child), PidfdFlags::empty()).ok()?;
     loop {
         if let Some(status) = child.try_wait().ok()? {
-            return status.code();
+            return Some(status);
         }
         if deadline.has_passed() {
             return None;

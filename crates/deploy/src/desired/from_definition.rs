@@ -142,6 +142,8 @@ fn programs(definition: &Definition, node: &Node) -> Vec<String> {
     needs(enabled.contains(&"sbd"), "sbd");
     needs(enabled.contains(&"corosync-qdevice"), "corosync-qdevice");
     needs(definition.needs_dlm(), "dlm_controld");
+    // Its resource agent asks this whether it runs, and fails to stop it otherwise.
+    needs(definition.needs_dlm(), "killall");
     needs(
         definition.volume_groups.iter().any(|group| group.shared),
         "lvmlockd",
