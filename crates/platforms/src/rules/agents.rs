@@ -52,7 +52,7 @@ pub(super) const S37: Rule = Rule {
         must be downloaded from VMware and installed in every clustered guest. Picket's fence_vmware speaks to \
         the management interface itself and needs nothing else.",
     check: |facts, out| {
-        if facts.chapter() != Some(Chapter::Vmware) {
+        if !facts.in_chapter(Chapter::Vmware) {
             return;
         }
         let device = facts

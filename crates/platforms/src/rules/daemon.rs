@@ -4,6 +4,7 @@ use cluster::{VirtdMode, VirtdProgram};
 
 use super::view::Chapter;
 use super::{ALWAYS, DOCUMENT, TODAY, judged, list, reason};
+use crate::edition::Edition;
 use crate::rule::{Facts, Rule};
 use crate::verdict::{Reason, Severity};
 
@@ -22,10 +23,12 @@ pub(super) const XVMD: Rule = Rule {
 };
 
 fn xvmd(facts: &Facts<'_>, out: &mut Vec<Reason>) {
-    let statement = match facts.chapter() {
-        Some(Chapter::Xen5) => "S05",
-        Some(Chapter::Kvm5) => "S09",
-        _ => return,
+    let statement = if facts.in_chapter(Chapter::Xen5) {
+        "S05"
+    } else if facts.in_chapter(Chapter::Kvm5) {
+        "S09"
+    } else {
+        return;
     };
     let (with, without): (Vec<_>, Vec<_>) = facts
         .guests()
@@ -50,13 +53,14 @@ fn xvmd(facts: &Facts<'_>, out: &mut Vec<Reason>) {
     }
     if !without.is_empty() {
         let names = list(without.iter().map(|node| &node.name));
+        let verb = if without.len() == 1 { "is" } else { "are" };
         out.push(
             reason(
                 XVMD.id,
                 weight,
                 statement,
                 format!(
-                    "fence_xvm must be the agent of all clustered guests, and {names} is fenced otherwise"
+                    "fence_xvm must be the agent of all clustered guests, and {names} {verb} fenced otherwise"
                 ),
             )
             .about(format!("node.{}", without[0].name))
@@ -95,7 +99,7 @@ pub(super) const S17: Rule = Rule {
 };
 
 fn s17(facts: &Facts<'_>, out: &mut Vec<Reason>) {
-    if facts.chapter() != Some(Chapter::Kvm6) {
+    if !facts.in_chapter(Chapter::Kvm6) {
         return;
     }
     let Some(device) = facts.virt_devices().first().copied() else {
@@ -261,10 +265,9 @@ pub(super) const S52: Rule = Rule {
     explanation: "fence_scsi asks the storage, not the hosts. If it fences every guest, the host cluster that \
         fence_xvmd and the checkpoint mode need can be left out.",
     check: |facts, out| {
-        let virtual_hosts = matches!(
-            facts.chapter(),
-            Some(Chapter::Xen5 | Chapter::Kvm5 | Chapter::Kvm6)
-        );
+        let virtual_hosts = [Chapter::Xen5, Chapter::Kvm5, Chapter::Kvm6]
+            .into_iter()
+            .any(|chapter| facts.in_chapter(chapter));
         let all_by_scsi = facts.guests().next().is_some()
             && facts.guests().all(|node| {
                 let devices = facts.devices_of(node);
@@ -360,9 +363,9 @@ pub(super) const GROUPS: Rule = Rule {
 pub(super) const HOSTS: Rule = Rule {
     id: "virtd-hosts",
     title: "a standalone fence_virtd needs guests that stay on their host",
-    editions: TODAY,
+    editions: ALWAYS,
     statements: &[],
-    sources: &["kvm.fv-backend"],
+    sources: &["S19", "kvm.fv-backend"],
     explanation: "The libvirt backend of fence_virtd knows one host only. If a guest may be started on another \
         host, nothing prevents two daemons from knowing it, or none: pin each guest to its host, or let the \
         hosts' cluster track them.",
@@ -380,11 +383,16 @@ pub(super) const HOSTS: Rule = Rule {
             .filter(|node| node.host.is_none() || !node.pinned)
             .collect();
         let Some(first) = loose.first() else { return };
+        let basis = if facts.edition == Edition::Document {
+            "S19"
+        } else {
+            "kvm.fv-backend"
+        };
         out.push(
             reason(
                 HOSTS.id,
                 Severity::Warning,
-                "kvm.fv-backend",
+                basis,
                 format!(
                     "each standalone fence_virtd knows the guests of its own host only, and nothing keeps {} \
                      on one host",

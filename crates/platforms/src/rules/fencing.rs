@@ -49,7 +49,7 @@ fn everywhere(facts: &Facts<'_>, out: &mut Vec<Reason>) {
 }
 
 /// Agents that ask a hypervisor or its manager, and so can only switch guests.
-const OF_GUESTS: &[&str] = &[
+pub(super) const OF_GUESTS: &[&str] = &[
     "fence_xvm",
     "fence_virt",
     "fence_virsh",
@@ -69,6 +69,24 @@ const OF_GUESTS: &[&str] = &[
     "fence_openstack",
     "fence_vbox",
     "fence_docker",
+];
+
+/// Agents that ask the management controller of a single machine: they know no plugs.
+pub(super) const CONTROLLERS: &[&str] = &[
+    "fence_ipmilan",
+    "fence_ipmilanplus",
+    "fence_idrac",
+    "fence_ilo",
+    "fence_ilo2",
+    "fence_ilo3",
+    "fence_ilo4",
+    "fence_ilo5",
+    "fence_ilo_ssh",
+    "fence_imm",
+    "fence_drac",
+    "fence_redfish",
+    "fence_rsa",
+    "fence_rsb",
 ];
 
 /// Agents that switch a machine's mains or its management controller.

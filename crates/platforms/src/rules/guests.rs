@@ -3,7 +3,7 @@
 use cluster::{Os, PlatformKind, Watchdog};
 
 use super::view::{Vendor, at_least};
-use super::{ALWAYS, DOCUMENT, TODAY, list, place, reason, version};
+use super::{ALWAYS, DOCUMENT, TODAY, judged, list, place, reason, version};
 use crate::edition::Edition;
 use crate::matrix::{Row, confidence};
 use crate::rule::{Facts, Rule};
@@ -87,6 +87,15 @@ fn bare_metal(facts: &Facts<'_>, out: &mut Vec<Reason>) {
         return;
     };
     if facts.guests().next().is_none() {
+        out.push(
+            judged(
+                BARE_METAL.id,
+                Severity::Unverified,
+                "all that was read is about clusters with guests",
+                "no node is a guest: how far a cluster of bare-metal nodes alone is supported, nothing here says",
+            )
+            .about(place("node", &machine.name)),
+        );
         return;
     }
     let permit = rows(facts).find_map(|row| row.bare_metal.as_deref());

@@ -7,6 +7,7 @@
 
 mod agents;
 mod daemon;
+mod evidence;
 mod fencing;
 mod filesystems;
 mod guests;
@@ -35,6 +36,9 @@ pub const RULES: &[Rule] = &[
     fencing::TARGET,
     fencing::LEVELS,
     fencing::ACTION,
+    evidence::SWITCHES,
+    evidence::PLUGS,
+    evidence::REACH,
     agents::S27,
     agents::S37,
     agents::CURATED,

@@ -18,7 +18,7 @@ pub(super) const S29: Rule = Rule {
         to one host, whose failure then takes the whole cluster. So each clustered guest must be pinned, by the \
         RHEV-M administrator, to a host of its own.",
     check: |facts, out| {
-        if facts.chapter() != Some(Chapter::Rhev) {
+        if !facts.in_chapter(Chapter::Rhev) {
             return;
         }
         let loose: Vec<_> = facts

@@ -18,7 +18,7 @@ pub(super) const S30: Rule = Rule {
     explanation: "RHEV does not let guests share block storage at first. Guests that share storage reach it over \
         iSCSI themselves, and must then be fenced by fence_scsi: it is the storage that has to be cut off.",
     check: |facts, out| {
-        if facts.chapter() != Some(Chapter::Rhev) {
+        if !facts.in_chapter(Chapter::Rhev) {
             return;
         }
         let shared = facts.definition.shared_storage();
@@ -57,6 +57,16 @@ enum Ability {
     Unknown(&'static str, &'static str),
 }
 
+/// Whether the RHEL 5 and 6 target serves the storage, by any of the names of it, its daemon and its package.
+fn is_tgt(storage: &Storage) -> bool {
+    const NAMES: [&str; 4] = ["tgt", "tgtd", "rhel-tgtd", "scsi-target-utils"];
+    let server = storage.server.as_ref();
+    server.is_some_and(|server| {
+        let server = server.as_str();
+        NAMES.iter().any(|name| server.eq_ignore_ascii_case(name))
+    })
+}
+
 /// What is known of the software that serves a storage (facts `pr.*` and `az.pr`).
 fn ability(facts: &Facts<'_>, storage: &Storage) -> Ability {
     let declared = (storage.persistent_reservations, storage.preempt_and_abort);
@@ -69,8 +79,12 @@ fn ability(facts: &Facts<'_>, storage: &Storage) -> Ability {
     } else {
         "fa.pr"
     };
-    if let Some("tgt" | "rhel-tgtd") = server.as_deref() {
+    // What is known to lack it lacks it whatever the definition declares.
+    if is_tgt(storage) {
         return Ability::DoesNot("pr.tgt", "tgt does not do preempt and abort");
+    }
+    if storage.kind == StorageKind::Drbd {
+        return Ability::DoesNot("pr.drbd", "DRBD has no persistent reservations");
     }
     match declared {
         (Some(false), _) => return Ability::DoesNot(needs, "it does no persistent reservations"),
@@ -83,9 +97,6 @@ fn ability(facts: &Facts<'_>, storage: &Storage) -> Ability {
         return Ability::Unknown("S50", unknown);
     }
     match (storage.kind, server.as_deref()) {
-        (StorageKind::Drbd, _) => {
-            Ability::DoesNot("pr.drbd", "DRBD has no persistent reservations")
-        }
         (_, Some("lio" | "picket-target")) => Ability::Does,
         (_, Some("ceph-iscsi")) => Ability::DoesNot(
             "pr.ceph-iscsi",
@@ -115,7 +126,7 @@ fn ability(facts: &Facts<'_>, storage: &Storage) -> Ability {
     }
 }
 
-const PROBE: &str = "ask it with `picket storage probe`, or its vendor, and write down \
+const PROBE: &str = "ask its vendor, or try it from two nodes with sg_persist(8), and write down \
     `persistent_reservations` and `preempt_and_abort`";
 
 pub(super) const S50: Rule = Rule {
@@ -138,8 +149,8 @@ pub(super) const S50: Rule = Rule {
     explanation: "fence_scsi and fence_mpath take a node's registration away with PREEMPT AND ABORT: what the node \
         has written is decided before another takes over. Storage that has no reservations refuses it, and one \
         that has reservations without the abort may still carry out a write of the fenced node. Which of the \
-        two a given storage does must be asked: `picket storage probe` does it on the living target, or its \
-        vendor says.",
+        two a given storage does must be asked: the vendor says, or two nodes try it on the living target with \
+        sg_persist(8).",
     check: |facts, out| {
         for (device, storage) in facts.guarded() {
             let subject = place("storage", &storage.name);
@@ -188,15 +199,8 @@ pub(super) const S51: Rule = Rule {
         } else {
             "pr.tgt"
         };
-        let old = |storage: &&Storage| {
-            storage.server.as_ref().is_some_and(|server| {
-                matches!(
-                    server.as_str().to_ascii_lowercase().as_str(),
-                    "tgt" | "rhel-tgtd"
-                )
-            })
-        };
-        for storage in facts.definition.storage.iter().filter(old) {
+        let all = facts.definition.storage.iter();
+        for storage in all.filter(|storage| is_tgt(storage)) {
             let subject = place("storage", &storage.name);
             if facts.is_guarded(storage) {
                 out.push(
@@ -204,10 +208,13 @@ pub(super) const S51: Rule = Rule {
                         S51.id,
                         Severity::Unsafe,
                         basis,
-                        format!("`{}` is served by tgt, whose reservations fence_scsi cannot use", storage.name),
+                        format!(
+                            "`{}` is served by tgt, whose reservations fence_scsi cannot use",
+                            storage.name
+                        ),
                     )
                     .about(subject)
-                    .remedy("serve it with the kernel's target (LIO) or `picket storage serve`, or fence with another agent"),
+                    .remedy("serve it with the kernel's target (LIO), or fence with another agent"),
                 );
             } else {
                 out.push(

@@ -17,8 +17,20 @@ pub(super) enum Chapter {
     Rhev,
     /// VMware: S32 to S43.
     Vmware,
-    /// Hyper-V: S44 to S47.
-    HyperV,
+}
+
+impl Chapter {
+    /// The chapter on hosts of a kind that run that RHEL.
+    const fn of(kind: PlatformKind, rhel: Option<u32>) -> Option<Self> {
+        match (kind, rhel) {
+            (PlatformKind::Xen, Some(5)) => Some(Self::Xen5),
+            (PlatformKind::Kvm, Some(5)) => Some(Self::Kvm5),
+            (PlatformKind::Kvm, Some(6)) => Some(Self::Kvm6),
+            (PlatformKind::Rhev, _) => Some(Self::Rhev),
+            (PlatformKind::Vmware, _) => Some(Self::Vmware),
+            _ => None,
+        }
+    }
 }
 
 /// Whose policy a node's operating system falls under.
@@ -44,30 +56,14 @@ impl<'a> Facts<'a> {
         self.definition.platform.kind
     }
 
-    /// The part of the requirement document that speaks of this platform, if any does.
-    pub(super) fn chapter(&self) -> Option<Chapter> {
-        let rhel = self
-            .definition
-            .platform
-            .os
-            .as_ref()
-            .or_else(|| {
-                self.definition
-                    .hosts
-                    .iter()
-                    .find_map(|host| host.os.as_ref())
-            })
-            .filter(|os| os.is("rhel"))
-            .map(|os| os.version.major());
-        match (self.kind(), rhel) {
-            (PlatformKind::Xen, Some(5)) => Some(Chapter::Xen5),
-            (PlatformKind::Kvm, Some(5)) => Some(Chapter::Kvm5),
-            (PlatformKind::Kvm, Some(6)) => Some(Chapter::Kvm6),
-            (PlatformKind::Rhev, _) => Some(Chapter::Rhev),
-            (PlatformKind::Vmware, _) => Some(Chapter::Vmware),
-            (PlatformKind::HyperV, _) => Some(Chapter::HyperV),
-            _ => None,
-        }
+    /// Whether that part of the requirement document speaks of some of the guests, by the hosts on which
+    /// they may run.
+    pub(super) fn in_chapter(&self, chapter: Chapter) -> bool {
+        self.placements.iter().any(|placement| {
+            let setting = &placement.setting;
+            let rhel = setting.host_os.filter(|os| os.is("rhel"));
+            Chapter::of(setting.platform, rhel.map(|os| os.version.major())) == Some(chapter)
+        })
     }
 
     pub(super) fn nodes(&self) -> impl Iterator<Item = &'a Node> + use<'a> {

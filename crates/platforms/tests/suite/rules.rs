@@ -4,7 +4,8 @@ use platforms::rules::RULES;
 use platforms::{Edition, Severity};
 
 use crate::build::{
-    Cluster, ISCSI, MACHINE, all_of_the_document, by_scsi, esx, kvm6, rhev, storage, weight, xen5,
+    Cluster, ISCSI, MACHINE, all_of_the_document, by_scsi, esx, kvm5, kvm6, rhev, storage, weight,
+    xen5,
 };
 
 /// A rule, how heavily it weighs, a definition that breaks it, and one that keeps it.
@@ -64,6 +65,10 @@ fn with_gfs2(cluster: Cluster) -> Cluster {
     cluster.add(ISCSI).add(GFS2)
 }
 
+/// Devices that help another one.
+const KDUMP: &str = "[[fence]]\nname = 'kdump'\nagent = 'fence_kdump'\n";
+const PING: &str = "[[fence]]\nname = 'ping'\nagent = 'fence_heuristics_ping'\noptions = { ping_targets = '10.9.1.1' }\n";
+
 #[rustfmt::skip]
 fn fencing() -> Vec<Case> {
     let good = kvm("debian 12");
@@ -91,6 +96,25 @@ fn fencing() -> Vec<Case> {
         ("platform-restart", TODAY, Severity::Unsafe,
             good.clone().set("platform.restarts_guests = true\nfencing.action = 'off'"), good.clone().set("fencing.action = 'off'")),
         ("platform-restart", TODAY, Severity::Warning, good.clone().set("platform.restarts_guests = true"), good.clone()),
+        ("fencing-switches", TODAY, Severity::Unsafe, good.clone().set("fence.main.agent = 'fence_dummy'"), good.clone()),
+        ("fencing-switches", TODAY, Severity::Unsafe, good.clone().set("fence.main.agent = 'fence_kdump'"),
+            good.clone().add(KDUMP).set("fencing.levels = [['kdump'], ['main']]")),
+        ("fencing-switches", TODAY, Severity::Unsafe, good.clone().add(PING).set("fencing.levels = [['ping'], ['main']]"),
+            good.clone().add(PING).set("fencing.levels = [['ping', 'main']]")),
+        ("fencing-switches", DOCUMENT, Severity::Unsafe, kvm6().set("fence.main.agent = 'fence_manual'"), kvm6()),
+        ("fence-plug", TODAY, Severity::Unsafe, good.clone().set("fence.main.plugs = { n1 = 'vm', n2 = 'vm' }"),
+            good.clone().set("fence.main.plugs = { n1 = 'vm1', n2 = 'vm2' }")),
+        ("fence-plug", TODAY, Severity::Unsafe, good.clone().set("fence.main.plugs = { n1 = 'n2', n2 = 'n1' }"),
+            good.clone().set("fence.main.plugs = { n1 = 'n1', n2 = 'n2' }")),
+        ("fence-plug", TODAY, Severity::Unsafe,
+            good.clone().set("node.n2.uuid = '6ba7b810-9dad-11d1-80b4-00c04fd430c8'\nfence.main.plugs = { n1 = '6BA7B810-9dad-11d1-80b4-00c04fd430c8' }"),
+            good.clone().set("node.n1.uuid = '6ba7b810-9dad-11d1-80b4-00c04fd430c8'\nfence.main.plugs = { n1 = '6BA7B810-9dad-11d1-80b4-00c04fd430c8' }")),
+        ("fence-plug", TODAY, Severity::Unsafe,
+            good.clone().set("fence.main.agent = 'fence_ipmilan'\nfence.main.options = { ip = '10.9.1.1' }"),
+            good.clone().add(MACHINE)),
+        ("reservations-reach", DOCUMENT, Severity::Unsafe, by_scsi(kvm6()).without(&["storage"]), by_scsi(kvm6())),
+        ("reservations-reach", TODAY, Severity::Unsafe,
+            of(3, by_scsi(good.clone())).set("storage.shared.nodes = ['n1', 'n2']"), of(3, by_scsi(good.clone()))),
         ("S27", DOCUMENT, Severity::Unsupported, rhev().set("guests.os = 'rhel 5.5'"), rhev()),
         ("S37", DOCUMENT, Severity::Note, esx(), by_scsi(esx())),
         ("ubuntu-agents", TODAY, Severity::Warning, kvm("ubuntu 24.04"),
@@ -108,6 +132,10 @@ fn fencing() -> Vec<Case> {
 fn daemon() -> Vec<Case> {
     let good = kvm("debian 12");
     vec![
+        ("fence-xvmd", DOCUMENT, Severity::Unsupported,
+            kvm6().set("fence.main.agent = 'fence_xvm'\nhost.h2.os = 'rhel 5.6'"), kvm6().set("fence.main.agent = 'fence_xvm'")),
+        ("S17", DOCUMENT, Severity::Unsupported, kvm5().set("host.h2.os = 'rhel 6.1'"), kvm5()),
+        ("virtd-hosts", DOCUMENT, Severity::Warning, kvm6().set("node.n2.pinned = false"), kvm6()),
         ("fence-xvmd", DOCUMENT, Severity::Unsupported, xen5().set("platform.host_cluster = false"), xen5()),
         ("S17", DOCUMENT, Severity::Unsupported, kvm6().without(&["fence_virtd"]), kvm6()),
         ("fence-virtd-missing", TODAY, Severity::Unsupported, good.clone().without(&["fence_virtd"]), good.clone()),
@@ -139,6 +167,10 @@ fn reservations() -> Vec<Case> {
         ("S50", TODAY, Severity::Unverified, served("truenas-scale"), good.clone()),
         ("S50", TODAY, Severity::Unsafe, served("ceph-iscsi"), good.clone()),
         ("S51", TODAY, Severity::Unsafe, served("tgt"), served("lio")),
+        ("S50", TODAY, Severity::Unsafe,
+            good.clone().set("storage.shared.kind = 'drbd'").without(&["storage.shared.target", "storage.shared.portals", "storage.shared.server"]), good.clone()),
+        ("S51", DOCUMENT, Severity::Unsafe, by_scsi(kvm6()).set("storage.shared.server = 'TGTD'"), by_scsi(kvm6())),
+        ("S51", DOCUMENT, Severity::Unsafe, by_scsi(kvm6()).set("storage.shared.server = 'scsi-target-utils'"), by_scsi(kvm6())),
         ("S53", DOCUMENT, Severity::Unsafe, by_scsi(kvm6()).add(&storage("raw-image")), by_scsi(kvm6())),
         ("reservations-scope", TODAY, Severity::Unsafe, good.clone().add(&storage("host-block")).set("fence.main.storage = ['shared']"), good.clone()),
         ("reservations-scope", TODAY, Severity::Unsupported,
@@ -159,6 +191,8 @@ fn guests() -> Vec<Case> {
         ("homogeneous", DOCUMENT, Severity::Unsupported, kvm6().set("node.n2.os = 'rhel 5.5'"), kvm6()),
         ("bare-metal", TODAY, Severity::Unverified, kvm("rhel 9.2").add(MACHINE), kvm("rhel 9.2")),
         ("bare-metal", TODAY, Severity::Note, kvm("sles 15 SP7").add(MACHINE), kvm("sles 15 SP7")),
+        ("bare-metal", DOCUMENT, Severity::Unverified,
+            kvm6().add(MACHINE).without(&["node.n1", "node.n2"]), kvm6().add(MACHINE)),
         ("watchdog-fits", TODAY, Severity::Unsupported, good.clone().set("guests.watchdog = 'wdat'"), good.clone()),
         ("watchdog-fits", TODAY, Severity::Unsupported, vsphere().set("platform.version = '6.7'"), vsphere()),
         ("watchdog-fits", TODAY, Severity::Unsupported, vsphere().set("guests.os = 'rhel 7.5'"), vsphere()),
