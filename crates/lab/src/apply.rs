@@ -1,49 +1,75 @@
-//! Putting a cluster on guests that have none.
+//! Putting a cluster on guests that have none: by the same code that puts one on real machines.
 
-use cluster::File;
-use deadline::Deadline;
+use std::sync::Arc;
+use std::time::Duration;
 
-use crate::config;
+use cluster::{Definition, RenderOptions};
+use deploy::{Decision, Desired, Keys, OpenSsh, Options, Role, SshSettings};
+
+use crate::command::Cancel;
 use crate::error::Error;
+use crate::event::{Event, Step};
 use crate::lab::Lab;
 
-/// Puts `files` on every node, and starts Corosync and Pacemaker there.
-pub(crate) fn apply(lab: &Lab, files: &[File], deadline: Deadline) -> Result<(), Error> {
-    let archive = config::archive_of(files)?;
-    let script = format!(
-        "base64 -d <<'X' | tar -x -f - -C / &&\n{}\nX\n\
-         chown -R hacluster:haclient /var/lib/pacemaker /etc/pacemaker &&\n\
-         systemctl -q enable corosync pacemaker && systemctl start corosync pacemaker\n",
-        base64(&archive)
-    );
-    crate::saved::at_once(lab.nodes(), |node| {
-        let output = lab.shell(&node.name, &script, deadline)?;
-        if output.success() {
-            return Ok(());
-        }
-        Err(Error::Program {
-            program: "systemctl".to_owned(),
-            doing: format!("starting the cluster on {}", node.name),
-            detail: String::from_utf8_lossy(&output.stderr).trim().to_owned(),
-        })
-    })
-    .map(drop)
+/// Eight times what two guests with shared storage take on an idle machine.
+const LIMIT: Duration = Duration::from_secs(600);
+/// The wish for the guests of `definition`. The hosts' part is the lab's own matter.
+pub(crate) fn desired(definition: &Definition, keys: &Keys) -> Result<Desired, Error> {
+    let mut desired =
+        Desired::of(definition, keys, &RenderOptions::default()).map_err(|error| {
+            Error::BadSpec {
+                reason: error.to_string(),
+            }
+        })?;
+    desired
+        .machines
+        .retain(|wanted| wanted.machine.role == Role::Node);
+    Ok(desired)
 }
 
-fn base64(bytes: &[u8]) -> String {
-    const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-    let mut text = String::new();
-    for chunk in bytes.chunks(3) {
-        let byte = |at: usize| u32::from(chunk.get(at).copied().unwrap_or(0));
-        let bits = byte(0) << 16 | byte(1) << 8 | byte(2);
-        for place in 0..4 {
-            let digit = DIGITS[(bits >> (18 - 6 * place) & 63) as usize];
-            text.push(if place > chunk.len() {
-                '='
-            } else {
-                digit.into()
-            });
-        }
+/// Puts the cluster on the lab's guests, starts it, and waits until it is healthy.
+pub(crate) fn apply(
+    lab: &Lab,
+    definition: &Definition,
+    cancel: &Cancel,
+    events: &mut dyn FnMut(Event),
+) -> Result<(), Error> {
+    let ssh = lab.ssh();
+    let transport = OpenSsh::new(SshSettings {
+        prefix: ssh.prefix,
+        config: Some(ssh.config),
+    })
+    .map_err(Error::io("make sockets in", std::env::temp_dir()))?;
+    let options = Options {
+        timeout: LIMIT,
+        cancel: Arc::clone(cancel.flag()),
+        ..Options::default()
+    };
+    let mut progress = |event| {
+        let detail = match event {
+            deploy::Event::Started { phase, .. } => phase.describe().to_owned(),
+            deploy::Event::Progress { detail, .. } => detail,
+            _ => return,
+        };
+        events(Event::Progress {
+            step: Step::Apply,
+            detail,
+        });
+    };
+    let desired = desired(definition, &lab.keys()?)?;
+    let mut agree = |_: &deploy::Plan| Decision::GoOn;
+    match deploy::apply(
+        &desired,
+        &transport,
+        &options,
+        "picket-lab",
+        &mut agree,
+        &mut progress,
+    ) {
+        Ok(_) => Ok(()),
+        Err(deploy::Error::Cancelled { phase, .. }) => Err(Error::Cancelled {
+            doing: phase.describe().to_owned(),
+        }),
+        Err(error) => Err(Error::NotApplied(Box::new(error))),
     }
-    text
 }

@@ -34,6 +34,11 @@ impl Cancel {
         Self(flag)
     }
 
+    /// What it is set by, for others who look at it.
+    pub(crate) const fn flag(&self) -> &Arc<AtomicBool> {
+        &self.0
+    }
+
     /// Requests the stop.
     pub fn set(&self) {
         self.0.store(true, Ordering::Relaxed);

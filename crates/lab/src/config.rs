@@ -172,13 +172,6 @@ pub(crate) fn archive(spec: &Spec, contents: &Contents<'_>) -> Result<Vec<u8>, E
     Ok(tar.finish())
 }
 
-/// An archive of `files` alone.
-pub(crate) fn archive_of(files: &[File]) -> Result<Vec<u8>, Error> {
-    let mut tar = Tar::default();
-    add_files(&mut tar, files)?;
-    Ok(tar.finish())
-}
-
 fn add_files(tar: &mut Tar, files: &[File]) -> Result<(), Error> {
     for file in files {
         let path = file.path.to_string_lossy();

@@ -126,6 +126,9 @@ pub enum Error {
         /// What was missing when the deadline passed.
         saw: String,
     },
+    /// The cluster could not be put on the guests.
+    #[error("the cluster could not be put on the guests: {0}")]
+    NotApplied(Box<deploy::Error>),
     /// A process the lab needs ended.
     #[error("{what} ended by itself; the end of its log {}:\n{tail}", log.display())]
     Ended {
@@ -189,6 +192,7 @@ impl Error {
             Self::DeadlinePassed { .. } | Self::NotFormed { .. } => Kind::TooLong,
             Self::Cancelled { .. } => Kind::Cancelled,
             Self::Program { .. }
+            | Self::NotApplied(_)
             | Self::Io { .. }
             | Self::Garbled { .. }
             | Self::Ended { .. }

@@ -5,7 +5,6 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use cluster::Secrets;
 use deadline::Deadline;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -265,13 +264,26 @@ impl Lab {
         Ssh::of(self.name(), &self.directory)
     }
 
-    /// The secrets of this machine's labs: `fence_virtd` has been started with them, so a cluster that is
-    /// put on the guests must have the same.
+    /// The keys of this machine's labs: `fence_virtd` has been started with them, so a cluster that is put
+    /// on the guests must have the same.
     ///
     /// # Errors
     /// If their seed cannot be read.
-    pub fn secrets(&self) -> Result<Secrets, Error> {
-        Ok(Secrets::derive(&Cache::of_this_machine().seed()?))
+    pub fn keys(&self) -> Result<deploy::Keys, Error> {
+        Ok(deploy::Keys::from_seed(Cache::of_this_machine().seed()?))
+    }
+
+    /// Puts a cluster on guests that were brought up blank, and waits until it is healthy.
+    ///
+    /// # Errors
+    /// [`Error::NotApplied`]: the guests are left as they are then.
+    pub fn apply(
+        &self,
+        definition: &cluster::Definition,
+        cancel: &crate::Cancel,
+        events: &mut dyn FnMut(Event),
+    ) -> Result<(), Error> {
+        crate::apply::apply(self, definition, cancel, events)
     }
 
     /// The cluster as it was when the lab came up.

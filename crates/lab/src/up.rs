@@ -4,7 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use cluster::{File, Rendered, Secrets, render_guests};
+use cluster::Secrets;
 use deadline::Deadline;
 use jiff::Timestamp;
 
@@ -30,7 +30,6 @@ use crate::{apply, config, disk, fencing, form, preflight, tsc};
 
 /// Limits are four times what an idle machine of two cores takes under emulation, or more.
 const BOOT_LIMIT: Duration = Duration::from_secs(180);
-const APPLY_LIMIT: Duration = Duration::from_secs(180);
 const RESOURCES_LIMIT: Duration = Duration::from_secs(300);
 /// How long a lab that is up, or was just restored, may take to show that it is whole.
 const VERIFY_LIMIT: Duration = Duration::from_secs(90);
@@ -59,7 +58,8 @@ pub(crate) fn up(spec: &Spec, events: &mut dyn FnMut(Event)) -> Result<Lab, Erro
     let cluster = if spec.blank {
         None
     } else {
-        Some(Cluster::of(&render_guests(&spec.definition, &secrets)))
+        let keys = deploy::Keys::from_seed(cache.seed()?);
+        Some(Cluster::of(&apply::desired(&spec.definition, &keys)?))
     };
     let storage = Server::of(&spec.definition)?;
     let keys = Keys::of_this_machine(&cache, &spec.cancel)?;
@@ -105,24 +105,33 @@ pub(crate) fn up(spec: &Spec, events: &mut dyn FnMut(Event)) -> Result<Lab, Erro
 
 /// What makes guests a cluster.
 struct Cluster {
-    files: Vec<File>,
-    /// The hash of the files.
+    /// The hash of all that is put on them.
     hash: String,
     resources: Vec<Wanted>,
 }
 
 impl Cluster {
-    fn of(rendered: &Rendered) -> Self {
-        let hash = rendered.files.iter().fold(Key::default(), |key, file| {
-            key.part(file.path.as_os_str().as_encoded_bytes())
-                .part(file.mode.to_be_bytes())
-                .part(file.owner.user())
-                .part(&file.bytes)
-        });
-        let cib = rendered.file("/var/lib/pacemaker/cib/cib.xml");
+    fn of(desired: &deploy::Desired) -> Self {
+        let mut key = Key::default();
+        for node in &desired.machines {
+            key = key.part(&node.machine.name);
+            for file in &node.files {
+                key = key
+                    .part(file.path.as_os_str().as_encoded_bytes())
+                    .part(file.mode.to_be_bytes())
+                    .part(file.owner.user())
+                    .part(&file.bytes);
+            }
+            key = node.units.iter().fold(key, |key, unit| key.part(unit));
+            let steps = node.preparations.iter();
+            key = steps.fold(key, |key, step| key.part(&step.script));
+        }
+        let cib = desired
+            .machines
+            .first()
+            .and_then(|node| node.file(deploy::CIB));
         Self {
-            files: rendered.files.clone(),
-            hash: hash.finish(),
+            hash: key.finish(),
             resources: cib.map_or_else(Vec::new, |file| form::resources_of(&file.bytes)),
         }
     }
@@ -527,11 +536,11 @@ impl Start<'_> {
             })?;
             self.milestone(Step::Boot, "LAB-UP ", Deadline::after(BOOT_LIMIT), events)
         })?;
-        let Some(cluster) = &self.cluster else {
+        if self.cluster.is_none() {
             return Ok(None);
-        };
-        steps.run(Step::Apply, |_| {
-            apply::apply(lab, &cluster.files, Deadline::after(APPLY_LIMIT))
+        }
+        steps.run(Step::Apply, |events| {
+            lab.apply(&self.spec.definition, cancel, events)
         })?;
         let form = steps.run(Step::Resources, |events| {
             let deadline = Deadline::after(RESOURCES_LIMIT);

@@ -73,6 +73,14 @@ struct UpArgs {
     #[arg(long, value_enum, default_value_t = StackKind::Picket)]
     stack: StackKind,
 
+    /// Size of each iSCSI disk of the definition in MiB
+    #[arg(long, value_name = "MIB", default_value_t = Spec::DEFAULT_DISK_MIB, value_parser = clap::value_parser!(u32).range(64..=1_048_576))]
+    disk: u32,
+
+    /// Only boot the guests, for `picket apply --lab` to put the cluster on them
+    #[arg(long)]
+    blank: bool,
+
     /// Boot and form the cluster anew, even if a saved one could be restored
     #[arg(long)]
     fresh: bool,
@@ -244,6 +252,8 @@ fn up(args: &UpArgs) -> Result<u8, Error> {
     let mut spec = Spec::new(setup::definition(&args.definition, args.nodes)?);
     spec.name.clone_from(&args.which.name);
     spec.memory_mib = args.memory;
+    spec.disk_mib = args.disk;
+    spec.blank = args.blank;
     spec.fresh = args.fresh;
     spec.stack = match args.stack {
         StackKind::Picket => Stack::Picket,
@@ -299,13 +309,19 @@ impl UpReport<'_> {
             });
             table.add_row([node.name.clone(), node.address.to_string(), runs]);
         }
+        let name = self.name;
+        let next = match (self.cluster, self.nodes.first()) {
+            (Some(_), Some(node)) => {
+                format!(
+                    "look around:  picket lab exec --name {name} {} -- crm_mon -1",
+                    node.name
+                )
+            }
+            _ => format!("put the cluster on it:  picket apply --lab {name} DEFINITION"),
+        };
         format!(
-            "lab {} {how} in {:.1} s\n{table}\n\
-             look around:  picket lab exec {} -- crm_mon -1\n\
-             remove it:    picket lab down\n",
-            self.name,
-            self.seconds,
-            self.nodes.first().map_or("NODE", |node| node.name.as_str())
+            "lab {name} {how} in {:.1} s\n{table}\n{next}\nremove it:    picket lab down --name {name}\n",
+            self.seconds
         )
     }
 }

@@ -13,7 +13,7 @@ const PROGRAM: u32 = 0o755;
 const FILE: u32 = 0o644;
 
 /// Our own files in the guest.
-const FILES: [(&str, u32, &str); 9] = [
+const FILES: [(&str, u32, &str); 10] = [
     ("lab/serve", PROGRAM, include_str!("../../guest/serve")),
     ("lab/say-up", PROGRAM, include_str!("../../guest/say-up")),
     (
@@ -45,6 +45,11 @@ const FILES: [(&str, u32, &str); 9] = [
         "etc/systemd/journald.conf.d/lab.conf",
         FILE,
         include_str!("../../guest/root/etc/systemd/journald.conf.d/lab.conf"),
+    ),
+    (
+        "etc/default/pacemaker",
+        FILE,
+        include_str!("../../guest/root/etc/default/pacemaker"),
     ),
     (
         "etc/ssh/sshd_config.d/lab.conf",
