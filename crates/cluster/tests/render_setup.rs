@@ -224,6 +224,7 @@ fn a_volume_is_made_for_its_file_system_and_formatted() {
     let make = step(&steps, "make the volume vg_shared/data");
     assert_eq!(make.phase, Phase::Running);
     let fakes = Fakes::new(&[
+        ("lvmlockctl", ""),
         ("vgs", ""),
         ("lvs", "exit 5"),
         ("vgchange", ""),
@@ -308,6 +309,7 @@ fn a_volume_group_of_another_kind_is_refused() {
     let steps = storage_setup(&example("kvm-storage"));
     let group = step(&steps, "make the volume group vg_shared");
     let shared = Fakes::new(&[
+        ("lvmlockctl", ""),
         (
             "vgs",
             "case $* in *vg_shared*-o*|*-o*) echo '  shared';; esac",
@@ -315,11 +317,37 @@ fn a_volume_group_of_another_kind_is_refused() {
         ("vgcreate", ""),
     ]);
     assert_eq!(shared.run(&group.script(true)).0, 0);
-    let local = Fakes::new(&[("vgs", ""), ("vgcreate", "")]);
+    let local = Fakes::new(&[("lvmlockctl", ""), ("vgs", ""), ("vgcreate", "")]);
     assert_eq!(local.run(&group.script(true)).0, 2);
     for fakes in [&shared, &local] {
         assert_eq!(fakes.calls(&["vgcreate"]), Vec::<String>::new());
     }
+}
+
+/// Without the lock manager a group that others share may look like one that is not there.
+#[test]
+fn shared_groups_wait_for_the_lock_manager() {
+    let steps = storage_setup(&example("kvm-storage"));
+    let fakes = Fakes::new(&[
+        ("lvmlockctl", "exit 1"),
+        ("vgs", "exit 5"),
+        ("lvs", "exit 5"),
+        ("vgcreate", ""),
+        ("lvcreate", ""),
+    ]);
+    for title in [
+        "make the volume group vg_shared",
+        "make the volume vg_shared/data",
+    ] {
+        let step = step(&steps, title);
+        assert_eq!(
+            fakes.run(&step.script(false)).0,
+            SetupStep::TOO_EARLY,
+            "{title}"
+        );
+        assert_eq!(fakes.run(&step.script(true)).0, 2, "{title}");
+    }
+    assert_eq!(fakes.calls(&["vgcreate", "lvcreate"]), Vec::<String>::new());
 }
 
 #[test]

@@ -21,8 +21,8 @@ pub enum Phase {
 /// One piece of storage that is made where it is missing.
 ///
 /// Both commands end with 0 if it is there (afterwards). [`SetupStep::check`] changes nothing and ends
-/// with [`SetupStep::MISSING`] if it is missing and can be made. It ends with anything else if it cannot
-/// be made, because something else is there, or if nobody can tell: then the step must not be carried
+/// with [`SetupStep::MISSING`] if it is missing and can be made, with [`SetupStep::TOO_EARLY`] if nobody
+/// can tell before the lock manager runs. It ends with anything else if it cannot be made, because something else is there, or if nobody can tell: then the step must not be carried
 /// out, and standard error says why.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
@@ -42,6 +42,9 @@ pub struct SetupStep {
 impl SetupStep {
     /// How [`SetupStep::check`] ends if the piece is missing and can be made.
     pub const MISSING: i32 = 10;
+
+    /// How [`SetupStep::check`] ends if the lock manager has to run first, which Pacemaker starts.
+    pub const TOO_EARLY: i32 = 11;
 
     /// The step as a POSIX shell script that needs no file on the node: carried out if `make`, looked at
     /// otherwise. It ends as the commands do.
