@@ -13,7 +13,8 @@ pub struct Units {
     pub disable: Vec<&'static str>,
 }
 
-/// The units of a node. A distribution that has no unit of a name has it under the next one: Debian's
+/// The units of a node. sbd is not among them: it cannot be started by hand, and a rendered drop-in makes
+/// Corosync's unit start and stop it. A distribution that has no unit of a name has it under the next one: Debian's
 /// `open-iscsi` is `iscsi` elsewhere.
 #[must_use]
 pub fn node_units(definition: &Definition, node: &Node) -> Units {
@@ -28,10 +29,6 @@ pub fn node_units(definition: &Definition, node: &Node) -> Units {
     }
     if multipath_of(definition, node) {
         units.enable.push("multipathd");
-    }
-    // sbd is started and stopped together with Corosync.
-    if definition.options.sbd.is_some() {
-        units.enable.push("sbd");
     }
     units.enable.push("corosync");
     if definition.options.quorum_device.is_some() {

@@ -27,12 +27,21 @@ pub(super) fn files(definition: &Definition, node: &Node) -> Vec<File> {
     let Some(sbd) = &definition.options.sbd else {
         return Vec::new();
     };
-    let mut files = vec![File::new(
-        settings_path(definition, node),
-        0o644,
-        Owner::Root,
-        settings(sbd),
-    )];
+    let mut files = vec![
+        File::new(
+            settings_path(definition, node),
+            0o644,
+            Owner::Root,
+            settings(sbd),
+        ),
+        // What enabling sbd would do; it refuses to be started by hand.
+        File::new(
+            "/etc/systemd/system/corosync.service.d/50-picket-sbd.conf",
+            0o644,
+            Owner::Root,
+            "[Unit]\nRequires=sbd.service\n",
+        ),
+    ];
     if definition.watchdog_of(node) == Some(Watchdog::Softdog) {
         files.push(File::new(
             "/etc/modules-load.d/picket-watchdog.conf",

@@ -139,7 +139,7 @@ fn programs(definition: &Definition, node: &Node) -> Vec<String> {
         "iscsiadm",
     );
     needs(enabled.contains(&"multipathd"), "multipathd");
-    needs(enabled.contains(&"sbd"), "sbd");
+    needs(definition.options.sbd.is_some(), "sbd");
     needs(enabled.contains(&"corosync-qdevice"), "corosync-qdevice");
     needs(definition.needs_dlm(), "dlm_controld");
     // Its resource agent asks this whether it runs, and fails to stop it otherwise.

@@ -110,6 +110,7 @@ pub(super) fn nodes(text: &mut Text, definition: &Definition) {
         ));
     }
     if definition.options.sbd.is_some() {
+        text.point("sbd starts and stops together with Corosync, by a rendered drop-in; it cannot be started by hand.");
         text.point("Test the watchdog of every node before you trust it: `sbd query-watchdog`, then `sbd -w /dev/watchdog test-watchdog`, which resets the node.");
     }
 }
