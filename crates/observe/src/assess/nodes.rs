@@ -133,6 +133,9 @@ pub(super) fn membership(alarms: &mut Alarms, status: &Status, view: &View, inve
     if view.coordinator.is_none() {
         alarms.critical("no-coordinator", "", "no coordinator (DC) is elected");
     }
+    if view.nodes.is_empty() {
+        alarms.critical("no-nodes", "", "Pacemaker does not tell about any node");
+    }
     for node in &view.nodes {
         state(alarms, node);
     }

@@ -118,6 +118,32 @@ fn a_healthy_cluster_is_healthy() {
     );
 }
 
+/// An answer that lacks whole parts is no evidence that all is well.
+#[test]
+fn what_is_left_out_is_not_healthy() {
+    let whole = fixture!("healthy");
+    for part in ["nodes", "summary", "resources"] {
+        let xml = whole[0].1;
+        let (begin, end) = (format!("<{part}>"), format!("</{part}>"));
+        let from = xml.find(&begin).unwrap();
+        let to = xml.find(&end).unwrap() + end.len();
+        let cut = format!("{}{}", &xml[..from], &xml[to..]);
+        let mut said = whole;
+        said[0].1 = &cut;
+        // Without a definition nothing says which nodes there should be.
+        let mut nobody = inventory(&["n1"]);
+        nobody.complete = false;
+        let memory = Memory::default().with("n1", Ok(output(&said)));
+        let status = look(&nobody, memory);
+        assert_ne!(
+            status.health,
+            Health::Healthy,
+            "{part}: {:?}",
+            status.alarms
+        );
+    }
+}
+
 #[test]
 fn failed_actions_and_standby_are_seen() {
     let status = seen(&fixture!("failed-actions"));
