@@ -111,6 +111,13 @@ pub enum Error {
         /// What is missing.
         waiting_for: Vec<String>,
     },
+    /// Everything was in its place before, and the cluster is not healthy all the same. Nothing was
+    /// changed.
+    #[error("nothing is to be done, but the cluster is not healthy:\n{}", lines(.missing))]
+    Unwell {
+        /// What is missing.
+        missing: Vec<String>,
+    },
     /// Cancelled by the user.
     #[error("cancelled before {}{}", .phase.describe(), if *.changed { "; some machines have been changed, applying again goes on from there" } else { "; nothing was changed" })]
     Cancelled {

@@ -87,25 +87,21 @@ pub fn apply(
         return Err(Error::Declined);
     }
     plan.permit(options)?;
-    let mut warnings = plan.warnings.clone();
     let changed = !plan.is_empty();
     if changed {
         fleet.restart_clock();
         carry_out::carry_out(desired, &plan, &plain(by), &mut fleet)?;
     } else {
-        warnings.extend(
-            carry_out::look_at_health(desired, &fleet)
-                .into_iter()
-                .map(|missing| {
-                    format!("nothing is to be done, but the cluster is not healthy: {missing}")
-                }),
-        );
+        let missing = carry_out::look_at_health(desired, &fleet);
+        if !missing.is_empty() {
+            return Err(Error::Unwell { missing });
+        }
     }
     Ok(Report {
         cluster: desired.cluster.clone(),
         changed,
         phases: fleet.took,
-        warnings,
+        warnings: plan.warnings,
     })
 }
 

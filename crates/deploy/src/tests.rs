@@ -1,12 +1,14 @@
 //! Applies on machines in memory: idempotence, interruption at every point, and what is refused.
 
 use cluster::{File, Owner};
+use deadline::Deadline;
 
 use crate::desired::{CIB, COROSYNC_CONF, COROSYNC_KEY};
 use crate::memory::{Content, Fault, MemoryMachine, MemoryMachines};
+use crate::operation::Operation;
 use crate::{
-    Configuration, Decision, Desired, Effect, Error, Machine, Options, Phase, Preparation,
-    ProblemKind, Report, Role, Wanted, apply, plan,
+    Command, Configuration, Decision, Desired, Effect, Error, Machine, Options, Output, Phase,
+    Plan, Preparation, ProblemKind, Report, Role, Transport, TransportError, Wanted, apply, plan,
 };
 
 const PACEMAKER_ENV: &str = "/etc/default/pacemaker";
@@ -254,6 +256,42 @@ fn a_second_apply_changes_nothing() {
             );
         }
     }
+}
+
+/// Machines on which Pacemaker does not answer.
+struct Mute(MemoryMachines);
+
+impl Transport for Mute {
+    fn run(
+        &self,
+        machine: &Machine,
+        command: &Command,
+        deadline: Deadline,
+    ) -> Result<Output, TransportError> {
+        let mut answer = self.0.run(machine, command, deadline)?;
+        if matches!(command.operation(), Some(Operation::Health)) {
+            answer.stdout = b"health\t1\nmonitor\t-\nend\n".to_vec();
+        }
+        Ok(answer)
+    }
+
+    fn at_once(&self) -> bool {
+        false
+    }
+}
+
+#[test]
+fn nothing_to_do_on_a_cluster_that_is_not_healthy_is_no_success() {
+    let mut agree = |_: &Plan| Decision::GoOn;
+    let wish = desired(&FIRST, &NODES);
+    let options = Options::default();
+    let mute = Mute(applied());
+    let ended = apply(&wish, &mute, &options, "me", &mut agree, &mut |_| {});
+    let Err(Error::Unwell { missing }) = ended else {
+        panic!("{ended:?}");
+    };
+    assert_eq!(missing.len(), NODES.len(), "{missing:?}");
+    assert!(missing[0].contains("does not answer"), "{missing:?}");
 }
 
 #[test]
