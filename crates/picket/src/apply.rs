@@ -18,7 +18,7 @@ use cluster::{Definition, RenderOptions};
 use deploy::{Decision, Desired, Keys, OpenSsh, Options, Plan, ProblemKind, Report, SshSettings};
 use serde::Serialize;
 
-use crate::{exit, setup};
+use crate::{exit, plain, setup};
 
 /// The options of `picket apply`.
 #[derive(Debug, Args)]
@@ -146,7 +146,7 @@ fn of_deploy(error: &deploy::Error) -> u8 {
         deploy::Error::Declined => exit::DECLINED,
         deploy::Error::RolledBack { .. } => exit::ROLLED_BACK,
         deploy::Error::Incomplete { .. } => exit::INCOMPLETE,
-        deploy::Error::Unhealthy { .. } => exit::UNHEALTHY,
+        deploy::Error::Unhealthy { .. } | deploy::Error::Unwell { .. } => exit::UNHEALTHY,
         deploy::Error::Cancelled { .. } => exit::CANCELLED,
         deploy::Error::Secrets(_) => exit::UNFIT,
         _ => exit::FAILED,
@@ -188,7 +188,8 @@ pub fn run(args: &ApplyArgs) -> ExitCode {
         print_document(&known, code, error)
     } else {
         if let Some(error) = error {
-            eprintln!("error: {error}");
+            // Machines' own words are in it.
+            eprintln!("error: {}", plain::text(&error.to_string()));
         }
         Ok(())
     };

@@ -9,6 +9,7 @@ pub mod drill;
 pub mod exit;
 pub mod explain;
 pub mod lab;
+mod plain;
 pub mod platforms;
 pub mod render;
 pub mod setup;

@@ -9,6 +9,8 @@ use comfy_table::{ContentArrangement, Table, presets};
 use deploy::{Action, Configuration, Event, FilePlan, MachinePlan, Plan, Report, Restart};
 use indicatif::{ProgressBar, ProgressStyle};
 
+use crate::plain;
+
 /// Progress on standard error.
 pub(super) struct Progress {
     shared: Rc<Handle>,
@@ -68,11 +70,13 @@ impl Progress {
 
     fn activity(&self, text: String) {
         if let Some(bar) = &self.shared.bar {
-            bar.borrow().set_message(text);
+            bar.borrow().set_message(plain::text(&text));
         }
     }
 
+    /// What machines say is in it.
     fn line(&self, text: &str) {
+        let text = plain::text(text);
         match &self.shared.bar {
             Some(bar) => bar.borrow().println(text),
             None => eprintln!("{text}"),
@@ -98,7 +102,8 @@ impl Handle {
 
 /// Prints a plan.
 pub(super) fn plan(plan: &Plan, verdict: Option<&str>) -> io::Result<()> {
-    let text = plan_text(plan, verdict);
+    // Files as they are on the machines are shown in it.
+    let text = plain::text(&plan_text(plan, verdict));
     io::stdout().lock().write_all(text.as_bytes())
 }
 
@@ -275,7 +280,7 @@ pub(super) fn report(report: &Report) -> io::Result<()> {
     }
     // Those of the plan have been shown with it.
     for warning in report.warnings.iter().filter(|_| !report.changed) {
-        writeln!(out, "warning: {warning}")?;
+        writeln!(out, "warning: {}", plain::text(warning))?;
     }
     Ok(())
 }

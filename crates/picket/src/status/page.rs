@@ -5,6 +5,8 @@ use observe::pacemaker::{Node, Outcome, Resource, View};
 use observe::status::{HostReport, NodeReport, Placement};
 use observe::{Alarm, Health, NodeAnswer, Severity, Status};
 
+use crate::plain;
+
 /// The longest text of a cell, in characters: names and messages come from other machines.
 const MAX_CELL: usize = 300;
 
@@ -44,15 +46,7 @@ impl Cell {
 
 /// Replaces what a terminal or a browser would obey, and cuts what is too long.
 pub(super) fn clean(text: &str) -> String {
-    let harmless = |c: char| match c {
-        // They would turn around the direction of what follows.
-        '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' => '\u{fffd}',
-        // XML cannot hold them.
-        '\u{fffe}' | '\u{ffff}' => '\u{fffd}',
-        c if c.is_control() => '\u{fffd}',
-        c => c,
-    };
-    let mut chars = text.chars().map(harmless);
+    let mut chars = text.chars().map(plain::harmless);
     let mut cleaned: String = chars.by_ref().take(MAX_CELL).collect();
     if chars.next().is_some() {
         cleaned.push('…');
