@@ -167,6 +167,7 @@ impl<'a> Run<'a, '_> {
             (!checks.is_empty()).then_some((&wanted.machine, Operation::Verify { id, checks }))
         });
         self.step(*phase, checking.collect())?;
+        self.step(*phase, self.judging())?;
 
         *phase = Phase::Stop;
         self.begin(*phase)?;
@@ -181,6 +182,22 @@ impl<'a> Run<'a, '_> {
         self.step(*phase, installing.collect())?;
         self.changed |= !writing.is_empty();
         Ok(())
+    }
+
+    /// A configuration that is not installed as a file is judged as well, by one node.
+    fn judging(&self) -> Vec<(&'a Machine, Operation)> {
+        let given = match self.plan.configuration {
+            Configuration::Same | Configuration::Fresh => None,
+            Configuration::AfterStart | Configuration::Replace(_) => self.desired.cib(),
+        };
+        given
+            .zip(self.nodes().next())
+            .map(|(file, (wanted, _))| {
+                let xml = file.bytes.clone();
+                (&wanted.machine, Operation::Judge { xml })
+            })
+            .into_iter()
+            .collect()
     }
 
     fn step(&mut self, phase: Phase, jobs: Vec<(&Machine, Operation)>) -> Result<(), Error> {

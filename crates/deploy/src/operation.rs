@@ -93,6 +93,8 @@ pub(crate) enum Operation {
     Stage { id: String, files: Vec<Staged> },
     /// Checks the copies.
     Verify { id: String, checks: Vec<Check> },
+    /// Has Pacemaker judge a configuration that it is to be given later.
+    Judge { xml: Vec<u8> },
     /// Puts the copies in their places.
     Install { id: String, effects: Vec<Effect> },
     /// Puts the former files back.
@@ -124,6 +126,7 @@ impl Operation {
             Self::Survey(_) => "survey",
             Self::Stage { .. } => "stage",
             Self::Verify { .. } => "verify",
+            Self::Judge { .. } => "judge configuration",
             Self::Install { .. } => "install",
             Self::RollBack { .. } => "roll back",
             Self::Units(_) => "units",
@@ -153,6 +156,10 @@ impl Operation {
             Self::Verify { id, checks } => {
                 out.push_str(CHANGE);
                 verify(&mut out, id, checks);
+            }
+            Self::Judge { xml } => {
+                out.push_str(CHANGE);
+                call_with_content(&mut out, &["judge_cib"], &BASE64.encode(xml));
             }
             Self::Install { id, effects } => {
                 out.push_str(CHANGE);

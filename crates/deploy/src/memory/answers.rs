@@ -71,7 +71,7 @@ impl State {
                 let monitor = if monitor.is_empty() { "-" } else { &monitor };
                 return Ok(output(format!("health\t1\nmonitor\t{monitor}\nend\n")));
             }
-            Operation::Settle | Operation::Retry => {}
+            Operation::Judge { .. } | Operation::Settle | Operation::Retry => {}
             Operation::Prepare { script } => return prepare(machine, script),
             Operation::Finish { record, .. } => {
                 machine.applied = Some(record.clone());

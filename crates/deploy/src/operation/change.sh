@@ -136,6 +136,17 @@ check_cib() {
   said=$(timeout 60 crm_verify --verbose --xml-file "$dir/new/$2" 2>&1) || fail "crm_verify: $said"
 }
 
+# judge_cib, with the configuration in base64 on standard input
+judge_cib() {
+  mkdir -p "$base" || fail "cannot make $base"
+  chmod 0700 "$base" || fail "cannot protect $base"
+  base64 -d >"$base/judged.xml" || fail "cannot write $base/judged.xml"
+  said=$(timeout 60 crm_verify --verbose --xml-file "$base/judged.xml" 2>&1)
+  status=$?
+  rm -f "$base/judged.xml"
+  [ $status = 0 ] || fail "crm_verify: $said"
+}
+
 # finish ID, with the record on standard input: the copies go, but for the former files.
 finish() {
   journal "$1"
