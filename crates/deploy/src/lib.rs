@@ -35,6 +35,8 @@ mod operation;
 mod options;
 mod plan;
 mod preparation;
+#[cfg(test)]
+mod scripts;
 mod shell;
 mod ssh;
 mod survey;

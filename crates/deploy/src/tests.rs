@@ -124,7 +124,7 @@ fn run_with(
     desired: &Desired,
     options: &Options,
 ) -> Result<Report, Error> {
-    let mut agree = |_: &crate::Plan| Decision::GoOn;
+    let mut agree = |_: &Plan| Decision::GoOn;
     apply(
         desired,
         machines,
@@ -587,7 +587,7 @@ fn a_declined_or_cancelled_apply_changes_nothing() {
     let machines = fresh();
     let before = machines.snapshot();
     let wish = desired(&FIRST, &NODES);
-    let mut decline = |_: &crate::Plan| Decision::Decline;
+    let mut decline = |_: &Plan| Decision::Decline;
     let declined = apply(
         &wish,
         &machines,
@@ -599,7 +599,7 @@ fn a_declined_or_cancelled_apply_changes_nothing() {
     assert!(matches!(declined, Err(Error::Declined)));
     let cancelled = options(true);
     let flag = std::sync::Arc::clone(&cancelled.cancel);
-    let mut agree = |_: &crate::Plan| {
+    let mut agree = |_: &Plan| {
         flag.store(true, std::sync::atomic::Ordering::Relaxed);
         Decision::GoOn
     };

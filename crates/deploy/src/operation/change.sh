@@ -18,7 +18,7 @@ put() {
 }
 
 stage_end() {
-  echo staged | note "$dir/state"
+  echo staged | note "$dir/state" || exit 1
 }
 
 state_is() {
@@ -34,8 +34,8 @@ install_files() {
   keep_old
   lay_beside
   { cat "$base/pending" 2>/dev/null; for effect in "$@"; do printf '%s\n' "$effect"; done; } |
-    sort -u | note "$base/pending"
-  echo installing | note "$dir/state"
+    sort -u | note "$base/pending" || exit 1
+  echo installing | note "$dir/state" || exit 1
   while IFS=$tab read -r n _ _ _ _ path; do
     if ! mv -fT "${path%/*}/.picket-$n" "$path"; then
       put_back
@@ -43,7 +43,7 @@ install_files() {
     fi
   done <"$dir/manifest"
   relabel
-  echo installed | note "$dir/state"
+  echo installed | note "$dir/state" || exit 1
 }
 
 keep_old() {
@@ -104,17 +104,21 @@ put_back() {
     rm -f "$base/pending"
   fi
   relabel
-  echo rolled-back | note "$dir/state"
+  echo rolled-back | note "$dir/state" || exit 1
 }
 
 # roll_back ID: puts the former files back, if any was replaced.
 roll_back() {
   journal "$1"
-  [ -e "$dir/state" ] || return 0
-  if state_is staged; then
-    clear_beside
-  elif state_is installing || state_is installed; then
-    put_back
+  # Without a state not even the copies are complete: nothing can have been installed.
+  if [ -e "$dir/state" ]; then
+    if state_is staged; then
+      clear_beside
+    elif state_is installing || state_is installed; then
+      put_back
+    else
+      state_is rolled-back || fail "$dir/state cannot be read; the former files, if any, are in $dir/old"
+    fi
   fi
   rm -rf "$dir"
 }

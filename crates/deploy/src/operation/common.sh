@@ -22,18 +22,22 @@ journal() {
   export TMPDIR
 }
 
-# Replaces a small file of the journal in one step.
+# Replaces a small file of the journal in one step; what could not be written whole replaces nothing.
+# At the end of a pipe this runs in a shell of its own, so the caller must heed how it ends.
 note() {
-  cat >"$1.tmp" && sync "$1.tmp" 2>/dev/null
-  mv -f "$1.tmp" "$1" || fail "cannot write $1"
+  cat >"$1.tmp" || fail "cannot write $1"
+  sync "$1.tmp" 2>/dev/null
+  mv -fT "$1.tmp" "$1" || fail "cannot write $1"
 }
 
 # Takes effects that have come about off the list of those that are due.
 settle() {
   [ -e "$base/pending" ] || return 0
   for effect in "$@"; do
-    grep -vxF -e "$effect" "$base/pending" >"$base/pending.tmp"
-    mv -f "$base/pending.tmp" "$base/pending" || fail "cannot write $base/pending"
+    # 1: no line is left.
+    grep -vxF -e "$effect" "$base/pending" >"$base/pending.tmp" || [ $? = 1 ] ||
+      fail "cannot write $base/pending"
+    mv -fT "$base/pending.tmp" "$base/pending" || fail "cannot write $base/pending"
   done
 }
 
