@@ -11,14 +11,21 @@ pub(crate) struct Gathering {
 impl Gathering {
     /// Takes the text of a PDU. `goes_on`: there is more, and an empty answer asks for it.
     pub(crate) fn take(&mut self, text: &[u8], goes_on: bool) -> Result<Option<Keys>, KeyError> {
+        let whole = self.take_bytes(text, goes_on)?;
+        whole.map(|bytes| Keys::parse(&bytes)).transpose()
+    }
+
+    /// The same, without a look at the text.
+    pub(crate) fn take_bytes(
+        &mut self,
+        text: &[u8],
+        goes_on: bool,
+    ) -> Result<Option<Vec<u8>>, KeyError> {
         if self.bytes.len() + text.len() > MAX_TEXT {
             return Err(KeyError::TooLong);
         }
         self.bytes.extend_from_slice(text);
-        if goes_on {
-            return Ok(None);
-        }
-        Keys::parse(&std::mem::take(&mut self.bytes)).map(Some)
+        Ok((!goes_on).then(|| std::mem::take(&mut self.bytes)))
     }
 }
 

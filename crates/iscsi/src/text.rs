@@ -82,6 +82,20 @@ impl Keys {
     /// # Errors
     /// If it is not a list of different keys with values.
     pub fn parse(bytes: &[u8]) -> Result<Self, KeyError> {
+        let keys = Self::parse_list(bytes)?;
+        for (at, (key, _)) in keys.0.iter().enumerate() {
+            if keys.0[..at].iter().any(|(before, _)| before == key) {
+                return Err(KeyError::Twice(key.clone()));
+            }
+        }
+        Ok(keys)
+    }
+
+    /// Reads text in which keys come again: targets that were found (RFC 7143, "SendTargets Operation").
+    ///
+    /// # Errors
+    /// If it is not a list of keys with values.
+    pub fn parse_list(bytes: &[u8]) -> Result<Self, KeyError> {
         if bytes.len() > MAX_TEXT {
             return Err(KeyError::TooLong);
         }
@@ -102,9 +116,6 @@ impl Keys {
                     (1..=MAX_KEY).contains(&key.len()) && value.len() <= MAX_VALUE
                 })
                 .ok_or_else(|| KeyError::NotAPair(shortened(pair)))?;
-            if keys.get(key).is_some() {
-                return Err(KeyError::Twice(key.to_owned()));
-            }
             keys.0.push((key.to_owned(), value.to_owned()));
         }
         Ok(keys)

@@ -69,6 +69,68 @@ impl FromTarget {
     }
 }
 
+impl FromTarget {
+    /// Its header.
+    #[must_use]
+    pub fn header(&self) -> Header {
+        match self {
+            Self::NopIn(pdu) => pdu.header(),
+            Self::ScsiResponse(pdu) => pdu.header(),
+            Self::TaskManagement(pdu) => pdu.header(),
+            Self::Login(pdu) => pdu.header(),
+            Self::Text(pdu) => pdu.header(),
+            Self::DataIn(pdu) => pdu.header(),
+            Self::Logout(pdu) => pdu.header(),
+            Self::R2t(pdu) => pdu.header(),
+            Self::Async(pdu) => pdu.header(),
+            Self::Reject(pdu) => pdu.header(),
+        }
+    }
+
+    /// Its place in the session.
+    #[must_use]
+    pub const fn answer(&self) -> Answer {
+        match self {
+            Self::NopIn(pdu) => pdu.answer,
+            Self::ScsiResponse(pdu) => pdu.answer,
+            Self::TaskManagement(pdu) => pdu.answer,
+            Self::Login(pdu) => pdu.answer,
+            Self::Text(pdu) => pdu.answer,
+            Self::DataIn(pdu) => pdu.answer,
+            Self::Logout(pdu) => pdu.answer,
+            Self::R2t(pdu) => pdu.answer,
+            Self::Async(pdu) => pdu.answer,
+            Self::Reject(pdu) => pdu.answer,
+        }
+    }
+
+    pub(crate) const fn answer_mut(&mut self) -> &mut Answer {
+        match self {
+            Self::NopIn(pdu) => &mut pdu.answer,
+            Self::ScsiResponse(pdu) => &mut pdu.answer,
+            Self::TaskManagement(pdu) => &mut pdu.answer,
+            Self::Login(pdu) => &mut pdu.answer,
+            Self::Text(pdu) => &mut pdu.answer,
+            Self::DataIn(pdu) => &mut pdu.answer,
+            Self::Logout(pdu) => &mut pdu.answer,
+            Self::R2t(pdu) => &mut pdu.answer,
+            Self::Async(pdu) => &mut pdu.answer,
+            Self::Reject(pdu) => &mut pdu.answer,
+        }
+    }
+
+    /// Whether its StatSN counts (RFC 7143, "Response/Status Numbering and Acknowledging").
+    #[must_use]
+    pub fn bears_status(&self) -> bool {
+        match self {
+            Self::R2t(_) => false,
+            Self::DataIn(data) => data.status.is_some(),
+            Self::NopIn(nop) => nop.tag != Tag::NONE,
+            _ => true,
+        }
+    }
+}
+
 /// Starts the header of a PDU with the fields that all of them have.
 fn begin(opcode: u8, tag: Tag, answer: Answer) -> Header {
     let mut header = Header::new(opcode);
@@ -399,6 +461,13 @@ pub struct LogoutResponse {
 }
 
 impl LogoutResponse {
+    /// Closed.
+    pub const CLOSED: u8 = 0;
+    /// There is no such connection.
+    pub const NO_CONNECTION: u8 = 1;
+    /// Connections are not recovered.
+    pub const NO_RECOVERY: u8 = 2;
+
     fn parse(header: &Header) -> Self {
         Self {
             tag: header.tag(),
@@ -520,6 +589,8 @@ impl Reject {
     pub const NOT_SUPPORTED: u8 = 0x05;
     /// Too many immediate commands.
     pub const IMMEDIATE: u8 = 0x06;
+    /// The task tag is in use.
+    pub const IN_PROGRESS: u8 = 0x07;
     /// A field cannot be.
     pub const INVALID_FIELD: u8 = 0x09;
     /// No room.

@@ -1,0 +1,6 @@
+//! Full feature phase: both sides against each other, each against what a peer may do wrong, and any bytes.
+
+mod bad_input;
+mod io;
+mod pair;
+mod target;
