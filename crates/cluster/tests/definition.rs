@@ -39,6 +39,22 @@ fn the_example_says_what_it_says() {
     assert_eq!(web.services[0].http.as_ref().expect("one").port.get(), 80);
 }
 
+/// The daemon listens once in each way: a device that asks elsewhere would never be answered.
+#[test]
+fn devices_that_ask_in_the_same_way_ask_at_the_same_place() {
+    let second = |what: &str| {
+        let text = format!("{WEB}\n[[fence]]\nname = \"second\"\nagent = \"fence_virt\"\n{what}\n");
+        Definition::parse("web.toml", &text)
+    };
+    for what in ["port = 1300", "multicast = \"225.0.0.13\""] {
+        let said = second(what).expect_err(what).to_string();
+        assert!(said.contains("one listener of that kind"), "{said}");
+    }
+    for what in ["", "listener = \"tcp\"\nport = 1300"] {
+        assert!(second(what).is_ok(), "{what}");
+    }
+}
+
 #[test]
 fn refusals_show_the_place_and_the_remedy() {
     let cases = [

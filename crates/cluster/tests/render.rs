@@ -34,6 +34,22 @@ fn the_example_renders_like_this() {
     insta::assert_debug_snapshot!("host-files", host);
 }
 
+/// A daemon on all addresses of IPv4 does not hear nodes that have none.
+#[test]
+fn a_daemon_listens_on_the_family_of_its_nodes() {
+    for (node, any) in [("10.9.0.1", "0.0.0.0"), ("fd00::1", "::")] {
+        let text_of = format!(
+            "[cluster]\nname = \"c\"\n[platform]\nkind = \"kvm\"\n[[node]]\nname = \"n1\"\naddress = \"{node}\"\n\
+             [[fence]]\nname = \"v\"\nagent = \"fence_virt\"\nlistener = \"tcp\"\n[fence_virtd]\n"
+        );
+        let definition = Definition::parse("c.toml", &text_of).expect("valid");
+        let settings = HostSettings::usual(&definition, None);
+        let host = render_host(&definition, &Secrets::derive(b"x"), &settings).expect("plain");
+        let conf = text(&host, "/etc/fence_virt.conf");
+        assert!(conf.contains(&format!("address = \"{any}\"")), "{conf}");
+    }
+}
+
 #[test]
 fn guests_and_host_share_the_fencing_key() {
     let secrets = Secrets::derive(b"a seed for tests");

@@ -19,7 +19,7 @@ pub(super) fn conf(
     };
     text.open("listeners");
     for virt in &devices {
-        listener(&mut text, virt, settings)?;
+        listener(&mut text, virt, settings, anywhere(definition))?;
     }
     text.close();
     text.open("backends");
@@ -71,7 +71,22 @@ const fn section(listener: Listener) -> &'static str {
     }
 }
 
-fn listener(text: &mut Text, virt: &Virt, settings: &HostSettings) -> Result<(), Invalid> {
+/// All addresses of a host, of the family in which the nodes ask.
+fn anywhere(definition: &Definition) -> IpAddr {
+    let mut nodes = definition.nodes.iter();
+    if nodes.all(|node| node.addresses.iter().all(IpAddr::is_ipv6)) {
+        IpAddr::V6(std::net::Ipv6Addr::UNSPECIFIED)
+    } else {
+        IpAddr::V4(std::net::Ipv4Addr::UNSPECIFIED)
+    }
+}
+
+fn listener(
+    text: &mut Text,
+    virt: &Virt,
+    settings: &HostSettings,
+    anywhere: IpAddr,
+) -> Result<(), Invalid> {
     let family = |ip: IpAddr| if ip.is_ipv4() { "ipv4" } else { "ipv6" };
     text.open(section(virt.listener));
     if virt.listener != Listener::Vmchannel {
@@ -87,8 +102,7 @@ fn listener(text: &mut Text, virt: &Virt, settings: &HostSettings) -> Result<(),
             }
         }
         Listener::Tcp => {
-            let any = IpAddr::V4(std::net::Ipv4Addr::UNSPECIFIED);
-            let address = settings.address.unwrap_or(any);
+            let address = settings.address.unwrap_or(anywhere);
             text.line("address", &address.to_string())?;
             text.line("family", family(address))?;
             text.line("port", &virt.port.to_string())?;

@@ -38,7 +38,43 @@ pub(super) fn check(check: &mut Check<'_>) {
         names(check, at, device);
         options(check, at, device);
     }
+    one_listener_of_a_kind(check);
     levels(check);
+}
+
+/// `fence_virtd` has one listener of each kind: devices that ask in the same way ask at the same place.
+fn one_listener_of_a_kind(check: &mut Check<'_>) {
+    let devices = &check.definition.fence_devices;
+    for (at, device) in devices.iter().enumerate() {
+        let Some(virt) = device.virt() else { continue };
+        let other = devices[..at].iter().find_map(|other| {
+            let known = other
+                .virt()
+                .filter(|known| known.listener == virt.listener)?;
+            Some((other, known))
+        });
+        let Some((other, known)) = other else {
+            continue;
+        };
+        let is_multicast = virt.listener == Listener::Multicast;
+        let key = if known.port != virt.port {
+            "port"
+        } else if is_multicast && known.multicast != virt.multicast {
+            "multicast"
+        } else {
+            continue;
+        };
+        check.advise(
+            ["fence".into(), at.into()],
+            format!(
+                "devices `{}` and `{}` ask fence_virtd over {} with another `{key}` each, and it has one listener of that kind",
+                other.name,
+                device.name,
+                virt.listener.as_str()
+            ),
+            format!("give both the same `{key}`, or one of them another `listener`"),
+        );
+    }
 }
 
 /// Keys that belong to certain agents stand with those only.
