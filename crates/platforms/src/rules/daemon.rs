@@ -1,6 +1,6 @@
 //! The fencing daemon on the hosts: which program, in which mode, and what must be there for it.
 
-use cluster::{VirtdMode, VirtdProgram};
+use cluster::{Listener, VirtdMode, VirtdProgram};
 
 use super::view::Chapter;
 use super::{ALWAYS, DOCUMENT, TODAY, judged, list, reason};
@@ -345,6 +345,7 @@ pub(super) const GROUPS: Rule = Rule {
             .fence_virtd
             .as_ref()
             .is_some_and(|daemon| !daemon.groups);
+        out.extend(unknown_askers(facts));
         if open && !facts.virt_devices().is_empty() {
             out.push(
                 judged(
@@ -359,6 +360,39 @@ pub(super) const GROUPS: Rule = Rule {
         }
     },
 };
+
+/// With groups, who asks is known by address; requests to a group of the other family come from addresses
+/// that the definition does not name.
+fn unknown_askers(facts: &Facts<'_>) -> Option<Reason> {
+    let daemon = facts.definition.fence_virtd.as_ref();
+    daemon.filter(|daemon| daemon.groups)?;
+    facts.virt_devices().into_iter().find_map(|device| {
+        let virt = device
+            .virt()
+            .filter(|virt| virt.listener == Listener::Multicast)?;
+        let is_ipv6 = virt.multicast.ip().is_ipv6();
+        let stranger = facts.nodes().find(|node| {
+            let mut addresses = node.addresses.iter();
+            addresses.all(|address| address.is_ipv6() != is_ipv6)
+        })?;
+        Some(
+            judged(
+                GROUPS.id,
+                Severity::Unsafe,
+                "a request from an address in no group is refused",
+                format!(
+                    "`{}` asks the group {}, and `{}` has no address of that family: with groups, fence_virtd \
+                     does not know who asks and refuses",
+                    device.name,
+                    virt.multicast.ip(),
+                    stranger.name
+                ),
+            )
+            .about(format!("fence.{}", device.name))
+            .remedy("use a multicast group of the nodes' own family"),
+        )
+    })
+}
 
 pub(super) const HOSTS: Rule = Rule {
     id: "virtd-hosts",

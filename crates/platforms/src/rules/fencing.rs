@@ -20,8 +20,9 @@ pub(super) const EVERYWHERE: Rule = Rule {
 };
 
 fn everywhere(facts: &Facts<'_>, out: &mut Vec<Reason>) {
-    if facts.definition.options.sbd.is_some() {
-        // SBD fences every node that has a watchdog; what that takes is in the rules of its own.
+    let sbd = facts.definition.options.sbd.as_ref();
+    if sbd.is_some_and(|sbd| sbd.devices.is_empty()) {
+        // Without disks SBD fences every node that has a watchdog; what that takes is in rules of its own.
         return;
     }
     for node in facts.nodes() {
@@ -40,10 +41,14 @@ fn everywhere(facts: &Facts<'_>, out: &mut Vec<Reason>) {
                 ),
             )
             .about(place("node", &node.name))
-            .remedy(format!(
-                "add a `[[fence]]` device that can fence it, and name `{}` in its `nodes`",
-                node.name
-            )),
+            .remedy(if sbd.is_some() {
+                "add a `[[fence]]` device with `agent = \"fence_sbd\"`: it writes the messages that SBD reads from the disks".to_owned()
+            } else {
+                format!(
+                    "add a `[[fence]]` device that can fence it, and name `{}` in its `nodes`",
+                    node.name
+                )
+            }),
         );
     }
 }

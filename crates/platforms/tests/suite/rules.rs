@@ -78,6 +78,9 @@ fn fencing() -> Vec<Case> {
         ("fencing-everywhere", DOCUMENT, Severity::Unsafe, kvm6().without(&["fence"]), kvm6()),
         ("fencing-everywhere", TODAY, Severity::Unsafe,
             good.clone().add(MACHINE).without(&["fence.ipmi"]), good.clone().add(MACHINE)),
+        ("fencing-everywhere", TODAY, Severity::Unsafe,
+            sbd(good.clone().without(&["fence"]), DISK),
+            sbd(good.clone().without(&["fence"]).add("[[fence]]\nname = 'sbd'\nagent = 'fence_sbd'\n"), DISK)),
         ("agent-fits-node", TODAY, Severity::Unsafe,
             good.clone().add(MACHINE).set("fence.main.nodes = ['n1', 'n2', 'm1']\nnode.m1.levels = [['main']]"),
             good.clone().add(MACHINE)),
@@ -146,6 +149,8 @@ fn daemon() -> Vec<Case> {
         ("S52", DOCUMENT, Severity::Note, by_scsi(kvm6()), kvm6()),
         ("virtd-program", TODAY, Severity::Unsupported, good.clone().set("fence_virtd.program = 'fence_xvmd'"), good.clone()),
         ("virtd-program", TODAY, Severity::Warning, good.clone().set("fence_virtd.mode = 'bus'"), good.clone()),
+        ("virtd-groups", TODAY, Severity::Unsafe, good.clone().set("fence.main.multicast = 'ff05::3:1'"),
+            good.clone().set("fence.main.multicast = 'ff05::3:1'\nfence_virtd.groups = false")),
         ("virtd-groups", TODAY, Severity::Warning, good.clone().set("fence_virtd.groups = false"), good.clone()),
         ("virtd-hosts", TODAY, Severity::Warning, good.clone().set("node.n2.pinned = false"), good.clone()),
     ]
