@@ -241,7 +241,7 @@ fn a_volume_is_made_for_its_file_system_and_formatted() {
         fakes.calls(&["lvcreate", "lvchange", "vgchange"]),
         [
             "vgchange --lockstart vg_shared",
-            "lvcreate --addtag picket_blank --yes --wipesignatures y --zero y --name data --size 536870912b vg_shared",
+            "lvcreate --addtag picket_blank --yes --wipesignatures y --zero y --name data --size 335544320b vg_shared",
             "lvchange --activate n vg_shared/data",
         ]
     );
@@ -419,6 +419,20 @@ fn a_password_is_on_no_command_line() {
     std::fs::remove_file(at("session")).expect("removed");
     assert_eq!(fakes.run(&ours(session.script(true))).0, 2);
     assert!(!Path::new(&at("session")).exists());
+}
+
+/// A shell takes the last of two functions of one name without a word.
+#[test]
+fn no_function_of_the_script_is_defined_twice() {
+    let script = include_str!("../src/render/scripts/storage-setup");
+    let mut names: Vec<&str> = script
+        .lines()
+        .filter_map(|line| line.split_once("() {").map(|(name, _)| name))
+        .collect();
+    assert!(names.contains(&"session"), "{names:?}");
+    names.sort_unstable();
+    let twice = names.windows(2).find(|pair| pair[0] == pair[1]);
+    assert_eq!(twice, None);
 }
 
 #[test]
