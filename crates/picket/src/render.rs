@@ -263,7 +263,7 @@ fn gather(
         .collect();
     for host in &definition.hosts {
         let mut files = cluster::render_guest_devices(definition, host).files;
-        if definition.fence_virtd.is_some() && definition.host_kind(host).has_libvirt() {
+        if definition.runs_fence_virtd(host) {
             let settings = HostSettings::usual(definition, Some(host));
             files.extend(cluster::render_host(definition, &secrets, &settings)?.files);
         }

@@ -130,6 +130,12 @@ impl Definition {
         }
     }
 
+    /// Whether the definition has `fence_virtd` run on a host.
+    #[must_use]
+    pub fn runs_fence_virtd(&self, host: &Host) -> bool {
+        self.fence_virtd.is_some() && self.host_kind(host).has_libvirt()
+    }
+
     /// Whether a device can fence a node: it lists the node; or it has no list, and the node is a guest
     /// or has a plug of its own there.
     #[must_use]

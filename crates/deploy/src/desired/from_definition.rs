@@ -78,6 +78,9 @@ fn of_host(definition: &Definition, host: &Host, keys: &Keys) -> Result<Wanted, 
         None => host.name.to_string(),
     };
     let mut wanted = Wanted::new(machine(&name, Role::Host, &host.destination())?);
+    if !definition.runs_fence_virtd(host) {
+        return Ok(wanted);
+    }
     let settings = HostSettings::usual(definition, Some(host));
     wanted.files = render_host(definition, &keys.secrets(), &settings)
         .map_err(|source| NotDeployable::Host {
@@ -175,6 +178,26 @@ mod tests {
 
     fn definition(text: &str) -> Definition {
         Definition::parse("cluster.toml", text).unwrap_or_else(|error| panic!("{error}"))
+    }
+
+    /// Keys go where the daemon runs, and nowhere else.
+    #[test]
+    fn hosts_without_the_daemon_are_left_alone() {
+        let of = |virtd: &str, kind: &str| {
+            let text = format!(
+                "[cluster]\nname = \"c\"\n[platform]\nkind = \"kvm\"\n[[host]]\nname = \"h1\"\nkind = \"{kind}\"\n\
+                 [[node]]\nname = \"n1\"\naddress = \"10.9.0.1\"\n\
+                 [[fence]]\nname = \"virt\"\nagent = \"fence_xvm\"\n{virtd}"
+            );
+            let keys = Keys::from_seed([1; 32]);
+            Desired::of(&definition(&text), &keys, &RenderOptions::default())
+                .unwrap()
+                .hosts()
+                .count()
+        };
+        assert_eq!(of("[fence_virtd]\n", "kvm"), 1);
+        assert_eq!(of("", "kvm"), 0);
+        assert_eq!(of("[fence_virtd]\n", "vmware"), 0);
     }
 
     #[test]
