@@ -233,7 +233,9 @@ fn apply(args: &ApplyArgs, known: &mut Known) -> Result<(), Error> {
     let definition = setup::definition(&args.definition, args.nodes)?;
     let verdict = ::platforms::check(&definition, Edition::fitting(&definition));
     known.verdict = Some(verdict.outcome.as_str());
-    permit(&verdict, &args.despite)?;
+    // What loses data today loses it whatever the definition's time: its edition only decides on support.
+    let today = ::platforms::check(&definition, Edition::Today);
+    permit([&verdict, &today], &args.despite)?;
     let cancel = setup::flag_on_signals().map_err(Error::Signals)?;
     let lab = args.lab.as_ref().map(Lab::attach).transpose()?;
     let mut keys = keys(args, &definition, lab.as_ref())?;
@@ -278,13 +280,16 @@ fn apply(args: &ApplyArgs, known: &mut Known) -> Result<(), Error> {
 }
 
 /// What is unsafe is refused, unless every rule that says so was named.
-fn permit(verdict: &Verdict, despite: &[String]) -> Result<(), Error> {
+fn permit<'v>(
+    verdicts: impl IntoIterator<Item = &'v Verdict>,
+    despite: &[String],
+) -> Result<(), Error> {
     if let Some(unknown) = despite.iter().find(|id| ::platforms::rule(id).is_none()) {
         return Err(Error::NoSuchRule(unknown.clone()));
     }
-    let objections: Vec<String> = verdict
-        .reasons
-        .iter()
+    let mut objections: Vec<String> = verdicts
+        .into_iter()
+        .flat_map(|verdict| &verdict.reasons)
         .filter(|reason| reason.severity == Severity::Unsafe)
         .filter(|reason| !despite.iter().any(|id| id == reason.rule.as_str()))
         .map(|reason| {
@@ -293,6 +298,8 @@ fn permit(verdict: &Verdict, despite: &[String]) -> Result<(), Error> {
             format!("  {}: {}{remedy}", reason.rule.as_str(), reason.message)
         })
         .collect();
+    let mut seen = std::collections::BTreeSet::new();
+    objections.retain(|objection| seen.insert(objection.clone()));
     if objections.is_empty() {
         Ok(())
     } else {
@@ -438,4 +445,29 @@ fn who() -> String {
         .unwrap_or_else(|_| "root".to_owned());
     let host = rustix::system::uname();
     format!("{user}@{}", host.nodename().to_string_lossy())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Two nodes that both go on: no statement of the document's time speaks of SBD.
+    #[test]
+    fn an_old_guest_does_not_make_it_safe() {
+        let text = "[cluster]\nname = 'c'\n[platform]\nkind = 'kvm'\nos = 'rhel 6.1'\n\
+            [guests]\nos = 'rhel 6.1'\nwatchdog = 'i6300esb'\n\
+            [options]\nsbd = { devices = [], watchdog_timeout = '5s' }\n\
+            [[node]]\nname = 'n1'\naddress = '10.9.0.1'\n[[node]]\nname = 'n2'\naddress = '10.9.0.2'\n";
+        let definition = Definition::parse("c.toml", text).unwrap();
+        let fitting = ::platforms::check(&definition, Edition::fitting(&definition));
+        assert_eq!(fitting.edition, Edition::Document);
+        let today = ::platforms::check(&definition, Edition::Today);
+        let Err(Error::Unsafe(said)) = permit([&fitting, &today], &[]) else {
+            panic!("it was permitted");
+        };
+        assert!(said.contains("sbd-diskless"), "{said}");
+        let twice = permit([&today, &today], &[]).unwrap_err().to_string();
+        assert_eq!(twice.matches("sbd-diskless").count(), 1, "{twice}");
+        assert!(permit([&fitting, &today], &["sbd-diskless".to_owned()]).is_ok());
+    }
 }
