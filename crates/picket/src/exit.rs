@@ -30,6 +30,9 @@ pub const NOT_RECOVERED: u8 = 10;
 /// off. Two nodes may be running the service: the drill has failed.
 pub const NOT_PROVEN: u8 = 11;
 
+/// Drill of shared storage: records that had been acknowledged are gone, or the file system is damaged.
+pub const DATA_LOST: u8 = 12;
+
 /// Check: data can be lost, or a service stay down although nodes are healthy.
 pub const UNSAFE: u8 = 20;
 
@@ -111,6 +114,10 @@ pub const TABLE: &[(u8, &str)] = &[
     (
         NOT_PROVEN,
         "drill: recovered, but without evidence of the power-off",
+    ),
+    (
+        DATA_LOST,
+        "drill: acknowledged records are gone, or the file system is damaged",
     ),
     (UNSAFE, "check: unsafe, data can be lost"),
     (UNSUPPORTED, "check: not supported"),

@@ -63,6 +63,10 @@ pub struct DrillArgs {
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=100))]
     runs: u32,
 
+    /// What is kept going while the node fails
+    #[arg(long, value_enum, default_value_t = Load::Client)]
+    load: Load,
+
     /// How long the recovery may take, in seconds
     #[arg(long, value_name = "SECONDS", default_value_t = 180, value_parser = clap::value_parser!(u64).range(1..=3600))]
     limit: u64,
@@ -83,6 +87,15 @@ enum FaultKind {
     Panic,
     /// Its QEMU process is stopped: the guest hangs
     Hang,
+}
+
+/// What is kept going while the node fails.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Load {
+    /// A client asks for the service's page
+    Client,
+    /// All nodes write to the shared file system, which is checked afterwards
+    Storage,
 }
 
 /// Whose fencing programs are used.
@@ -142,6 +155,9 @@ pub fn run(args: &DrillArgs) -> ExitCode {
             return exit::code(error.exit_code());
         }
     };
+    if args.load == Load::Storage {
+        return storage(args, &plan, console);
+    }
     let mut reports = Vec::new();
     let mut code = exit::SUCCESS;
     for run in 1..=args.runs {
@@ -169,6 +185,28 @@ pub fn run(args: &DrillArgs) -> ExitCode {
     exit::code(code)
 }
 
+/// Runs `picket drill --load storage`.
+fn storage(args: &DrillArgs, plan: &Plan, mut console: Console) -> ExitCode {
+    let outcome = perform::storage::perform(plan, &mut |event| console.show(&event));
+    match outcome {
+        Ok(report) => {
+            drop(console);
+            let shown = if args.json {
+                serde_json::to_string_pretty(&report).unwrap_or_default() + "\n"
+            } else {
+                show::storage(&report)
+            };
+            // A reader that has gone away wants no result.
+            let _ = std::io::Write::write_all(&mut std::io::stdout(), shown.as_bytes());
+            exit::code(exit_code(report.verdict))
+        }
+        Err(error) => {
+            console.error(&error.to_string());
+            exit::code(error.exit_code())
+        }
+    }
+}
+
 /// The exit code of a verdict.
 #[must_use]
 pub const fn exit_code(verdict: Verdict) -> u8 {
@@ -176,6 +214,7 @@ pub const fn exit_code(verdict: Verdict) -> u8 {
         Verdict::Recovered | Verdict::RecoveredUnproven => exit::SUCCESS,
         Verdict::NotProven => exit::NOT_PROVEN,
         Verdict::NotRecovered => exit::NOT_RECOVERED,
+        Verdict::DataLost => exit::DATA_LOST,
     }
 }
 
@@ -189,9 +228,9 @@ impl Error {
     #[must_use]
     pub const fn exit_code(&self) -> u8 {
         match self {
-            Self::NoService | Self::NoSurvivor(_) => exit::DEFINITION,
+            Self::NoService | Self::NoSurvivor(_) | Self::NoSharedFilesystem => exit::DEFINITION,
             Self::NoSuchNode { .. } => exit::USAGE,
-            Self::NotAnswering { .. } => exit::FAILED,
+            Self::NotAnswering { .. } | Self::NotWriting { .. } | Self::Writer(_) => exit::FAILED,
             Self::Lab(error) => exit::of_lab(error.kind()),
             Self::Cancelled => exit::CANCELLED,
         }

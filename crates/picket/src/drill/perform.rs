@@ -10,6 +10,9 @@
 //! survivor so much time that the figures would show it. What only the guests know is read from their
 //! logs afterwards.
 
+mod records;
+pub(super) mod storage;
+
 use std::io::{Read, Seek, SeekFrom};
 use std::net::SocketAddr;
 use std::path::Path;
@@ -87,6 +90,20 @@ pub enum Error {
         /// What happened instead.
         why: String,
     },
+    /// The definition has no file system that all nodes write to.
+    #[error(
+        "the definition has no `[[filesystem]]` of kind `gfs2` on a volume: there is nothing that all nodes could write to"
+    )]
+    NoSharedFilesystem,
+    /// A node does not write, although the lab is up.
+    #[error("node `{node}` does not write to the shared file system")]
+    NotWriting {
+        /// Which.
+        node: String,
+    },
+    /// A writer could not be started.
+    #[error("cannot start a writer: {0}")]
+    Writer(std::io::Error),
     /// The lab failed.
     #[error(transparent)]
     Lab(#[from] lab::Error),

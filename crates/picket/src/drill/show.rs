@@ -9,6 +9,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 
 use super::Document;
 use super::event::Event;
+use super::perform::storage;
 use super::timeline::{self, Report, Stages, Verdict};
 
 /// Shows the events of drills. On a terminal the current activity is a moving line; elsewhere each
@@ -188,9 +189,78 @@ impl Console {
 /// The course of one drill.
 #[must_use]
 pub fn table(report: &Report) -> String {
+    let mut text = timeline_table(&report.timeline);
+    text.push_str("\n\n");
+    text.push_str(&stages_line(&report.stages));
+    if let Some(load) = report.load {
+        text.push_str(&format!(" (load of this machine {load:.1})"));
+    }
+    text.push('\n');
+    text.push_str(&evidence_line(
+        &report.victim,
+        report.power_off.as_ref(),
+        report.stack,
+    ));
+    for gap in &report.gaps {
+        text.push_str(&format!("\nnot known: {gap}"));
+    }
+    text.push_str(&format!("\n{}", verdict_line(report)));
+    text
+}
+
+/// The result of a storage drill for people.
+pub(super) fn storage(report: &storage::Report) -> String {
+    let mut text = timeline_table(&report.timeline);
+    let evidence = evidence_line(&report.victim, report.power_off.as_ref(), report.stack);
+    text.push_str(&format!("\n\n{evidence}\n"));
+    for one in &report.records {
+        let lost = match one.lost.len() {
+            0 => "all of them there".to_owned(),
+            count => format!("{count} of them LOST"),
+        };
+        text.push_str(&format!(
+            "{}: {} records acknowledged, {lost}\n",
+            one.node, one.acknowledged
+        ));
+    }
+    if !report.same_everywhere {
+        text.push_str("the nodes read DIFFERENT files\n");
+    }
+    text.push_str(&match report.fsck.status {
+        0 => "fsck.gfs2 found nothing wrong\n".to_owned(),
+        -1 => format!("NOT checked: {}\n", report.fsck.said),
+        status => format!(
+            "fsck.gfs2 ended with status {status}:\n{}\n",
+            report.fsck.said
+        ),
+    });
+    for gap in &report.gaps {
+        text.push_str(&format!("not known: {gap}\n"));
+    }
+    let resumed = report.resumed.unwrap_or_default();
+    text.push_str(&match report.verdict {
+        Verdict::Recovered => {
+            format!("RECOVERED: written to again {resumed:.2} s after the fault\n")
+        }
+        Verdict::RecoveredUnproven => {
+            format!("RECOVERED, UNPROVEN: written to again {resumed:.2} s after the fault\n")
+        }
+        Verdict::NotProven => format!(
+            "FAILED: written to again after {resumed:.2} s, but nothing proves that {} is off\n",
+            report.victim
+        ),
+        Verdict::NotRecovered => "FAILED: no survivor wrote again in time\n".to_owned(),
+        Verdict::DataLost => {
+            "FAILED: data was lost, or the file system was not found whole\n".to_owned()
+        }
+    });
+    text
+}
+
+fn timeline_table(timeline: &[timeline::Step]) -> String {
     let mut rows = grid(&["after", "step", "what", "seen by", "detail"], 2);
     let mut before = None;
-    for step in &report.timeline {
+    for step in timeline {
         let since = before.map_or_else(String::new, |before| {
             format!("+{:.2}", step.seconds - before)
         });
@@ -203,19 +273,7 @@ pub fn table(report: &Report) -> String {
             shortened(&step.detail, 80),
         ]);
     }
-    let mut text = rows.trim_fmt();
-    text.push_str("\n\n");
-    text.push_str(&stages_line(&report.stages));
-    if let Some(load) = report.load {
-        text.push_str(&format!(" (load of this machine {load:.1})"));
-    }
-    text.push('\n');
-    text.push_str(&evidence_line(report));
-    for gap in &report.gaps {
-        text.push_str(&format!("\nnot known: {gap}"));
-    }
-    text.push_str(&format!("\n{}", verdict_line(report)));
-    text
+    rows.trim_fmt()
 }
 
 fn stages_line(stages: &Stages) -> String {
@@ -234,11 +292,11 @@ fn stages_line(stages: &Stages) -> String {
     .join(" · ")
 }
 
-fn evidence_line(report: &Report) -> String {
-    match (&report.power_off, report.stack) {
+fn evidence_line(victim: &str, proof: Option<&timeline::PowerOff>, stack: lab::Stack) -> String {
+    match (proof, stack) {
         (Some(proof), _) => format!(
-            "evidence: {} was {} and then seen {} by {} at {}",
-            report.victim, proof.means, proof.state, proof.by, proof.at
+            "evidence: {victim} was {} and then seen {} by {} at {}",
+            proof.means, proof.state, proof.by, proof.at
         ),
         (None, lab::Stack::C) => {
             "evidence: none; the C daemon keeps none, the agent's word is all there is".to_owned()
@@ -264,6 +322,7 @@ fn verdict_line(report: &Report) -> String {
         Verdict::NotRecovered => {
             "FAILED: the service did not answer from a survivor in time".to_owned()
         }
+        Verdict::DataLost => "FAILED: data was lost".to_owned(),
     }
 }
 
@@ -302,6 +361,7 @@ pub fn summary_table(reports: &[Report]) -> String {
             Verdict::RecoveredUnproven => "recovered, unproven",
             Verdict::NotProven => "NOT PROVEN",
             Verdict::NotRecovered => "NOT RECOVERED",
+            Verdict::DataLost => "DATA LOST",
         };
         rows.add_row(cells(run.to_string(), &report.stages, verdict));
     }

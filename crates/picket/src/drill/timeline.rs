@@ -14,6 +14,8 @@ pub enum Milestone {
     Fault,
     /// The first request of a client that was not answered was sent.
     ServiceLost,
+    /// A survivor wrote its last record to shared storage before it had to wait.
+    WritesPaused,
     /// A survivor's Corosync declared the token lost.
     MembershipLost,
     /// The survivors agreed on a membership without the failed node.
@@ -30,6 +32,8 @@ pub enum Milestone {
     ServiceStarted,
     /// A client was answered by a survivor.
     ServiceAnswering,
+    /// A survivor wrote to shared storage again.
+    WritesResumed,
 }
 
 impl Milestone {
@@ -39,6 +43,8 @@ impl Milestone {
         match self {
             Self::Fault => "fault",
             Self::ServiceLost => "service lost",
+            Self::WritesPaused => "writes paused",
+            Self::WritesResumed => "writes resumed",
             Self::MembershipLost => "membership lost",
             Self::NewMembership => "new membership",
             Self::FencingRequested => "fencing requested",
@@ -119,8 +125,10 @@ pub enum Verdict {
     /// The service answers from a survivor, but the daemon that should have it has no evidence that
     /// the failed node was switched off.
     NotProven,
-    /// The service did not answer from a survivor in time.
+    /// The service did not answer from a survivor in time, or none wrote to shared storage again.
     NotRecovered,
+    /// Records that had been acknowledged are gone, nodes read different ones, or the file system is damaged.
+    DataLost,
 }
 
 /// The result of one drill. The names of its fields are an interface.
