@@ -282,9 +282,11 @@ pub(super) const LEVELS: Rule = Rule {
     sources: &[],
     explanation: "A later level is tried when an earlier one fails. One that asks the same device again fails for \
         the same reason and only costs time. Two devices that ask the same program on the same hosts fail \
-        together as well.",
+        together as well. The devices of one level work together: a machine with two power supplies is off only \
+        when both are. Where one of them cannot fence a node, the rest of the level says alone that it is off.",
     check: |facts, out| {
         for node in facts.nodes() {
+            out.extend(half_a_level(facts, node));
             let levels = facts.definition.levels_of(node);
             for (index, level) in levels.iter().enumerate() {
                 let again = level.iter().find(|device| {
@@ -313,6 +315,45 @@ pub(super) const LEVELS: Rule = Rule {
         }
     },
 };
+
+/// A level of all nodes of which some devices cannot fence this one.
+fn half_a_level(facts: &Facts<'_>, node: &Node) -> Option<Reason> {
+    let definition = facts.definition;
+    if node.levels.is_some() {
+        // A node's own levels name devices that fence it, or are refused.
+        return None;
+    }
+    definition.fencing.levels.iter().find_map(|level| {
+        let devices = level
+            .iter()
+            .filter_map(|name| definition.device(name.as_str()));
+        let (able, unable): (Vec<_>, Vec<_>) =
+            devices.partition(|device| definition.can_fence(device, node));
+        let (able, unable) = (able.first()?, unable.first()?);
+        let is_power = |device: &FenceDevice| OF_MACHINES.contains(&device.agent.as_str());
+        let severity = if is_power(able) && is_power(unable) {
+            Severity::Unsafe
+        } else {
+            Severity::Warning
+        };
+        Some(
+            judged(
+                LEVELS.id,
+                severity,
+                "devices of one level are meant to work together",
+                format!(
+                    "`{}` cannot fence `{}`, so `{}` alone says at that level that it is off",
+                    unable.name, node.name, able.name
+                ),
+            )
+            .about(place("node", &node.name))
+            .remedy(format!(
+                "add `{}` to the `nodes` of `{}`, or give it `levels` of its own",
+                node.name, unable.name
+            )),
+        )
+    })
+}
 
 pub(super) const ACTION: Rule = Rule {
     id: "platform-restart",

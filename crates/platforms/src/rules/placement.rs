@@ -25,6 +25,24 @@ pub(super) const S29: Rule = Rule {
             .guests()
             .filter(|node| !node.pinned || node.host.is_none())
             .collect();
+        for (host, together) in facts.guests_by_host() {
+            let [first, _, ..] = together.as_slice() else {
+                continue;
+            };
+            out.push(
+                reason(
+                    S29.id,
+                    Severity::Unsupported,
+                    "S29",
+                    format!(
+                        "{} are on one host, `{host}`: when it fails, they fail together",
+                        list(together.iter().map(|node| &node.name))
+                    ),
+                )
+                .about(place("node", &first.name))
+                .remedy("pin each guest to a host of its own"),
+            );
+        }
         if let Some(first) = loose.first() {
             out.push(
                 reason(

@@ -66,6 +66,8 @@ fn with_gfs2(cluster: Cluster) -> Cluster {
 }
 
 /// Devices that help another one.
+const PDUS: &str = "[[fence]]\nname = 'pdu1'\nagent = 'fence_apc'\noptions = { ip = '10.9.1.1' }\n\
+    [[fence]]\nname = 'pdu2'\nagent = 'fence_apc'\noptions = { ip = '10.9.1.2' }\n";
 const KDUMP: &str = "[[fence]]\nname = 'kdump'\nagent = 'fence_kdump'\n";
 const PING: &str = "[[fence]]\nname = 'ping'\nagent = 'fence_heuristics_ping'\noptions = { ping_targets = '10.9.1.1' }\n";
 
@@ -96,6 +98,12 @@ fn fencing() -> Vec<Case> {
         ("fence-levels", TODAY, Severity::Warning,
             good.clone().set("fencing.levels = [['main'], ['main', 'second']]").add("[[fence]]\nname = 'second'\nagent = 'fence_virsh'\noptions = { ip = '10.9.1.1' }\n"),
             good.clone().set("fencing.levels = [['main'], ['second']]").add("[[fence]]\nname = 'second'\nagent = 'fence_virsh'\noptions = { ip = '10.9.1.1' }\n")),
+        ("fence-levels", TODAY, Severity::Unsafe,
+            good.clone().add(PDUS).set("fencing.levels = [['pdu1', 'pdu2']]\nfence.pdu2.nodes = ['n1']"),
+            good.clone().add(PDUS).set("fencing.levels = [['pdu1', 'pdu2']]")),
+        ("fence-levels", TODAY, Severity::Warning,
+            good.clone().add(PDUS).set("fencing.levels = [['main', 'pdu2']]\nfence.pdu2.nodes = ['n1']"),
+            good.clone().add(PDUS).set("fencing.levels = [['main', 'pdu2'], ['pdu1']]")),
         ("platform-restart", TODAY, Severity::Unsafe,
             good.clone().set("platform.restarts_guests = true\nfencing.action = 'off'"), good.clone().set("fencing.action = 'off'")),
         ("platform-restart", TODAY, Severity::Warning, good.clone().set("platform.restarts_guests = true"), good.clone()),
@@ -210,6 +218,7 @@ fn placement() -> Vec<Case> {
     let good = kvm("debian 12");
     let loose = "node.n1.pinned = false\nnode.n2.pinned = false";
     vec![
+        ("S29", DOCUMENT, Severity::Unsupported, rhev().set("node.n2.host = 'h1'"), rhev()),
         ("S29", DOCUMENT, Severity::Unsupported, rhev().set("node.n1.pinned = false"), rhev()),
         ("one-host", TODAY, Severity::Warning, good.clone().set("node.n2.host = 'h1'"), good.clone()),
         ("one-host", TODAY, Severity::Warning, vsphere().set("node.n2.host = 'h1'"), vsphere()),
