@@ -136,6 +136,9 @@ fn chap_one_way_and_both_ways() {
     let impostor = chap(Some(credentials("disk", "another-secret")));
     let (error, _) = log_in(mutual.clone(), &impostor, Wishes::default());
     assert_eq!(error, Err(LoginError::Unproved));
+    let namesake = chap(Some(credentials("another", "secret-of-disk")));
+    let (error, _) = log_in(mutual.clone(), &namesake, Wishes::default());
+    assert_eq!(error, Err(LoginError::Unproved));
     // A target that wants no authentication proves nothing either.
     let (error, outcome) = log_in(mutual, &One(Authentication::None), Wishes::default());
     assert_eq!(error, Err(LoginError::Refused(LoginStatus::AUTHENTICATION)));

@@ -20,7 +20,8 @@ pub use initiator::{
     CommandRequest, InitiatorConnection, InitiatorEvent, NotNow, Outcome, Transfer,
 };
 pub use target::{
-    Discovery, ManagementId, ScsiTask, TargetConnection, TargetEvent, TargetPortal, TaskResponse,
+    Discovery, Fault, ManagementId, ScsiTask, TargetConnection, TargetEvent, TargetPortal,
+    TaskResponse,
 };
 
 use crate::pdu::{Header, PduError};

@@ -73,7 +73,7 @@ fn arrived(place: Place, damaged: bool, data: &mut Vec<u8>) -> Arrived<'_> {
 const WINDOW: u32 = 4;
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(3000))]
+    #![proptest_config(ProptestConfig::with_cases(700))]
 
     #[test]
     fn a_target_takes_anything(steps in proptest::collection::vec(step(), 1..80), discovery in prop::bool::weighted(0.2)) {
@@ -84,13 +84,14 @@ proptest! {
             match step {
                 Step::Receive(bytes, damaged, mut data) if target.takes_more() => {
                     let header = Header::from(bytes);
-                    let Ok(place) = target.begin(&header, &data) else { return Ok(()) };
+                    // A caller that goes on after an error must not come to harm either.
+                    let Ok(place) = target.begin(&header, &data) else { continue };
                     if let Place::Task { offset, length, .. } = place {
                         // Never beyond what the command expects; the buffer is as long as that at most.
                         prop_assert!(u64::from(offset) + u64::try_from(length).unwrap() <= 1 << 32);
                         prop_assert!(length <= usize::try_from(most).unwrap());
                     }
-                    if target.finish(arrived(place, damaged, &mut data)).is_err() { return Ok(()) }
+                    let _ = target.finish(arrived(place, damaged, &mut data));
                 }
                 Step::Receive(..) => {}
                 Step::Respond(task) => {

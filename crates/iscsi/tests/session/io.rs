@@ -461,7 +461,11 @@ fn damaged_data_fail_their_command_only() {
         let at = bytes.len() - 9;
         bytes[at] ^= 1;
         pair.target.receive(&bytes).unwrap();
-        let Some(TargetEvent::Damaged(task)) = pair.target.machine.poll_event() else {
+        let Some(TargetEvent::Failed {
+            task,
+            fault: Fault::DataDigest,
+        }) = pair.target.machine.poll_event()
+        else {
             panic!()
         };
         assert!(
@@ -528,4 +532,39 @@ fn a_status_that_is_missing_ends_the_connection() {
         closed,
         Err(Closed::Session(SessionError::StatusGap { got, expected }))
     );
+}
+
+#[test]
+fn reads_that_lack_data_are_not_taken_for_good() {
+    for residual in [
+        Residual::None,
+        Residual::Underflow(99),
+        Residual::Overflow(1),
+    ] {
+        let mut pair = pair();
+        let request = CommandRequest {
+            lun: Lun::default(),
+            cdb: [READ; 16],
+            attribute: Attribute::SIMPLE,
+            transfer: Transfer::Read(100),
+        };
+        pair.initiator.machine.command(&request).unwrap();
+        pair.initiator.transmit().unwrap();
+        let session = pair.initiator.machine.session();
+        let response = iscsi::pdu::ScsiResponse {
+            tag: iscsi::Tag(0),
+            response: 0,
+            status: 0,
+            answer: iscsi::pdu::Answer {
+                status_number: session.next_status,
+                expected_command: session.next_command.plus(1),
+                last_command: session.last_command,
+            },
+            expected_data: 0,
+            residual,
+        };
+        let closed = pair.initiator.receive(response.header().bytes());
+        let expected = Closed::Session(SessionError::DataSequence);
+        assert_eq!(closed, Err(expected), "{residual:?}");
+    }
 }

@@ -275,8 +275,9 @@ fn data_are_asked_for_burst_by_burst() {
     assert_eq!(response.expected_data, 3);
 }
 
+/// DataSN, offset or length that are not the next ones: none of it is taken, and the command fails.
 #[test]
-fn data_out_of_order_end_the_connection() {
+fn data_out_of_order_fail_their_command() {
     for (number, offset, length, last) in [
         (1, 512, 512, true),
         (0, 513, 511, true),
@@ -285,13 +286,56 @@ fn data_out_of_order_end_the_connection() {
     ] {
         let mut target = connection(limits(), 4);
         receive(&mut target, &write(1, FIRST, 8000, false).header(), 512).unwrap();
+        let task = command(&mut target).task;
         let bad = data(1, Tag::NONE, number, offset, last);
-        let refused = receive(&mut target, &bad.header(), length);
-        assert_eq!(
-            refused,
-            Err(SessionError::DataSequence),
-            "{number} {offset} {length} {last}"
+        let place = receive(&mut target, &bad.header(), length);
+        assert_eq!(place, Ok(Place::Discard(length)));
+        failed(&mut target, task, Fault::Sequence);
+    }
+}
+
+/// What a target fails, it fails once, and goes on.
+#[track_caller]
+fn failed(target: &mut TargetConnection, task: TaskId, fault: Fault) {
+    let event = target.poll_event();
+    assert_eq!(event, Some(TargetEvent::Failed { task, fault }));
+    let more = data(1, Tag::NONE, 0, 512, true);
+    receive(target, &more.header(), 10).unwrap();
+    assert_eq!(target.poll_event(), None);
+    assert!(target.respond(
+        task,
+        TaskResponse {
+            status: 2,
+            ..TaskResponse::default()
+        }
+    ));
+    assert!(matches!(sent(target), Some(FromTarget::ScsiResponse(_))));
+    receive(target, &write(1, FIRST + 1, 0, true).header(), 0).unwrap();
+    command(target);
+}
+
+/// Once a task has ended, its tag is free: whether its status came with data or by itself.
+#[test]
+fn tags_are_used_again() {
+    let mut target = connection(limits(), 4);
+    for number in 0..8 {
+        let read = ScsiCommand {
+            reads: true,
+            writes: false,
+            ..write(1, FIRST + number, 512, true)
+        };
+        receive(&mut target, &read.header(), 0).unwrap();
+        let task = command(&mut target).task;
+        let length = if number % 2 == 0 { 512 } else { 0 };
+        target.respond(
+            task,
+            TaskResponse {
+                length,
+                ..TaskResponse::default()
+            },
         );
+        let last = target.poll_output().unwrap();
+        assert_eq!((last.last_of, target.tasks()), (Some(task), 0));
     }
 }
 
@@ -334,8 +378,9 @@ fn data_that_were_not_agreed_on_end_the_connection() {
     // Unsolicited data where a command said that there are none.
     let mut target = connection(limits(), 4);
     receive(&mut target, &write(1, FIRST, 8000, true).header(), 512).unwrap();
-    let refused = receive(&mut target, &data(1, Tag::NONE, 0, 512, true).header(), 10);
-    assert_eq!(refused, Err(SessionError::Unsolicited));
+    let task = command(&mut target).task;
+    receive(&mut target, &data(1, Tag::NONE, 0, 512, true).header(), 10).unwrap();
+    failed(&mut target, task, Fault::Unsolicited);
 }
 
 #[test]

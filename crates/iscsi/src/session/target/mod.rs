@@ -4,7 +4,7 @@
 //!            Command ┌─────────┐ want    ┌───────────┐ Written ┌─────────┐ respond
 //!  ─────────────────▶│ arrived │────────▶│ receiving │────────▶│ carried │────────▶ data, status ─▶ gone
 //!                    └────┬────┘         └─────┬─────┘         │   out   │
-//!                         │ respond            │ Damaged       └─────────┘
+//!                         │ respond            │ Failed        └─────────┘
 //!                         └────────────────────┴──────────────────▶ respond
 //! ```
 //!
@@ -68,6 +68,17 @@ pub struct TaskResponse {
     pub sense: Vec<u8>,
 }
 
+/// Why data of a task cannot be used: ABORTED COMMAND with the additional sense named here (RFC 7143, "Sense Data").
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fault {
+    /// They were damaged on the way: PROTOCOL SERVICE CRC ERROR (47/05).
+    DataDigest,
+    /// Nobody asked for them: UNEXPECTED UNSOLICITED DATA (0C/0C).
+    Unsolicited,
+    /// They are not the next ones, too many or too few: INCORRECT AMOUNT OF DATA (0C/0D).
+    Sequence,
+}
+
 /// What happened at a target's connection.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
@@ -77,10 +88,14 @@ pub enum TargetEvent {
     Command(ScsiTask),
     /// The data that were asked for are all there.
     Written(TaskId),
-    /// Data of a task were damaged on the way. Nothing more is received for it; it is answered with
-    /// [`TargetConnection::respond`]: ABORTED COMMAND, PROTOCOL SERVICE CRC ERROR. Its command may not have been
-    /// reported, and must not be carried out.
-    Damaged(TaskId),
+    /// Data of a task cannot be used. Nothing more is received for it; it is answered with
+    /// [`TargetConnection::respond`]. Its command may not have been reported, and must not be carried out.
+    Failed {
+        /// The task.
+        task: TaskId,
+        /// Why.
+        fault: Fault,
+    },
     /// A task management function. `tasks` are stopped; once none of them can have any effect any more, it is answered
     /// with [`TargetConnection::managed`].
     Manage {

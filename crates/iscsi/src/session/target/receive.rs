@@ -7,7 +7,7 @@ use crate::pdu::{
 };
 use crate::session::target::task::Task;
 use crate::session::target::{
-    IMMEDIATE, Management, ManagementId, ScsiTask, TargetConnection, TargetEvent,
+    Fault, IMMEDIATE, Management, ManagementId, ScsiTask, TargetConnection, TargetEvent,
 };
 use crate::session::{Arrived, Burst, Place, SessionError, TaskId};
 use crate::text::MAX_TEXT;
@@ -30,6 +30,8 @@ pub(super) enum Pending {
         last: bool,
         header: Header,
     },
+    /// Data that should not have come.
+    Faulty(TaskId, Fault),
     Ping(NopOut),
     Text(TextRequest),
     Management(TaskManagement),
@@ -210,21 +212,9 @@ impl TargetConnection {
             return Ok(discard(length));
         };
         let solicited = data.target_tag != Tag::NONE;
-        let burst = if solicited {
-            let mut transfers = task.transfers.iter_mut();
-            transfers
-                .find(|transfer| transfer.target_tag == data.target_tag)
-                .map(|transfer| &mut transfer.burst)
-        } else {
-            task.unsolicited.as_mut()
-        };
-        let burst = burst.ok_or(SessionError::Unsolicited)?;
-        // Checked now, taken when the data are there.
-        let mut after = *burst;
-        after.take(data.number, data.offset, length)?;
-        // A burst ends where it should; unsolicited ones may end before.
-        if after.is_whole() != data.last && (solicited || !data.last) {
-            return Err(SessionError::DataSequence);
+        if let Err(fault) = task.check(data, length) {
+            self.pending = Pending::Faulty(id, fault);
+            return Ok(discard(length));
         }
         self.pending = Pending::Data {
             task: id,
@@ -252,6 +242,7 @@ impl TargetConnection {
         match pending {
             Pending::Nothing => return Err(SessionError::Misused),
             Pending::Ignored => {}
+            Pending::Faulty(task, fault) => self.fail(task, fault),
             Pending::Rejected(reason, header) => self.reject(reason, &header),
             Pending::Command(scsi, header) if damaged => self.damaged(scsi.task, &header),
             Pending::Command(scsi, _) => self.events.push_back(TargetEvent::Command(*scsi)),
@@ -277,13 +268,19 @@ impl TargetConnection {
 
     fn damaged(&mut self, task: TaskId, header: &Header) {
         self.reject(Reject::DATA_DIGEST, header);
-        if let Some(found) = self.tasks.get_mut(&task) {
-            found.transfers.clear();
-            found.unsolicited = None;
-            // Nothing more is asked for; what was asked for before is discarded when it comes.
-            found.deaf = true;
-        }
-        self.events.push_back(TargetEvent::Damaged(task));
+        self.fail(task, Fault::DataDigest);
+    }
+
+    /// Nothing more is asked for; what was asked for before is discarded when it comes.
+    fn fail(&mut self, task: TaskId, fault: Fault) {
+        let Some(found) = self.tasks.get_mut(&task) else {
+            // Aborted while the data came.
+            return;
+        };
+        found.transfers.clear();
+        found.unsolicited = None;
+        found.deaf = true;
+        self.events.push_back(TargetEvent::Failed { task, fault });
     }
 
     fn finish_data(

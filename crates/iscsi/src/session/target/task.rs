@@ -1,9 +1,9 @@
 //! What a target knows of a task.
 
 use crate::Tag;
-use crate::pdu::{Lun, Residual};
+use crate::pdu::{DataOut, Lun, Residual};
 use crate::session::Burst;
-use crate::session::target::TaskResponse;
+use crate::session::target::{Fault, TaskResponse};
 
 /// An R2T that is out.
 #[derive(Debug)]
@@ -62,6 +62,30 @@ impl Task {
     /// Whether data may still come for it.
     pub(super) const fn receives(&self) -> bool {
         self.writes && !self.stopped && !self.deaf && self.response.is_none()
+    }
+
+    /// Whether data may come like this: the next ones of a burst that is expected, up to its end and not beyond.
+    pub(super) fn check(&mut self, data: &DataOut, length: usize) -> Result<(), Fault> {
+        let solicited = data.target_tag != Tag::NONE;
+        let burst = if solicited {
+            let mut transfers = self.transfers.iter();
+            transfers
+                .find(|transfer| transfer.target_tag == data.target_tag)
+                .map(|transfer| transfer.burst)
+        } else {
+            self.unsolicited
+        };
+        // Taken for good when they are there.
+        let mut burst = burst.ok_or(Fault::Unsolicited)?;
+        burst
+            .take(data.number, data.offset, length)
+            .map_err(|_| Fault::Sequence)?;
+        // A burst ends where it should; unsolicited ones may end before.
+        if burst.is_whole() == data.last || !solicited && data.last {
+            Ok(())
+        } else {
+            Err(Fault::Sequence)
+        }
     }
 
     /// Whether everything that was asked for is there.
