@@ -187,6 +187,20 @@ fn what_somebody_else_put_somewhere_is_left_alone() {
     assert_code(&place.render(&[&example("web"), "--output", &file]), UNFIT);
 }
 
+/// Whoever may write to the directory could put links where the next rendering writes.
+#[test]
+fn a_directory_that_everybody_may_write_to_is_left_alone() {
+    let place = Place::new();
+    let directory = place.at("out");
+    fs::create_dir(&directory).expect("made");
+    fs::set_permissions(&directory, fs::Permissions::from_mode(0o1777)).expect("changed");
+    let refused = place.write(&example("web"), &[]);
+    assert_code(&refused, UNFIT);
+    assert_eq!(fs::read_dir(&directory).expect("there").count(), 0);
+    fs::set_permissions(&directory, fs::Permissions::from_mode(0o755)).expect("changed");
+    assert_code(&place.write(&example("web"), &[]), SUCCESS);
+}
+
 #[test]
 fn one_machine_or_one_file_can_be_asked_for() {
     let place = Place::new();

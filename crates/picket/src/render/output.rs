@@ -6,7 +6,9 @@
 use std::collections::BTreeSet;
 use std::fs;
 use std::io::{ErrorKind, Write as _};
-use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt as _};
+use std::os::unix::fs::{
+    DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _,
+};
 use std::path::{Component, Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
@@ -108,6 +110,14 @@ fn list_of(directory: &Path, rendering: &Rendering) -> Result<BTreeSet<PathBuf>,
         }
         Err(error) => return Err(Error::io("read", directory)(error)),
     };
+    // Whoever may put links into it chooses where our files go.
+    let owned = fs::metadata(directory).map_err(Error::io("look at", directory))?;
+    let is_ours = owned.uid() == rustix::process::geteuid().as_raw();
+    if !is_ours || owned.permissions().mode() & 0o002 != 0 {
+        return Err(foreign(
+            "it is another user's, or everybody may write to it",
+        ));
+    }
     let path = directory.join(LIST);
     let text = match fs::read(&path) {
         Ok(text) => text,
