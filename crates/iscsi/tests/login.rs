@@ -49,6 +49,7 @@ fn options() -> LoginOptions {
         target: Some(TARGET.into()),
         isid: Isid([0x80, 1, 2, 3, 4, 5]),
         wishes: Wishes::default(),
+        algorithms: Algorithm::ALL.to_vec(),
         credentials: None,
         target_credentials: None,
     }
@@ -143,6 +144,44 @@ fn chap_one_way_and_both_ways() {
     let (error, outcome) = log_in(mutual, &One(Authentication::None), Wishes::default());
     assert_eq!(error, Err(LoginError::Refused(LoginStatus::AUTHENTICATION)));
     assert_eq!(outcome, LoginOutcome::Refused(LoginStatus::AUTHENTICATION));
+}
+
+/// Each algorithm by itself; and one that was not offered is not taken.
+#[test]
+fn every_algorithm_works_if_it_is_offered() {
+    let with = |algorithms: Vec<Algorithm>| LoginOptions {
+        algorithms,
+        credentials: Some(credentials("n1", "secret-of-n1!")),
+        ..options()
+    };
+    for algorithm in Algorithm::ALL {
+        both(log_in(
+            with(vec![algorithm]),
+            &chap(None),
+            Wishes::default(),
+        ));
+    }
+    let (error, _) = log_in(with(vec![]), &chap(None), Wishes::default());
+    assert_eq!(error, Err(LoginError::Refused(LoginStatus::AUTHENTICATION)));
+
+    let mut requester = LoginRequester::new(with(vec![Algorithm::Sha256]));
+    let mut random = random();
+    let (request, _) = requester.start();
+    let mut responder = LoginResponder::new(Wishes::default());
+    let first = text(&[NAMES[0], NAMES[1], ("AuthMethod", "CHAP")]);
+    let reply = responder.handle(&request, &first, &chap(None), &mut random);
+    let step = requester.handle(&reply.response, &reply.text, &mut random);
+    let Ok(LoginStep::Send(request, _)) = step else {
+        panic!("{step:?}")
+    };
+    let reply = responder.handle(
+        &request,
+        &text(&[("CHAP_A", "5")]),
+        &chap(None),
+        &mut random,
+    );
+    let error = requester.handle(&reply.response, &reply.text, &mut random);
+    assert_eq!(error, Err(LoginError::Protocol("its CHAP challenge")));
 }
 
 #[test]

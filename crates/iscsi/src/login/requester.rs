@@ -21,6 +21,9 @@ pub struct LoginOptions {
     pub isid: Isid,
     /// What this side is ready for.
     pub wishes: Wishes,
+    /// The CHAP algorithms to offer, the best first; [`Algorithm::ALL`] unless the target is known not to cope. Some old
+    /// ones (tgt) take number 7 for SHA-1: with them only MD5 works.
+    pub algorithms: Vec<Algorithm>,
     /// What it proves itself with.
     pub credentials: Option<Credentials>,
     /// What the target must prove itself with. Only together with [`Self::credentials`].
@@ -222,7 +225,8 @@ impl LoginRequester {
                 let mutual = self.options.target_credentials.is_some();
                 match keys.get("AuthMethod") {
                     Some("CHAP") => {
-                        let codes = Algorithm::ALL.map(|algorithm| algorithm.code().to_string());
+                        let offered = self.options.algorithms.iter();
+                        let codes: Vec<_> = offered.map(|one| one.code().to_string()).collect();
                         let mut keys = Keys::new();
                         keys.push("CHAP_A", codes.join(","));
                         self.phase = Phase::Algorithm;
@@ -258,7 +262,10 @@ impl LoginRequester {
         random: &mut dyn FnMut(&mut [u8]),
     ) -> Result<LoginStep, LoginError> {
         let bad = LoginError::Protocol("its CHAP challenge");
-        let algorithm = keys.get("CHAP_A").and_then(Algorithm::from_code);
+        let algorithm = keys
+            .get("CHAP_A")
+            .and_then(Algorithm::from_code)
+            .filter(|chosen| self.options.algorithms.contains(chosen));
         let identifier = keys
             .get("CHAP_I")
             .and_then(value::number)

@@ -37,6 +37,7 @@ pub(crate) fn log_in(
         target: (!discovery).then(|| TARGET.into()),
         isid: Isid([0x80, 0, 0, 0, 0, 1]),
         wishes: initiator,
+        algorithms: Algorithm::ALL.to_vec(),
         credentials: None,
         target_credentials: None,
     });
