@@ -591,10 +591,12 @@ fn look_at_members(desired: &Desired, fleet: &Fleet<'_>) -> Vec<String> {
 
 /// What the cluster lacks, asked on the first node that answers.
 pub(crate) fn look_at_health(desired: &Desired, fleet: &Fleet<'_>) -> Vec<String> {
-    let expected = desired
-        .cib()
-        .and_then(|file| cib::configuration(&file.bytes).ok())
-        .map_or_else(Vec::new, |configuration| health::expected(&configuration));
+    let expected = match desired.cib().map(|file| cib::configuration(&file.bytes)) {
+        None => Vec::new(),
+        Some(Ok(configuration)) => health::expected(&configuration),
+        // What should run is not known, so whether it runs is not either.
+        Some(Err(error)) => return vec![format!("the wanted configuration is no XML: {error}")],
+    };
     look_at(desired, &expected, fleet)
 }
 

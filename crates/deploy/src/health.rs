@@ -1,38 +1,62 @@
 //! Is the cluster as it should be? Read from `crm_mon`'s XML output.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use crate::xml::Element;
 
 /// A resource that should run.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Expected {
     id: String,
-    /// On every node, not on one: a clone without limits.
-    everywhere: bool,
+    /// On every node but so many, not on one: a clone.
+    everywhere_but: Option<usize>,
 }
 
 /// The resources that a configuration means to run, fencing devices among them.
 pub(crate) fn expected(configuration: &Element) -> Vec<Expected> {
     let mut out = Vec::new();
     if let Some(resources) = configuration.child("resources") {
-        let located = located(configuration);
+        let kept_off = kept_off(configuration);
         for resource in &resources.children {
-            collect(resource, false, &located, &mut out);
+            collect(resource, None, &kept_off, &mut out);
         }
     }
     out
 }
 
-/// Resources that constraints keep from some node.
-fn located(configuration: &Element) -> Vec<&str> {
-    let constraints = configuration.child("constraints");
-    constraints
-        .into_iter()
-        .flat_map(|constraints| &constraints.children)
-        .filter_map(|constraint| constraint.attribute("rsc"))
-        .collect()
+/// From which nodes constraints keep a resource: by themselves, or by what it must run together with.
+type KeptOff<'a> = BTreeMap<&'a str, BTreeSet<&'a str>>;
+
+fn kept_off(configuration: &Element) -> KeptOff<'_> {
+    let mut out = KeptOff::new();
+    let mut together = Vec::new();
+    let constraints = configuration.child("constraints").into_iter();
+    for constraint in constraints.flat_map(|constraints| &constraints.children) {
+        let get = |name| constraint.attribute(name);
+        match (get("rsc"), get("node"), get("with-rsc"), get("score")) {
+            (Some(resource), Some(node), _, Some("-INFINITY")) => {
+                out.entry(resource).or_default().insert(node);
+            }
+            (Some(resource), _, Some(with), Some("INFINITY")) => together.push((resource, with)),
+            _ => {}
+        }
+    }
+    // Each round carries what is known one resource further.
+    for _ in 0..together.len() {
+        for (resource, with) in &together {
+            let theirs = out.get(with).cloned().unwrap_or_default();
+            out.entry(resource).or_default().extend(theirs);
+        }
+    }
+    out
 }
 
-fn collect(resource: &Element, everywhere: bool, located: &[&str], out: &mut Vec<Expected>) {
+fn collect(
+    resource: &Element,
+    everywhere_but: Option<usize>,
+    kept_off: &KeptOff<'_>,
+    out: &mut Vec<Expected>,
+) {
     if meta(resource, "target-role").is_some_and(|role| role.eq_ignore_ascii_case("stopped"))
         || meta(resource, "is-managed").is_some_and(|managed| managed == "false")
     {
@@ -41,14 +65,13 @@ fn collect(resource: &Element, everywhere: bool, located: &[&str], out: &mut Vec
     match resource.name.as_str() {
         "primitive" => out.push(Expected {
             id: resource.id().to_owned(),
-            everywhere,
+            everywhere_but,
         }),
         "group" | "clone" | "master" => {
-            let unlimited = resource.name != "group"
-                && meta(resource, "clone-max").is_none()
-                && !located.contains(&resource.id());
+            let unlimited = resource.name != "group" && meta(resource, "clone-max").is_none();
+            let own = unlimited.then(|| kept_off.get(resource.id()).map_or(0, BTreeSet::len));
             for child in &resource.children {
-                collect(child, everywhere || unlimited, located, out);
+                collect(child, everywhere_but.or(own), kept_off, out);
             }
         }
         _ => {}
@@ -129,7 +152,9 @@ fn missing_of(resource: &Expected, instances: &[&Element], nodes: usize) -> Opti
         return Some(format!("resource {id} is {}", pending.to_lowercase()));
     }
     let running = instances.iter().filter(|instance| runs(instance)).count();
-    let wanted = if resource.everywhere { nodes } else { 1 };
+    let wanted = resource
+        .everywhere_but
+        .map_or(1, |fewer| nodes.saturating_sub(fewer).max(1));
     match running {
         0 => Some(format!("resource {id} is not started")),
         _ if running < wanted => Some(format!(
@@ -228,5 +253,33 @@ mod tests {
             assert_ne!(changed, WELL, "{from}");
             assert_eq!(seen(&changed), [said]);
         }
+    }
+
+    /// A clone that some nodes cannot have is to run on all others, not on one of them.
+    #[test]
+    fn a_clone_runs_wherever_it_may() {
+        let configuration = |constraints: &str| {
+            let text = format!(
+                "<configuration><resources><clone id=\"c\"><primitive id=\"dlm\"/></clone></resources>\
+                 <constraints>{constraints}</constraints></configuration>"
+            );
+            expected(&Element::parse(&text).unwrap())
+        };
+        let ban = "<rsc_location id=\"x\" rsc=\"c\" node=\"n3\" score=\"-INFINITY\"/>";
+        let wish = "<rsc_location id=\"y\" rsc=\"c\" node=\"n1\" score=\"1\"/>";
+        let lacks = |constraints: &str, nodes: &[&str]| {
+            let all = missing(WELL, nodes, &configuration(constraints)).unwrap();
+            all.into_iter()
+                .filter(|lack| lack.starts_with("resource"))
+                .collect::<Vec<_>>()
+        };
+        assert!(lacks(ban, &["n1", "n2", "n3"]).is_empty());
+        let said = ["resource dlm is started on 2 of 3 nodes"];
+        assert_eq!(lacks(wish, &["n1", "n2", "n3"]), said);
+        assert_eq!(lacks(ban, &["n1", "n2", "n3", "n4"]), said);
+        let with = "<rsc_colocation id=\"a\" rsc=\"c\" with-rsc=\"d\" score=\"INFINITY\"/>\
+                    <rsc_colocation id=\"b\" rsc=\"d\" with-rsc=\"e\" score=\"INFINITY\"/>\
+                    <rsc_location id=\"z\" rsc=\"e\" node=\"n3\" score=\"-INFINITY\"/>";
+        assert!(lacks(with, &["n1", "n2", "n3"]).is_empty());
     }
 }
