@@ -13,7 +13,8 @@
 //!  ├─ state (/run/picket/lab/NAME)       what `attach`, `list` and `down` go by
 //!  └─ network namespace NAME
 //!     ├─ br0 10.9.0.254/24 ── t1 ── guest 1 (10.9.0.1)
-//!     │                    └─ t2 ── guest 2 (10.9.0.2)
+//!     │                    ├─ t2 ── guest 2 (10.9.0.2)
+//!     │                    └─ t3 ── storage guest, if the definition has iSCSI disks
 //!     ├─ libvirtd (private mount namespace; persistent definitions)
 //!     └─ fence_virtd (same namespaces; multicast on br0, backend qemu:///system)
 //! ```
