@@ -148,8 +148,11 @@ impl Writer {
     fn start(lab: &Lab, node: &str, file: &str, index: usize, of: usize) -> std::io::Result<Self> {
         let ssh = lab.ssh();
         let mut words = ssh.prefix.iter();
-        let mut command =
-            Command::new(words.next().map_or("ssh".as_ref(), |word| word.as_os_str()));
+        let mut command = Command::new(
+            words
+                .next()
+                .map_or_else(|| "ssh".as_ref(), |word| word.as_os_str()),
+        );
         command.args(words).arg("ssh").arg("-F").arg(&ssh.config);
         command.args(["-T", "-o", "BatchMode=yes", "--", node]);
         command.arg(format!("exec python3 -u - {file} {index} {of}"));
