@@ -184,7 +184,8 @@ mod tests {
 
     #[test]
     fn positions_count_characters() {
-        assert_eq!(position("ä = 1\nöö = 2", 8), (2, 2));
+        assert_eq!(position("ä = 1\nöö = 2", 9), (2, 2));
+        assert_eq!(position("ä = 1\nöö = 2", 7), (2, 1));
         assert_eq!(position("", 9), (1, 1));
     }
 }
