@@ -1,5 +1,6 @@
 //! Text keys: `key=value` pairs that end with NUL (RFC 7143, "Text Format").
 
+use std::collections::HashSet;
 use std::fmt;
 
 /// The most text that is gathered from PDUs with the C bit, in bytes.
@@ -83,8 +84,10 @@ impl Keys {
     /// If it is not a list of different keys with values.
     pub fn parse(bytes: &[u8]) -> Result<Self, KeyError> {
         let keys = Self::parse_list(bytes)?;
-        for (at, (key, _)) in keys.0.iter().enumerate() {
-            if keys.0[..at].iter().any(|(before, _)| before == key) {
+        // There may be thousands: each is looked at once.
+        let mut seen = HashSet::with_capacity(keys.0.len());
+        for (key, _) in &keys.0 {
+            if !seen.insert(key) {
                 return Err(KeyError::Twice(key.clone()));
             }
         }

@@ -204,6 +204,28 @@ fn who_does_not_prove_itself_is_refused() {
     assert_eq!(error, Err(refused));
 }
 
+/// A target that leaves a stage before it was asked to would spare itself the proof.
+#[test]
+fn no_transit_that_was_not_asked_for() {
+    let mutual = LoginOptions {
+        credentials: Some(credentials("n1", "secret-of-n1!")),
+        target_credentials: Some(credentials("disk", "secret-of-disk")),
+        ..options()
+    };
+    for next in [Stage::Operational, Stage::FullFeature] {
+        let mut requester = LoginRequester::new(mutual.clone());
+        let (request, text) = requester.start();
+        let mut responder = LoginResponder::new(Wishes::default());
+        let directory = chap(Some(credentials("disk", "secret-of-disk")));
+        let mut reply = responder.handle(&request, &text, &directory, &mut random());
+        reply.response.next = Some(next);
+        reply.response.tsih = 1;
+        let error = requester.handle(&reply.response, &reply.text, &mut random());
+        let expected = LoginError::Protocol("a transit that was not asked for");
+        assert_eq!(error, Err(expected));
+    }
+}
+
 #[test]
 fn one_secret_for_both_ways_is_refused() {
     let options = LoginOptions {

@@ -4,7 +4,7 @@ use crate::exchange::{Gathering, Pieces};
 use crate::login::chap::{Algorithm, Credentials, Question};
 use crate::login::parameters::{NOT_UNDERSTOOD, agree, offers};
 use crate::login::{
-    Disagreement, Established, LOGIN_SEGMENT, LoginStatus, MAX_PDUS, Wishes, value,
+    Disagreement, Established, LOGIN_SEGMENT, LoginStatus, MAX_KEYS, MAX_PDUS, Wishes, value,
 };
 use crate::pdu::{Command, Isid, LoginRequest, LoginResponse, Stage, Tag};
 use crate::text::KeyError;
@@ -168,6 +168,9 @@ impl LoginRequester {
             let (request, text) = self.piece(None);
             return Ok(LoginStep::Send(request, text));
         };
+        if keys.iter().count() > MAX_KEYS {
+            return Err(LoginError::Protocol("too many keys"));
+        }
         if !self.pieces.is_empty() {
             // The target asked for the rest of what is being said.
             let (request, text) = self.piece(self.wanted);
