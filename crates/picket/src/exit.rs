@@ -64,7 +64,8 @@ pub const ROLLED_BACK: u8 = 33;
 /// on from there.
 pub const INCOMPLETE: u8 = 34;
 
-/// Apply: everything was put in its place, but the cluster was not healthy in time.
+/// Apply: everything is in its place, but the cluster was not healthy in time, or is not where nothing was
+/// to be done.
 pub const UNHEALTHY: u8 = 35;
 
 /// Apply: the plan was shown and declined. Nothing was changed.
@@ -146,7 +147,7 @@ pub const TABLE: &[(u8, &str)] = &[
     ),
     (
         UNHEALTHY,
-        "apply: all was applied, but the cluster is not healthy",
+        "apply: all is in its place, but the cluster is not healthy",
     ),
     (DECLINED, "apply: the plan was declined"),
     (
