@@ -349,6 +349,10 @@ fn options_and_fencing() {
                 "secrets = { password = \"/etc/picket/secrets/vc\" }",
                 "secrets = { password = \"s3cret\" }",
             ),
+            (
+                "secrets = { password = \"/etc/picket/secrets/vc\" }",
+                "secrets = { token = \"/etc/picket/secrets/vc\" }",
+            ),
             ("storage = [\"disk\"]", "storage = [\"disc\"]"),
             ("nodes = [\"n3\"]", "nodes = []"),
             ("nodes = [\"n3\"]", "nodes = [\"n3\", \"n4\"]"),

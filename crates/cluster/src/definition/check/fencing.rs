@@ -162,6 +162,10 @@ fn names(check: &mut Check<'_>, at: usize, device: &FenceDevice) {
     );
 }
 
+/// The secrets that agents take from a script's output: each has a `…_script` beside it (FenceAgentAPI, common
+/// options of fence-agents). No agent has one for anything else, a token say.
+const FROM_SCRIPTS: [&str; 3] = ["password", "passwd", "snmp_priv_passwd"];
+
 /// Options hold neither secrets nor what the definition says elsewhere.
 fn options(check: &mut Check<'_>, at: usize, device: &FenceDevice) {
     for name in device.options.keys() {
@@ -179,6 +183,20 @@ fn options(check: &mut Check<'_>, at: usize, device: &FenceDevice) {
                 path,
                 format!("`{name}` stands in `options` and in `secrets`"),
                 "remove it from `options`",
+            );
+        }
+    }
+    for name in device.secrets.keys() {
+        if !FROM_SCRIPTS.contains(&name.as_str()) {
+            check.advise_key(
+                [
+                    "fence".into(),
+                    at.into(),
+                    "secrets".into(),
+                    name.as_str().into(),
+                ],
+                format!("no fencing agent takes `{name}` from a script"),
+                NAME_A_FILE,
             );
         }
     }
@@ -214,7 +232,12 @@ pub(super) fn secret(name: &OptionName) -> String {
     )
 }
 
+const NAME_A_FILE: &str = "only `password`, `passwd` and `snmp_priv_passwd` can be secrets; for others use an option of the agent that names a file";
+
 fn remedy(name: &OptionName) -> String {
+    if !FROM_SCRIPTS.contains(&name.as_str()) {
+        return NAME_A_FILE.to_owned();
+    }
     format!(
         "write `secrets = {{ {name} = \"/path/of/a/file\" }}`: the file on the nodes then holds it"
     )
