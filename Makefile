@@ -12,11 +12,12 @@ $(CARGO) build --release --locked --workspace --exclude agents
 $(CARGO) rustc --release --locked --package agents --bin picket-agents -- -C target-feature=+crt-static
 endef
 
-.PHONY: help build demo test bench man packages audit clean-lab
+.PHONY: help build demo test test-long bench man packages audit clean-lab
 
 help:
 	@echo "make demo    check a cluster, put it on two real virtual machines, kill one, watch it recover"
 	@echo "make test    formatting, lints, every test: unit, property, interoperation, conformance, lab"
+	@echo "make test-long   shared storage and bare metal in the lab: many minutes without hardware virtualisation"
 	@echo "make build   the programs, in target/release"
 	@echo "make bench   measure against the C programs; writes docs/benchmarks.md"
 	@echo "make man     man pages, in target/man"
@@ -39,8 +40,13 @@ test:
 	@scripts/setup test
 	$(CARGO) fmt --all --check
 	$(compile)
-	$(CARGO) clippy --workspace --all-targets --locked -- -D warnings
+	$(CARGO) clippy --workspace --all-targets --features picket-tests/long --locked -- -D warnings
 	$(TEST_ENV) $(CARGO) test --workspace --locked --no-fail-fast
+
+test-long:
+	@scripts/setup test
+	$(compile)
+	$(TEST_ENV) $(CARGO) test --package picket-tests --features long --locked --no-fail-fast --test lab_mixed --test lab_storage
 
 bench:
 	@scripts/setup test
