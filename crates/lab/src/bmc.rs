@@ -373,7 +373,7 @@ mod tests {
             ("10.9.0.203", "10.9.0.254", "no `ip` in 10.9.0.0/24"),
             ("10.9.0.203", "10.9.0.3", "is in use"),
             ("username = \"picket\", ", "", "no `username`"),
-            ("{ password =", "{ snmp_priv_password =", "no `password`"),
+            ("{ password =", "{ snmp_priv_passwd =", "no `password`"),
         ] {
             assert!(MIXED.contains(good), "{good}");
             let error = of(&MIXED.replace(good, bad))
