@@ -1,0 +1,1 @@
+//! `picket-target`: an iSCSI storage server whose persistent reservations keep fenced nodes off the disk.
