@@ -37,7 +37,6 @@ mod plan;
 mod preparation;
 #[cfg(test)]
 mod scripts;
-mod shell;
 mod ssh;
 mod survey;
 mod transport;

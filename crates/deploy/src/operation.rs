@@ -10,7 +10,6 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 
 use crate::effect::Effect;
-use crate::shell::quote;
 
 const COMMON: &str = include_str!("operation/common.sh");
 const SURVEY: &str = include_str!("operation/survey.sh");
@@ -219,8 +218,7 @@ impl std::fmt::Debug for Operation {
 }
 
 fn call(out: &mut String, words: &[&str]) {
-    let quoted: Vec<_> = words.iter().map(|word| quote(word)).collect();
-    let _ = writeln!(out, "{}", quoted.join(" "));
+    let _ = writeln!(out, "{}", shell::command(words));
 }
 
 fn call_with_effects(out: &mut String, words: &[&str], effects: &[Effect]) {
@@ -231,8 +229,8 @@ fn call_with_effects(out: &mut String, words: &[&str], effects: &[Effect]) {
 }
 
 fn call_with_content(out: &mut String, words: &[&str], content: &str) {
-    let quoted: Vec<_> = words.iter().map(|word| quote(word)).collect();
-    let _ = writeln!(out, "{} <<'{END}'\n{content}\n{END}", quoted.join(" "));
+    let command = shell::command(words);
+    let _ = writeln!(out, "{command} <<'{END}'\n{content}\n{END}");
 }
 
 fn survey(out: &mut String, look: &Look) {

@@ -46,11 +46,7 @@ impl Question {
             tag.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_'),
             "a tag is one plain word"
         );
-        let _ = write!(self.0, "ask {tag}");
-        for word in argv {
-            let _ = write!(self.0, " {}", quoted(word));
-        }
-        self.0.push('\n');
+        let _ = writeln!(self.0, "ask {tag} {}", shell::command(argv));
         self
     }
 
@@ -75,12 +71,6 @@ pub fn of_node(limit: Duration) -> Question {
         )
         .with("quorum", &["corosync-quorumtool", "-s"])
         .with("links", &["corosync-cfgtool", "-s"])
-}
-
-/// `word` for a POSIX shell, whatever is in it.
-#[must_use]
-pub fn quoted(word: &str) -> String {
-    format!("'{}'", word.replace('\'', r"'\''"))
 }
 
 /// What one tool said.

@@ -196,14 +196,15 @@ fn own_files(definition: &Definition, node: &Node, mut files: Vec<File>) -> Rend
     Rendered::of(files)
 }
 
-/// The files that are the same on every node.
+/// Pacemaker's configuration alone, as it stands in [`CIB`]. It holds no secret.
 #[must_use]
-pub fn render_guests(definition: &Definition, secrets: &Secrets) -> Rendered {
-    Rendered::of(common_files(definition, secrets, &RenderOptions::default()))
+pub fn configuration(definition: &Definition, options: &RenderOptions) -> Vec<u8> {
+    let dialect = options.dialect.unwrap_or(definition.options.dialect);
+    cib::xml(definition, dialect)
 }
 
+/// The files that are the same on every node.
 fn common_files(definition: &Definition, secrets: &Secrets, options: &RenderOptions) -> Vec<File> {
-    let dialect = options.dialect.unwrap_or(definition.options.dialect);
     let mut files = vec![
         File::new(
             "/etc/corosync/corosync.conf",
@@ -223,7 +224,12 @@ fn common_files(definition: &Definition, secrets: &Secrets, options: &RenderOpti
             Owner::Pacemaker,
             secrets.pacemaker(),
         ),
-        File::new(CIB, 0o600, Owner::Pacemaker, cib::xml(definition, dialect)),
+        File::new(
+            CIB,
+            0o600,
+            Owner::Pacemaker,
+            configuration(definition, options),
+        ),
     ];
     if definition
         .services

@@ -51,27 +51,13 @@ impl SetupStep {
     #[must_use]
     pub fn script(&self, make: bool) -> String {
         let command = if make { &self.make } else { &self.check };
-        let words: Vec<String> = command
-            .iter()
-            .skip(1)
-            .map(|word| shell_quoted(word))
-            .collect();
-        format!("set -- {}\n{SCRIPT}", words.join(" "))
+        let words = command.get(1..).unwrap_or_default();
+        format!("set -- {}\n{SCRIPT}", shell::command(words))
     }
 }
 
 /// The script behind the steps.
 pub(super) const SCRIPT: &str = include_str!("scripts/storage-setup");
-
-/// A word as a shell reads it.
-pub(super) fn shell_quoted(word: &str) -> String {
-    let plain = |c: char| c.is_ascii_alphanumeric() || "/._-+@:=,".contains(c);
-    if !word.is_empty() && word.chars().all(plain) {
-        word.to_owned()
-    } else {
-        format!("'{}'", word.replace('\'', "'\\''"))
-    }
-}
 
 /// The steps that make the storage of a cluster ready, in their order.
 #[must_use]

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::super::setup::{Phase, shell_quoted, storage_setup};
+use super::super::setup::{Phase, storage_setup};
 use super::super::storage::device_of;
 use super::super::units::{host_units, node_units};
 use super::Text;
@@ -190,12 +190,11 @@ pub(super) fn storage(text: &mut Text, definition: &Definition) {
                 Phase::Running => "while the cluster runs",
             };
             let names: Vec<&str> = step.on.iter().map(|name| name.as_str()).collect();
-            let command: Vec<String> = step.make.iter().map(|word| shell_quoted(word)).collect();
             text.point(&format!(
                 "{} ({when}, on {}):\n\n    {}\n",
                 capital(&step.title),
                 list(&names),
-                command.join(" ")
+                shell::command(&step.make)
             ));
         }
     }
