@@ -4,7 +4,11 @@
 //! Nothing here does I/O, reads a clock or allocates more than its input's bounds allow. The same types serve the
 //! storage target, the fencing agent and the probe. Clauses cited are those of SPC-4, SBC-3 and SAM-5.
 
+pub mod capacity;
 pub mod command;
+pub mod inquiry;
+pub mod lu;
+pub mod luns;
 pub mod opcode;
 pub mod pr;
 mod sense;
