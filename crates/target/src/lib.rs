@@ -1,1 +1,4 @@
 //! `picket-target`: an iSCSI storage server whose persistent reservations keep fenced nodes off the disk.
+
+pub mod journal;
+pub mod store;
