@@ -1,4 +1,4 @@
-//! What can go wrong between a logical unit and its medium.
+//! Why a medium cannot be served. What can fail later is [`scsi::lu::MediumFailure`].
 
 use std::io;
 use std::path::PathBuf;
@@ -63,36 +63,4 @@ pub enum OpenError {
         /// The shortest that is possible, in bytes.
         needs: u32,
     },
-}
-
-/// Why an operation on the medium failed. Nothing is known about the contents of the blocks it was to write, but that
-/// each block is old, new, or (on a disk without atomic sectors) a mixture.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
-pub enum MediumError {
-    /// The disk below cannot read it (MEDIUM ERROR, UNRECOVERED READ ERROR).
-    #[error("the medium cannot be read")]
-    Unreadable,
-    /// The disk below cannot write it, or has lost writes before: see [`super::Health::LostWrites`] (MEDIUM ERROR,
-    /// WRITE ERROR).
-    #[error("the medium cannot be written")]
-    Unwritable,
-    /// No space for a block that has none yet (DATA PROTECT, SPACE ALLOCATION FAILED WRITE PROTECT).
-    #[error("the file system that holds the medium is full")]
-    Full,
-    /// Opened for reading only (DATA PROTECT, WRITE PROTECTED).
-    #[error("the medium is served for reading only")]
-    ReadOnly,
-    /// The file has become shorter than it was when it was opened (HARDWARE ERROR, INTERNAL TARGET FAILURE).
-    #[error("the medium was truncated while it was served")]
-    Truncated,
-    /// COMPARE AND WRITE, VERIFY: data differ (MISCOMPARE, MISCOMPARE DURING VERIFY OPERATION).
-    #[error("data differ from byte {at} on")]
-    Miscompare {
-        /// The first byte that differs, counted from the beginning of the data compared: the INFORMATION field.
-        at: u32,
-    },
-    /// Beyond the last block, or a length that is no multiple of a block. The logical unit checks that first.
-    #[error("blocks beyond the end of the medium")]
-    Range,
 }

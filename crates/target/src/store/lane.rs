@@ -4,85 +4,9 @@ use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::Arc;
 
-use super::{Allocation, Buffer, Durability, Extent, MediumError, Store};
+use scsi::lu::{MediumFailure, Operation};
 
-/// An operation on the medium, with the memory it needs.
-#[derive(Debug)]
-#[non_exhaustive]
-pub enum Order {
-    /// READ.
-    Read {
-        /// The first block.
-        lba: u64,
-        /// As long as what is to be read.
-        into: Buffer,
-    },
-    /// WRITE.
-    Write {
-        /// The first block.
-        lba: u64,
-        /// What to write.
-        data: Buffer,
-        /// FUA.
-        durability: Durability,
-    },
-    /// WRITE AND VERIFY: durable, then read back from the medium and compared.
-    WriteAndVerify {
-        /// The first block.
-        lba: u64,
-        /// What to write.
-        data: Buffer,
-    },
-    /// VERIFY with BYTCHK 1.
-    Compare {
-        /// The first block.
-        lba: u64,
-        /// What should be there.
-        expected: Buffer,
-    },
-    /// VERIFY with BYTCHK 0.
-    Verify(Extent),
-    /// VERIFY with BYTCHK 3: every block against one.
-    CompareSame {
-        /// Where.
-        extent: Extent,
-        /// One block.
-        block: Buffer,
-    },
-    /// WRITE SAME.
-    WriteSame {
-        /// Where.
-        extent: Extent,
-        /// One block.
-        block: Buffer,
-        /// The UNMAP bit.
-        unmap: bool,
-    },
-    /// COMPARE AND WRITE.
-    CompareAndWrite {
-        /// The first block.
-        lba: u64,
-        /// What should be there, then what to write: two halves of the same length.
-        data: Buffer,
-        /// FUA.
-        durability: Durability,
-    },
-    /// UNMAP.
-    Unmap(Vec<Extent>),
-    /// SYNCHRONIZE CACHE.
-    Flush,
-    /// PRE-FETCH.
-    Prefetch(Extent),
-    /// GET LBA STATUS.
-    Allocation {
-        /// The first block asked about.
-        lba: u64,
-        /// The most extents wanted.
-        most: usize,
-        /// Filled in.
-        found: Vec<(Extent, Allocation)>,
-    },
-}
+use super::{Buffer, Store};
 
 /// Whom an operation is for: what lets commands be aborted while they wait, and waited for while they run.
 ///
@@ -101,29 +25,31 @@ pub trait Ticket: Send + 'static {
 /// A tag without a task behind it.
 impl Ticket for u64 {}
 
-/// How an order ended.
+/// How an operation ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Finished {
     /// Carried out.
     Done,
     /// Failed on the medium.
-    Failed(MediumError),
+    Failed(MediumFailure),
     /// Not begun: its ticket said no.
     Aborted,
 }
 
-/// An order that has ended, with its memory.
+/// An operation that has ended, with its memory.
 #[derive(Debug)]
 pub struct Done<T> {
     /// Whose it was.
     pub ticket: T,
-    /// The order as it was given; data read are in its buffer.
-    pub order: Order,
+    /// As it was given.
+    pub operation: Operation,
+    /// The memory it was given; it holds the data-in, if the operation has any and was carried out.
+    pub data: Buffer,
     /// How it ended.
     pub finished: Finished,
 }
 
-/// What became of an order that was started.
+/// What became of an operation that was started.
 #[derive(Debug)]
 #[must_use]
 pub enum Started<T> {
@@ -133,7 +59,7 @@ pub enum Started<T> {
     Later,
 }
 
-/// What carries orders out, shared by all connections.
+/// What carries operations out, shared by all connections.
 #[derive(Debug)]
 pub struct IoPath {}
 
@@ -148,7 +74,7 @@ impl IoPath {
     }
 }
 
-/// One connection's way to the media. Belongs to one thread, which polls [`Lane::as_fd`] beside its socket.
+/// One connection's way to the media. Belongs to one thread, which polls its descriptor ([`AsFd`]) beside its socket.
 #[derive(Debug)]
 pub struct Lane<T> {
     #[expect(dead_code, reason = "filled in next")]
@@ -171,12 +97,20 @@ impl<T: Ticket> Lane<T> {
         })
     }
 
-    /// Starts an order: carries it out at once if that does not wait for a disk, else hands it on. Does not block.
-    pub fn start(&mut self, ticket: T, store: &Arc<Store>, order: Order) -> Started<T> {
+    /// Starts an operation: carries it out at once if that does not wait for a disk, else hands it on. Does not block.
+    /// `data` holds the data-out; without any, it is memory for the data-in, used again if it is large enough.
+    pub fn start(
+        &mut self,
+        ticket: T,
+        store: &Arc<Store>,
+        operation: Operation,
+        data: Buffer,
+    ) -> Started<T> {
         let _ = store;
         Started::AtOnce(Done {
             ticket,
-            order,
+            operation,
+            data,
             finished: Finished::Aborted,
         })
     }
@@ -184,12 +118,13 @@ impl<T: Ticket> Lane<T> {
     /// Hands over what was started since the last call: once after a batch, before the thread waits.
     pub fn submit(&mut self) {}
 
-    /// Takes one order that has ended; `None` if none has. Clears the descriptor's readiness.
+    /// Takes one operation that has ended; `None` if none has, and then the descriptor is readable only once another
+    /// has.
     pub fn finished(&mut self) -> Option<Done<T>> {
         self.finished.pop()
     }
 
-    /// How many orders are under way.
+    /// How many operations are under way.
     #[must_use]
     pub fn under_way(&self) -> usize {
         0

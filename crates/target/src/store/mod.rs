@@ -4,10 +4,10 @@
 //!
 //! | answer | means |
 //! |---|---|
-//! | `Ok` of a write, write cache on | later reads see it; a crash of this program does not undo it, a loss of power may |
-//! | `Ok` of a write with [`Durability::Forced`], or of any with the write cache off | it survives a loss of power |
+//! | `Ok` of a change that need not be durable | later reads see it; a crash of this program does not undo it, a loss of power may |
+//! | `Ok` of a durable change (FUA, or the write cache is off) | it survives a loss of power |
 //! | `Ok` of [`Store::flush`] | everything acknowledged before survives a loss of power |
-//! | [`MediumError::Unwritable`] of any of these | it may not be there, and after [`Health::LostWrites`] earlier writes may be gone |
+//! | [`MediumFailure::NotDurable`] | that cannot be promised; earlier changes may be gone too |
 //!
 //! The kernel reports a failed write-back once and then forgets it: asking a second time would succeed although data
 //! are lost. So a store that has seen one refuses every change until it is opened anew ([`Health::LostWrites`]).
@@ -15,19 +15,22 @@
 //! # Which operations wait for which
 //!
 //! Commands of SIMPLE tasks may be carried out in any order (SAM-5, "Task attributes"), and initiators do not overlap
-//! their own. Only COMPARE AND WRITE promises more: nothing may change its blocks between the comparison and the write
-//! (SBC-3, "COMPARE AND WRITE command"). It waits for all changes under way within its blocks and keeps new ones out.
+//! their own. Only COMPARE AND WRITE and ORWRITE promise more: nothing may change their blocks between reading and
+//! writing them (SBC-3, "COMPARE AND WRITE command"). They wait for all changes under way within their blocks and keep
+//! new ones out.
 
 mod buffer;
 mod error;
 mod lane;
 
 use std::path::Path;
-use std::sync::Arc;
+
+use scsi::capacity::LbaStatus;
+use scsi::lu::{BlockLength, Extent, MediumFailure, Operation};
 
 pub use buffer::{ALIGNMENT, Buffer};
-pub use error::{MediumError, OpenError};
-pub use lane::{Done, Finished, IoPath, Lane, Order, Started, Ticket};
+pub use error::OpenError;
+pub use lane::{Done, Finished, IoPath, Lane, Started, Ticket};
 
 /// How a medium is served.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -39,10 +42,8 @@ pub struct Options {
     /// UNMAP gives space back, and a file that is created has none at first. Without it, a file that is created has all
     /// its space from the beginning.
     pub thin: bool,
-    /// Acknowledge writes before they are durable: the WCE bit.
-    pub write_cache: bool,
-    /// Length of a block in bytes: 512 or 4096.
-    pub block_length: u32,
+    /// Length of a logical block.
+    pub block_length: BlockLength,
     /// Create a file of this many bytes if there is none. One that exists must have this size.
     pub size: Option<u64>,
 }
@@ -53,29 +54,10 @@ impl Default for Options {
             direct: false,
             read_only: false,
             thin: true,
-            write_cache: true,
-            block_length: 512,
+            block_length: BlockLength::B512,
             size: None,
         }
     }
-}
-
-/// Blocks one after another.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub struct Extent {
-    /// The first.
-    pub lba: u64,
-    /// How many.
-    pub blocks: u64,
-}
-
-/// Whether a write must be durable before it is acknowledged.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Durability {
-    /// As the write cache is set.
-    Cached,
-    /// Always: FUA.
-    Forced,
 }
 
 /// What a call that never waits for a disk came to.
@@ -86,15 +68,6 @@ pub enum Now {
     Done,
     /// It would have to wait: nothing was done, hand it to a [`Lane`].
     WouldBlock,
-}
-
-/// Whether blocks have space on the medium.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Allocation {
-    /// They have.
-    Mapped,
-    /// They have none, and read as zeros.
-    Deallocated,
 }
 
 /// What the medium has come to.
@@ -108,14 +81,13 @@ pub enum Health {
     Truncated,
 }
 
-/// An open medium. All calls may be made from several threads at a time.
+/// An open medium. All calls may be made from several threads at a time. Ranges are whole blocks on the medium: the
+/// logical unit has checked them, and here a wrong one is [`MediumFailure::Internal`].
 #[derive(Debug)]
 pub struct Store {
     options: Options,
 }
 
-/// The calls below wait for the disk. On the thread of a connection use [`Store::read_now`] and [`Store::write_now`]
-/// first, and a [`Lane`] if they cannot serve.
 impl Store {
     /// Opens `path`, and keeps others out while it is open.
     ///
@@ -132,37 +104,16 @@ impl Store {
         0
     }
 
-    /// Length of a block in bytes.
+    /// Length of a logical block.
     #[must_use]
-    pub const fn block_length(&self) -> u32 {
+    pub const fn block_length(&self) -> BlockLength {
         self.options.block_length
     }
 
-    /// Whether it was opened for reading only.
+    /// 2 to this power logical blocks are best written together.
     #[must_use]
-    pub const fn read_only(&self) -> bool {
-        self.options.read_only
-    }
-
-    /// Whether UNMAP gives space back.
-    #[must_use]
-    pub const fn thin(&self) -> bool {
-        self.options.thin
-    }
-
-    /// Whether writes are acknowledged before they are durable.
-    #[must_use]
-    pub fn write_cache(&self) -> bool {
-        self.options.write_cache
-    }
-
-    /// Switches the write cache, as MODE SELECT may. Switching it off makes everything durable first.
-    ///
-    /// # Errors
-    /// As [`Self::flush`]; the cache then stays on.
-    pub fn set_write_cache(&self, on: bool) -> Result<(), MediumError> {
-        let _ = on;
-        Ok(())
+    pub fn physical_exponent(&self) -> u8 {
+        0
     }
 
     /// What the medium has come to.
@@ -171,138 +122,66 @@ impl Store {
         Health::Sound
     }
 
-    /// Reads the blocks from `lba` on into `into`, whole blocks.
+    /// Carries an operation out, waiting for the disk. `data` holds the data-out; it is replaced by the data-in if the
+    /// operation has any. With a miscompare nothing was written.
     ///
     /// # Errors
-    /// [`MediumError::Unreadable`], [`MediumError::Truncated`].
-    pub fn read(&self, lba: u64, into: &mut [u8]) -> Result<(), MediumError> {
-        let _ = (lba, into);
-        Err(MediumError::Unreadable)
+    /// [`MediumFailure`].
+    pub fn carry_out(&self, operation: &Operation, data: &mut Buffer) -> Result<(), MediumFailure> {
+        let _ = (operation, data);
+        Err(MediumFailure::Internal)
     }
 
-    /// The same if it need not wait.
+    /// Reads the blocks from `first` on, as many as `into` has room for.
+    ///
+    /// # Errors
+    /// [`MediumFailure::Unreadable`], [`MediumFailure::Truncated`].
+    pub fn read(&self, first: u64, into: &mut [u8]) -> Result<(), MediumFailure> {
+        let _ = (first, into);
+        Err(MediumFailure::Internal)
+    }
+
+    /// The same if it need not wait for a disk.
     ///
     /// # Errors
     /// As [`Self::read`].
-    pub fn read_now(&self, lba: u64, into: &mut [u8]) -> Result<Now, MediumError> {
-        let _ = (lba, into);
+    pub fn read_now(&self, first: u64, into: &mut [u8]) -> Result<Now, MediumFailure> {
+        let _ = (first, into);
         Ok(Now::WouldBlock)
     }
 
-    /// Writes `data`, whole blocks, from `lba` on.
+    /// Writes `data` from `first` on.
     ///
     /// # Errors
-    /// Any [`MediumError`] but a miscompare.
-    pub fn write(&self, lba: u64, data: &[u8], durability: Durability) -> Result<(), MediumError> {
-        let _ = (lba, data, durability);
-        Err(MediumError::Unwritable)
+    /// Any [`MediumFailure`] of a change.
+    pub fn write(&self, first: u64, data: &[u8], durable: bool) -> Result<(), MediumFailure> {
+        let _ = (first, data, durable);
+        Err(MediumFailure::Internal)
     }
 
-    /// The same if it need not wait.
+    /// The same, not durable, if it need not wait for a disk.
     ///
     /// # Errors
     /// As [`Self::write`].
-    pub fn write_now(
-        &self,
-        lba: u64,
-        data: &[u8],
-        durability: Durability,
-    ) -> Result<Now, MediumError> {
-        let _ = (lba, data, durability);
+    pub fn write_now(&self, first: u64, data: &[u8]) -> Result<Now, MediumFailure> {
+        let _ = (first, data);
         Ok(Now::WouldBlock)
     }
 
-    /// Makes everything durable that was acknowledged before: SYNCHRONIZE CACHE, whatever its range.
+    /// Makes everything durable that was acknowledged before. Also due when the write cache is switched off.
     ///
     /// # Errors
-    /// [`MediumError::Unwritable`].
-    pub fn flush(&self) -> Result<(), MediumError> {
-        Err(MediumError::Unwritable)
+    /// [`MediumFailure::NotDurable`].
+    pub fn flush(&self) -> Result<(), MediumFailure> {
+        Err(MediumFailure::Internal)
     }
 
-    /// Gives the space of these blocks back; they read as zeros. Without thin provisioning, or where the disk below
-    /// cannot do it, they are set to zero.
-    ///
-    /// # Errors
-    /// As [`Self::write`].
-    pub fn unmap(&self, extent: Extent, durability: Durability) -> Result<(), MediumError> {
-        let _ = (extent, durability);
-        Err(MediumError::Unwritable)
-    }
-
-    /// Writes `block` to every block of `extent`; if it is all zeros and `unmap` allows it, as [`Self::unmap`] does.
-    ///
-    /// # Errors
-    /// As [`Self::write`].
-    pub fn write_same(
-        &self,
-        extent: Extent,
-        block: &[u8],
-        unmap: bool,
-        durability: Durability,
-    ) -> Result<(), MediumError> {
-        let _ = (extent, block, unmap, durability);
-        Err(MediumError::Unwritable)
-    }
-
-    /// Writes `new` from `lba` on if the blocks there hold `expected`; both have the same length. Nothing else changes
-    /// these blocks between the comparison and the write.
-    ///
-    /// # Errors
-    /// [`MediumError::Miscompare`]: nothing was written. Else as [`Self::read`] and [`Self::write`].
-    pub fn compare_and_write(
-        &self,
-        lba: u64,
-        expected: &[u8],
-        new: &[u8],
-        durability: Durability,
-    ) -> Result<(), MediumError> {
-        let _ = (lba, expected, new, durability);
-        Err(MediumError::Unwritable)
-    }
-
-    /// Compares the blocks from `lba` on with `expected`.
-    ///
-    /// # Errors
-    /// [`MediumError::Miscompare`]. Else as [`Self::read`].
-    pub fn compare(&self, lba: u64, expected: &[u8]) -> Result<(), MediumError> {
-        let _ = (lba, expected);
-        Err(MediumError::Unreadable)
-    }
-
-    /// Reads the blocks and throws them away: VERIFY without data.
+    /// Which blocks have space on the medium, from `first` on: at most `most` runs.
     ///
     /// # Errors
     /// As [`Self::read`].
-    pub fn verify(&self, extent: Extent) -> Result<(), MediumError> {
-        let _ = extent;
-        Err(MediumError::Unreadable)
-    }
-
-    /// Has the kernel read the blocks into the page cache, if there is one: PRE-FETCH. Does not wait for it.
-    pub fn prefetch(&self, extent: Extent) {
-        let _ = extent;
-    }
-
-    /// Which blocks from `lba` on have space, as at most `most` extents one after another that begin at `lba`.
-    ///
-    /// # Errors
-    /// As [`Self::read`].
-    pub fn allocation(
-        &self,
-        lba: u64,
-        most: usize,
-    ) -> Result<Vec<(Extent, Allocation)>, MediumError> {
-        let _ = (lba, most);
-        Err(MediumError::Unreadable)
-    }
-
-    /// Carries an order out, waiting for the disk; for tests and for what is not served by a [`Lane`].
-    ///
-    /// # Errors
-    /// As the call it stands for.
-    pub fn carry_out(self: &Arc<Self>, order: &mut Order) -> Result<(), MediumError> {
-        let _ = order;
-        Err(MediumError::Unwritable)
+    pub fn allocation(&self, first: u64, most: usize) -> Result<Vec<LbaStatus>, MediumFailure> {
+        let _ = (first, most, Extent { first, count: 0 });
+        Err(MediumFailure::Internal)
     }
 }
