@@ -1,0 +1,397 @@
+//! Persistent reservations of a device: the commands, with unit attentions taken out of the way.
+//!
+//! A unit attention is news, not an answer: the device reports it once instead of carrying out the next command.
+//! [`Reservations`] notes it, and sends the command again, at most [`MAX_ATTENTIONS`] times.
+
+use deadline::Deadline;
+use scsi::pr::{
+    Capabilities, FullStatus, InAction, Key, OutAction, OutParameters, OutRequest, ReservationData,
+    ReservationType, Truncated, parse_full_status, parse_keys, parse_reservation,
+};
+use scsi::{Sense, Status};
+
+use crate::{Certainty, Completion, Data, DeviceError, Request, ScsiDevice};
+
+/// The most unit attentions that one command is sent again after.
+pub const MAX_ATTENTIONS: usize = 8;
+
+/// How many bytes are asked for at first: some hundred registrations.
+const FIRST_ALLOCATION: u16 = 8192;
+
+/// Why a command of persistent reservations did not succeed.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum PrError {
+    /// RESERVATION CONFLICT: this nexus may not. Nothing was changed.
+    #[error("{device}: {command}: reservation conflict")]
+    Conflict {
+        /// The device.
+        device: String,
+        /// The command.
+        command: &'static str,
+    },
+    /// CHECK CONDITION: the device refuses, and says why. Nothing was changed.
+    #[error("{device}: {command}: {sense}")]
+    Refused {
+        /// The device.
+        device: String,
+        /// The command.
+        command: &'static str,
+        /// Why.
+        sense: Sense,
+    },
+    /// Any other status.
+    #[error("{device}: {command}: {status}")]
+    Status {
+        /// The device.
+        device: String,
+        /// The command.
+        command: &'static str,
+        /// The status.
+        status: Status,
+    },
+    /// The device reports one unit attention after another.
+    #[error("{device}: {command}: more than {MAX_ATTENTIONS} unit attentions, the last {last}")]
+    Unsettled {
+        /// The device.
+        device: String,
+        /// The command.
+        command: &'static str,
+        /// The last of them.
+        last: Sense,
+    },
+    /// The device's data are not what they should be.
+    #[error("{device}: {command}")]
+    Malformed {
+        /// The device.
+        device: String,
+        /// The command.
+        command: &'static str,
+        /// Why.
+        #[source]
+        source: Truncated,
+    },
+    /// The device gave no answer.
+    #[error(transparent)]
+    Device(#[from] DeviceError),
+}
+
+impl PrError {
+    /// Whether the command may have been carried out although nobody said so: the keys must be read again.
+    #[must_use]
+    pub const fn is_unknown(&self) -> bool {
+        matches!(self, Self::Device(error) if matches!(error.certainty(), Certainty::Unknown))
+    }
+
+    /// Whether the device was asked and said no, so that nothing has changed.
+    #[must_use]
+    pub const fn is_refusal(&self) -> bool {
+        matches!(
+            self,
+            Self::Conflict { .. } | Self::Refused { .. } | Self::Status { .. }
+        )
+    }
+
+    /// The device does not know the command at all, or not this form of it.
+    #[must_use]
+    pub fn is_unsupported(&self) -> bool {
+        use scsi::AdditionalSense as A;
+        matches!(self, Self::Refused { sense, .. } if matches!(
+            sense.additional,
+            A::INVALID_COMMAND_OPERATION_CODE | A::INVALID_FIELD_IN_CDB | A::INVALID_FIELD_IN_PARAMETER_LIST
+        ))
+    }
+}
+
+/// The reservations of one device, as one nexus sees and changes them.
+pub struct Reservations<'d> {
+    device: &'d mut dyn ScsiDevice,
+    attentions: Vec<Sense>,
+}
+
+impl<'d> Reservations<'d> {
+    /// Of `device`.
+    pub fn of(device: &'d mut dyn ScsiDevice) -> Self {
+        Self {
+            device,
+            attentions: Vec::new(),
+        }
+    }
+
+    /// The unit attentions since the last call, the oldest first: for the log.
+    pub fn attentions(&mut self) -> Vec<Sense> {
+        std::mem::take(&mut self.attentions)
+    }
+
+    /// READ KEYS: PRGENERATION, and one key for each registered nexus, so the same one may come again.
+    ///
+    /// # Errors
+    /// See [`PrError`].
+    pub fn read_keys(&mut self, deadline: Deadline) -> Result<(u32, Vec<Key>), PrError> {
+        self.read(InAction::ReadKeys, "READ KEYS", parse_keys, deadline)
+    }
+
+    /// READ RESERVATION: PRGENERATION, and the reservation if there is one.
+    ///
+    /// # Errors
+    /// See [`PrError`].
+    pub fn read_reservation(
+        &mut self,
+        deadline: Deadline,
+    ) -> Result<(u32, Option<ReservationData>), PrError> {
+        self.read(
+            InAction::ReadReservation,
+            "READ RESERVATION",
+            parse_reservation,
+            deadline,
+        )
+    }
+
+    /// READ FULL STATUS: PRGENERATION, and every registration with its nexus. Not every device knows it.
+    ///
+    /// # Errors
+    /// See [`PrError`].
+    pub fn read_full_status(
+        &mut self,
+        deadline: Deadline,
+    ) -> Result<(u32, Vec<FullStatus>), PrError> {
+        self.read(
+            InAction::ReadFullStatus,
+            "READ FULL STATUS",
+            parse_full_status,
+            deadline,
+        )
+    }
+
+    /// REPORT CAPABILITIES.
+    ///
+    /// # Errors
+    /// See [`PrError`].
+    pub fn report_capabilities(&mut self, deadline: Deadline) -> Result<Capabilities, PrError> {
+        self.read(
+            InAction::ReportCapabilities,
+            "REPORT CAPABILITIES",
+            Capabilities::parse,
+            deadline,
+        )
+    }
+
+    /// REGISTER: `old` is this nexus's key (`None`: it has none), `new` the one to come (`None`: withdraw it).
+    ///
+    /// # Errors
+    /// See [`PrError`].
+    pub fn register(
+        &mut self,
+        old: Option<Key>,
+        new: Option<Key>,
+        aptpl: bool,
+        deadline: Deadline,
+    ) -> Result<(), PrError> {
+        let parameters = OutParameters {
+            aptpl,
+            ..OutParameters::keys(old, new)
+        };
+        self.out(OutAction::Register, None, &parameters, deadline)
+    }
+
+    /// REGISTER AND IGNORE EXISTING KEY.
+    ///
+    /// # Errors
+    /// See [`PrError`].
+    pub fn register_ignoring(
+        &mut self,
+        new: Option<Key>,
+        aptpl: bool,
+        deadline: Deadline,
+    ) -> Result<(), PrError> {
+        let parameters = OutParameters {
+            aptpl,
+            ..OutParameters::keys(None, new)
+        };
+        let action = OutAction::RegisterAndIgnoreExistingKey;
+        self.out(action, None, &parameters, deadline)
+    }
+
+    /// RESERVE.
+    ///
+    /// # Errors
+    /// See [`PrError`].
+    pub fn reserve(
+        &mut self,
+        key: Key,
+        kind: ReservationType,
+        deadline: Deadline,
+    ) -> Result<(), PrError> {
+        let parameters = OutParameters::keys(Some(key), None);
+        self.out(OutAction::Reserve, Some(kind), &parameters, deadline)
+    }
+
+    /// RELEASE.
+    ///
+    /// # Errors
+    /// See [`PrError`].
+    pub fn release(
+        &mut self,
+        key: Key,
+        kind: ReservationType,
+        deadline: Deadline,
+    ) -> Result<(), PrError> {
+        let parameters = OutParameters::keys(Some(key), None);
+        self.out(OutAction::Release, Some(kind), &parameters, deadline)
+    }
+
+    /// CLEAR: every registration and the reservation.
+    ///
+    /// # Errors
+    /// See [`PrError`].
+    pub fn clear(&mut self, key: Key, deadline: Deadline) -> Result<(), PrError> {
+        let parameters = OutParameters::keys(Some(key), None);
+        self.out(OutAction::Clear, None, &parameters, deadline)
+    }
+
+    /// PREEMPT, or with `abort` PREEMPT AND ABORT: takes away the registrations with `victim`.
+    ///
+    /// # Errors
+    /// See [`PrError`].
+    pub fn preempt(
+        &mut self,
+        key: Key,
+        victim: Key,
+        kind: ReservationType,
+        abort: bool,
+        deadline: Deadline,
+    ) -> Result<(), PrError> {
+        let action = if abort {
+            OutAction::PreemptAndAbort
+        } else {
+            OutAction::Preempt
+        };
+        let parameters = OutParameters::keys(Some(key), Some(victim));
+        self.out(action, Some(kind), &parameters, deadline)
+    }
+
+    /// Any PERSISTENT RESERVE OUT. `kind` counts where [`OutAction::uses_type`] says so.
+    ///
+    /// # Errors
+    /// See [`PrError`].
+    pub fn out(
+        &mut self,
+        action: OutAction,
+        kind: Option<ReservationType>,
+        parameters: &OutParameters,
+        deadline: Deadline,
+    ) -> Result<(), PrError> {
+        let list = parameters.encode();
+        let request = OutRequest {
+            action,
+            kind,
+            length: u32::try_from(list.len()).unwrap_or(u32::MAX),
+        };
+        let cdb = request.cdb();
+        self.settle(name(action), deadline, |device| {
+            device.execute(Request::write(&cdb, &list), deadline)
+        })?;
+        Ok(())
+    }
+
+    /// TEST UNIT READY, only to take unit attentions out of the way.
+    ///
+    /// # Errors
+    /// See [`PrError`].
+    pub fn test_unit_ready(&mut self, deadline: Deadline) -> Result<(), PrError> {
+        self.settle("TEST UNIT READY", deadline, |device| {
+            device.execute(Request::plain(&[0; 6]), deadline)
+        })?;
+        Ok(())
+    }
+
+    /// PERSISTENT RESERVE IN, once more with a longer buffer if the data did not fit.
+    fn read<T>(
+        &mut self,
+        action: InAction,
+        command: &'static str,
+        parse: fn(&[u8]) -> Result<T, Truncated>,
+        deadline: Deadline,
+    ) -> Result<T, PrError> {
+        let mut allocation = FIRST_ALLOCATION;
+        loop {
+            let mut buffer = vec![0; usize::from(allocation)];
+            let cdb = action.cdb(allocation);
+            let done = self.settle(command, deadline, |device| {
+                let data = Data::In(&mut buffer);
+                device.execute(Request { cdb: &cdb, data }, deadline)
+            })?;
+            let received = done.transferred.min(buffer.len());
+            match parse(&buffer[..received]) {
+                Ok(data) => return Ok(data),
+                Err(cut) if cut.need > received && allocation < u16::MAX => allocation = u16::MAX,
+                Err(source) => {
+                    return Err(PrError::Malformed {
+                        device: self.device.name().to_owned(),
+                        command,
+                        source,
+                    });
+                }
+            }
+        }
+    }
+
+    /// Sends a command until its end is no unit attention.
+    fn settle(
+        &mut self,
+        command: &'static str,
+        deadline: Deadline,
+        mut send: impl FnMut(&mut dyn ScsiDevice) -> Result<Completion, DeviceError>,
+    ) -> Result<Completion, PrError> {
+        let mut attentions = 0;
+        loop {
+            let done = send(self.device)?;
+            let device = || self.device.name().to_owned();
+            if let Some(sense) = done.unit_attention() {
+                self.attentions.push(sense);
+                attentions += 1;
+                if attentions > MAX_ATTENTIONS || deadline.has_passed() {
+                    return Err(PrError::Unsettled {
+                        device: device(),
+                        command,
+                        last: sense,
+                    });
+                }
+                continue;
+            }
+            return match (done.status, done.sense) {
+                (status, _) if status.is_good() => Ok(done),
+                (Status::RESERVATION_CONFLICT, _) => Err(PrError::Conflict {
+                    device: device(),
+                    command,
+                }),
+                (Status::CHECK_CONDITION, Some(sense)) => Err(PrError::Refused {
+                    device: device(),
+                    command,
+                    sense,
+                }),
+                (status, _) => Err(PrError::Status {
+                    device: device(),
+                    command,
+                    status,
+                }),
+            };
+        }
+    }
+}
+
+/// What an action is called in messages.
+#[must_use]
+pub const fn name(action: OutAction) -> &'static str {
+    match action {
+        OutAction::Register => "REGISTER",
+        OutAction::Reserve => "RESERVE",
+        OutAction::Release => "RELEASE",
+        OutAction::Clear => "CLEAR",
+        OutAction::Preempt => "PREEMPT",
+        OutAction::PreemptAndAbort => "PREEMPT AND ABORT",
+        OutAction::RegisterAndIgnoreExistingKey => "REGISTER AND IGNORE EXISTING KEY",
+        OutAction::RegisterAndMove => "REGISTER AND MOVE",
+        OutAction::ReplaceLostReservation => "REPLACE LOST RESERVATION",
+    }
+}
