@@ -58,7 +58,7 @@ for dir in /run /dev/shm /var/log /var/lib/corosync /var/lib/pacemaker /etc/coro
     mount -t tmpfs -o mode=755 tmpfs "$dir"
 done
 chmod 1777 /dev/shm
-mkdir -p /run/lock /run/resource-agents /run/sshd /var/log/corosync /var/log/pacemaker
+mkdir -p /run/lock /run/resource-agents /run/root /run/sshd /var/log/corosync /var/log/pacemaker
 for dir in cib pengine cores blackbox; do mkdir -p "/var/lib/pacemaker/$dir"; done
 chown -R hacluster:haclient /var/lib/pacemaker /var/log/pacemaker
 chmod -R 750 /var/lib/pacemaker
@@ -89,14 +89,17 @@ pub const SSH: [Need; 2] = [
     Need::File("/usr/bin/ssh", "openssh-client"),
 ];
 
-/// A server for root with one key, which knows nothing of the machine's own.
+/// A server for root with one key, which knows nothing of the machine's own. Root's home is an empty
+/// one: the machine's is shared by all nodes as the lower layer of an overlay and used by the host
+/// itself, and a lock that a login shell's start-up files take there on the host is seen by nodes for
+/// as long as the kernel remembers it, long after it was removed.
 const SSHD_CONFIG: &str = "HostKey DIR/host_key\nAuthorizedKeysFile DIR/client_key.pub\n\
     PidFile none\nPermitRootLogin prohibit-password\nPasswordAuthentication no\nUsePAM no\n\
-    StrictModes no\nPrintMotd no\nLogLevel ERROR\n";
+    StrictModes no\nPrintMotd no\nLogLevel ERROR\nSetEnv HOME=/run/root\n";
 
-/// The server wants a directory in `/run` that need not be there.
+/// The server wants a directory in `/run` that need not be there, and its users their home.
 const HOST_SSHD: &str = "mount --make-rprivate / && mount -t tmpfs tmpfs /run && \
-    mkdir /run/sshd && exec \"$@\"";
+    mkdir /run/sshd /run/root && exec \"$@\"";
 
 /// A client that knows the servers' key and offers only its own.
 const SSH_CONFIG: &str = "Host *\n IdentityFile DIR/client_key\n IdentitiesOnly yes\n \
