@@ -15,29 +15,36 @@
 //! The script is sent only after the machine has said that it is ready. So whatever fails before is
 //! certain not to have run anything, and whatever is cut off afterwards is *unknown*, never guessed.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
 use std::io::{Read, Write as _};
+use std::os::fd::OwnedFd;
 use std::os::unix::fs::PermissionsExt as _;
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command as Process, ExitStatus, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use deadline::Deadline;
+use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 
 use crate::machine::Machine;
 use crate::transport::{Command, MAX_OUTPUT, Output, Transport, TransportError};
 
 /// How long a machine may take to be connected to and to say that it is ready.
 const CONNECT: Duration = Duration::from_secs(20);
+/// How long a look at a connection of one's own may take, and the end of all of them.
+const MOMENT: Duration = Duration::from_secs(2);
 /// How much of what ssh and scripts say on standard error is kept.
 const MAX_STDERR: usize = 8 << 10;
 /// The line after which the script is sent.
 const READY: &[u8] = b"picket-ready\n";
+/// What there is to say of a machine that lets us in and then nothing.
+const STUCK_LOGIN: &str = "the login succeeded, but the login shell did not run the command in time; \
+     do its start-up files (.bashrc) wait for something?";
 /// The most that a login may print before that line.
 const MAX_GREETING: usize = 64 << 10;
 /// The status of the bootstrap when the user may not become root.
@@ -57,12 +64,32 @@ pub struct SshSettings {
     pub config: Option<PathBuf>,
 }
 
-/// Connections over OpenSSH. They are closed when this is dropped.
+/// Connections over OpenSSH. They are closed when this is dropped, if not before.
 #[derive(Debug)]
 pub struct OpenSsh {
     settings: SshSettings,
-    sockets: tempfile::TempDir,
-    used: Mutex<BTreeSet<String>>,
+    open: Mutex<Open>,
+}
+
+/// What there is to be closed.
+#[derive(Debug)]
+struct Open {
+    /// The directory of the sockets; none once all is closed.
+    sockets: Option<tempfile::TempDir>,
+    /// The destinations that connections may stand to.
+    used: BTreeSet<String>,
+    /// Every `ssh` that runs a command, by a number of its own.
+    running: BTreeMap<u64, OwnedFd>,
+    started: u64,
+}
+
+impl Open {
+    fn end_running(&self) {
+        for handle in self.running.values() {
+            // It may have ended meanwhile, which is what is wanted.
+            let _ = pidfd_send_signal(handle, Signal::TERM);
+        }
+    }
 }
 
 impl OpenSsh {
@@ -78,12 +105,72 @@ impl OpenSsh {
             .tempdir_in(runtime_dir())?;
         Ok(Self {
             settings,
-            sockets,
-            used: Mutex::default(),
+            open: Mutex::new(Open {
+                sockets: Some(sockets),
+                used: BTreeSet::new(),
+                running: BTreeMap::new(),
+                started: 0,
+            }),
         })
     }
 
-    fn ssh(&self) -> Process {
+    /// Ends every `ssh` that runs a command. Whoever waits for one sees it end. Connections stand, and
+    /// more commands may be run later.
+    pub fn end_running(&self) {
+        self.open().end_running();
+    }
+
+    /// Ends every command and every connection, and removes their sockets. Nothing can be run
+    /// afterwards. This takes a moment, whatever the machines do.
+    pub fn close(&self) {
+        let (sockets, used) = {
+            let mut open = self.open();
+            open.end_running();
+            (open.sockets.take(), std::mem::take(&mut open.used))
+        };
+        let Some(sockets) = sockets else { return };
+        let children: Vec<_> = used
+            .iter()
+            .filter_map(|destination| self.control(sockets.path(), "exit", destination).ok())
+            .collect();
+        let limit = Deadline::after(MOMENT);
+        for mut child in children {
+            // A connection that cannot be closed ends by itself when it is no longer used.
+            let _ = end_within(&mut child, limit);
+        }
+    }
+
+    fn open(&self) -> MutexGuard<'_, Open> {
+        self.open.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether a connection to the machine stands: that it was reached and let us in.
+    fn is_connected(&self, machine: &Machine) -> bool {
+        let asked = {
+            let open = self.open();
+            let Some(sockets) = &open.sockets else {
+                return false;
+            };
+            self.control(sockets.path(), "check", machine.destination.as_str())
+        };
+        let status = asked
+            .ok()
+            .and_then(|mut child| end_within(&mut child, Deadline::after(MOMENT)));
+        status.is_some_and(|status| status.success())
+    }
+
+    /// Starts `ssh -O`, which speaks with the process that holds the connection, not with the machine.
+    fn control(&self, sockets: &Path, what: &str, destination: &str) -> std::io::Result<Child> {
+        let mut process = self.ssh(sockets);
+        process
+            .args(["-O", what, "--", destination])
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+    }
+
+    fn ssh(&self, sockets: &Path) -> Process {
         let mut words = self.settings.prefix.iter().cloned();
         let mut process = match words.next() {
             Some(first) => {
@@ -97,7 +184,7 @@ impl OpenSsh {
             process.arg("-F").arg(config);
         }
         let mut socket = OsString::from("ControlPath=");
-        socket.push(self.sockets.path().join("%C"));
+        socket.push(sockets.join("%C"));
         process.arg("-o").arg(socket);
         for option in [
             "BatchMode=yes",
@@ -120,8 +207,13 @@ impl OpenSsh {
         process
     }
 
-    fn start(&self, machine: &Machine) -> Result<Session, TransportError> {
-        let mut process = self.ssh();
+    fn start(&self, machine: &Machine) -> Result<Session<'_>, TransportError> {
+        // Held until the new process is listed: it is either ended with the others or not started.
+        let mut open = self.open();
+        let Some(sockets) = &open.sockets else {
+            return Err(local("the connections are closed".to_owned()));
+        };
+        let mut process = self.ssh(sockets.path());
         process
             .arg("--")
             .arg(machine.destination.as_str())
@@ -129,37 +221,26 @@ impl OpenSsh {
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped());
-        let child = process.spawn().map_err(|error| TransportError::Local {
-            detail: format!("cannot run {}: {error}", process.get_program().display()),
+        let mut child = process.spawn().map_err(|error| {
+            let program = process.get_program().display();
+            local(format!("cannot run {program}: {error}"))
         })?;
-        let mut used = self.used.lock().unwrap_or_else(PoisonError::into_inner);
-        used.insert(machine.destination.as_str().to_owned());
-        Ok(Session::new(child))
+        let handle = pidfd_open(Pid::from_child(&child), PidfdFlags::empty()).map_err(|error| {
+            let _ = child.kill();
+            let _ = child.wait();
+            local(format!("cannot watch ssh: {error}"))
+        })?;
+        open.used.insert(machine.destination.as_str().to_owned());
+        open.started += 1;
+        let number = open.started;
+        open.running.insert(number, handle);
+        Ok(Session::new(child, self, number))
     }
 }
 
 impl Drop for OpenSsh {
     fn drop(&mut self) {
-        let used = std::mem::take(self.used.get_mut().unwrap_or_else(PoisonError::into_inner));
-        let children: Vec<_> = used
-            .iter()
-            .filter_map(|destination| {
-                let mut process = self.ssh();
-                process.args(["-O", "exit", "--", destination]);
-                process
-                    .stdin(Stdio::null())
-                    .stdout(Stdio::null())
-                    .stderr(Stdio::null());
-                process.spawn().ok()
-            })
-            .collect();
-        let limit = Deadline::after(Duration::from_secs(1));
-        for mut child in children {
-            // A connection that cannot be closed ends by itself when it is no longer used.
-            let _ = end_of(&mut child, limit);
-            let _ = child.kill();
-            let _ = child.wait();
-        }
+        self.close();
     }
 }
 
@@ -178,7 +259,7 @@ impl Transport for OpenSsh {
         deadline: Deadline,
     ) -> Result<Output, TransportError> {
         let mut session = self.start(machine)?;
-        session.until_ready(deadline.within(CONNECT))?;
+        session.until_ready(deadline.within(CONNECT), || self.is_connected(machine))?;
         session.carry_out(command.text(), deadline)
     }
 }
@@ -190,16 +271,19 @@ enum Heard {
 }
 
 /// One running `ssh`. Dropping it kills it.
-struct Session {
+struct Session<'a> {
     child: Child,
+    /// Where it is listed, and its number there.
+    of: &'a OpenSsh,
+    number: u64,
     heard: Receiver<Heard>,
     complaints: Receiver<Vec<u8>>,
     stdout: Vec<u8>,
     stderr: Vec<u8>,
 }
 
-impl Session {
-    fn new(mut child: Child) -> Self {
+impl<'a> Session<'a> {
+    fn new(mut child: Child, of: &'a OpenSsh, number: u64) -> Self {
         let (out, heard) = channel();
         let (err, complaints) = channel();
         if let Some(pipe) = child.stdout.take() {
@@ -213,6 +297,8 @@ impl Session {
         }
         Self {
             child,
+            of,
+            number,
             heard,
             complaints,
             stdout: Vec::new(),
@@ -220,8 +306,13 @@ impl Session {
         }
     }
 
-    /// Waits for the machine to say that it is ready. Nothing has run if it does not.
-    fn until_ready(&mut self, deadline: Deadline) -> Result<(), TransportError> {
+    /// Waits for the machine to say that it is ready. Nothing has run if it does not. `is_connected`
+    /// is asked where it says nothing at all.
+    fn until_ready(
+        &mut self,
+        deadline: Deadline,
+        is_connected: impl FnOnce() -> bool,
+    ) -> Result<(), TransportError> {
         loop {
             if let Some(at) = find(&self.stdout, READY) {
                 self.stdout.drain(..at + READY.len());
@@ -241,8 +332,10 @@ impl Session {
                 }
                 Err(RecvTimeoutError::Timeout) => {
                     let detail = match self.complaint() {
-                        said if said.is_empty() => "no answer in time".to_owned(),
-                        said => said,
+                        said if !said.is_empty() => said,
+                        // What a user's start-up files wait for nobody sees from here.
+                        _ if is_connected() => STUCK_LOGIN.to_owned(),
+                        _ => "no answer in time".to_owned(),
                     };
                     return Err(TransportError::Unreachable { detail });
                 }
@@ -301,11 +394,16 @@ impl Session {
     }
 }
 
-impl Drop for Session {
+impl Drop for Session<'_> {
     fn drop(&mut self) {
+        self.of.open().running.remove(&self.number);
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+fn local(detail: String) -> TransportError {
+    TransportError::Local { detail }
 }
 
 fn unknown(detail: &str) -> TransportError {
@@ -369,7 +467,6 @@ fn pump<T>(mut pipe: impl Read, to: &Sender<T>, wrap: impl Fn(Vec<u8>) -> T) {
 /// How the process ends, if it does in time.
 fn end_of(child: &mut Child, deadline: Deadline) -> Option<ExitStatus> {
     use rustix::event::{PollFd, PollFlags, Timespec, poll};
-    use rustix::process::{Pid, PidfdFlags, pidfd_open};
     let handle = pidfd_open(Pid::from_child(child), PidfdFlags::empty()).ok()?;
     loop {
         if let Some(status) = child.try_wait().ok()? {
@@ -382,6 +479,16 @@ fn end_of(child: &mut Child, deadline: Deadline) -> Option<ExitStatus> {
         // An interrupted wait is only another look.
         let _ = poll(&mut [PollFd::new(&handle, PollFlags::IN)], Some(&left));
     }
+}
+
+/// How the process ends; if it does not in time, it is killed.
+fn end_within(child: &mut Child, deadline: Deadline) -> Option<ExitStatus> {
+    let status = end_of(child, deadline);
+    if status.is_none() {
+        let _ = child.kill();
+        let _ = child.wait();
+    }
+    status
 }
 
 fn find(haystack: &[u8], needle: &[u8]) -> Option<usize> {
@@ -478,6 +585,55 @@ mod tests {
         let limit = Deadline::after(Duration::from_secs(1));
         let local = transport.run(&machine, &Command::script(""), limit);
         assert!(matches!(local, Err(TransportError::Local { .. })));
+    }
+
+    /// `ssh` that lets the login hang, and says of connections whether they stand.
+    fn stuck(check: &str) -> String {
+        format!("for word; do [ \"$word\" = -O ] && {{ {check}; }}; done; exec sleep 60")
+    }
+
+    #[test]
+    fn a_login_that_hangs_is_told_from_a_machine_that_is_not_there() {
+        let said = |check: &str| match outcome(&stuck(check)) {
+            Err(TransportError::Unreachable { detail }) => detail,
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(said("exit 0"), STUCK_LOGIN);
+        assert_eq!(said("exit 255"), "no answer in time");
+    }
+
+    #[test]
+    fn what_runs_ends_with_the_connections() {
+        let machine = Machine::new("n1", crate::machine::Role::Node, "root@n1".parse().unwrap());
+        let transport = pretending(&stuck("exit 0"));
+        let sockets = transport.open().sockets.as_ref().unwrap().path().to_owned();
+        let run = || {
+            let limit = Deadline::after(Duration::from_secs(50));
+            transport.run(&machine, &Command::script("echo hello"), limit)
+        };
+        let begun = Instant::now();
+        let end = |how: fn(&OpenSsh)| {
+            thread::scope(|scope| {
+                let running = scope.spawn(run);
+                while transport.open().running.is_empty() {
+                    thread::yield_now();
+                }
+                how(&transport);
+                running.join().unwrap()
+            })
+        };
+        for how in [OpenSsh::end_running, OpenSsh::close] {
+            let outcome = end(how);
+            assert!(
+                matches!(outcome, Err(TransportError::Unreachable { .. })),
+                "{outcome:?}"
+            );
+        }
+        assert!(begun.elapsed() < Duration::from_secs(20), "nobody waits");
+        assert!(!sockets.exists());
+        assert!(transport.open().running.is_empty());
+        assert!(matches!(run(), Err(TransportError::Local { .. })));
+        transport.close();
     }
 
     #[test]
