@@ -9,7 +9,6 @@
 //! the JSON are an interface.
 
 mod ask;
-mod children;
 mod html;
 mod output;
 mod page;
@@ -179,7 +178,7 @@ fn look(args: &StatusArgs) -> Result<u8, Error> {
         ..Patience::default()
     };
     let code = follow(args, &target, patience, &cancel);
-    target.settle();
+    target.close();
     code
 }
 
@@ -221,7 +220,9 @@ fn target(args: &StatusArgs) -> Result<Target, Error> {
 /// Asks, on a thread of its own, so that Ctrl-C need not wait for machines. `None`: cancelled.
 fn gather(target: &Target, patience: Patience, cancel: &Cancel) -> Option<Status> {
     let (sender, receiver) = mpsc::channel();
-    let Target { inventory, source } = target.clone();
+    let Target {
+        inventory, source, ..
+    } = target.clone();
     let asking = thread::spawn(move || {
         // Nobody listens any more after a Ctrl-C.
         let _ = sender.send(observe::gather(&inventory, &source, patience));

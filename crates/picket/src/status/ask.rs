@@ -3,8 +3,6 @@
 use std::collections::HashMap;
 use std::path::Path;
 use std::sync::Arc;
-use std::thread;
-use std::time::Duration;
 
 use ::lab::{Lab, LabName};
 use cluster::{Definition, Listener, PlatformKind};
@@ -13,13 +11,15 @@ use deploy::{Command, OpenSsh, Role, SshSettings, Transport, TransportError};
 use observe::host::{self, Daemon};
 use observe::{ExpectedNode, Host, Inventory, Local, Machine, Source, Unanswered};
 
-use super::{Error, children};
+use super::Error;
 
 /// Who is asked, and by which way.
 #[derive(Clone)]
 pub(super) struct Target {
     pub(super) inventory: Inventory,
     pub(super) source: Arc<dyn Source>,
+    /// What is to be closed at the end.
+    connections: Option<Arc<OpenSsh>>,
 }
 
 impl Target {
@@ -38,14 +38,17 @@ impl Target {
                 ..Inventory::default()
             },
             source: Arc::new(Local),
+            connections: None,
         }
     }
 
     /// The machines of a definition.
     pub(super) fn over_ssh(definition: &Definition, config: Option<&Path>) -> Result<Self, Error> {
+        let ssh = Ssh::new(definition, config)?;
         Ok(Self {
             inventory: inventory(definition),
-            source: Arc::new(Ssh::new(definition, config)?),
+            connections: Some(Arc::clone(&ssh.transport)),
+            source: Arc::new(ssh),
         })
     }
 
@@ -70,16 +73,14 @@ impl Target {
         Ok(Self {
             inventory,
             source: Arc::new(ask),
+            connections: None,
         })
     }
 
-    /// Waits a moment until nobody asks any more: what the source has opened is closed by the last one
-    /// that lets go of it, and must not be left to the end of the process.
-    pub(super) fn settle(self) {
-        const MOMENT: Duration = Duration::from_secs(2);
-        let end = Deadline::after(MOMENT);
-        while Arc::strong_count(&self.source) > 1 && !end.has_passed() {
-            thread::sleep(Duration::from_millis(5));
+    /// Closes what was opened. Whoever still asks gets no answer.
+    pub(super) fn close(self) {
+        if let Some(connections) = self.connections {
+            connections.close();
         }
     }
 
@@ -164,7 +165,7 @@ fn daemon(definition: &Definition, host: &cluster::Host) -> Option<Daemon> {
 
 /// Asks over the system's OpenSSH.
 struct Ssh {
-    transport: OpenSsh,
+    transport: Arc<OpenSsh>,
     nodes: HashMap<String, deploy::Machine>,
     hosts: HashMap<String, deploy::Machine>,
 }
@@ -179,6 +180,11 @@ impl Ssh {
             let machine = deploy::Machine::new(name, role, destination);
             Ok::<_, Error>((name.to_owned(), machine))
         };
+        let transport = OpenSsh::new(SshSettings {
+            config: config.map(Path::to_owned),
+            ..SshSettings::default()
+        })
+        .map_err(Error::Ssh)?;
         let nodes = definition
             .nodes
             .iter()
@@ -190,11 +196,7 @@ impl Ssh {
         Ok(Self {
             nodes: nodes.collect::<Result<_, _>>()?,
             hosts: hosts.collect::<Result<_, _>>()?,
-            transport: OpenSsh::new(SshSettings {
-                config: config.map(Path::to_owned),
-                ..SshSettings::default()
-            })
-            .map_err(Error::Ssh)?,
+            transport: Arc::new(transport),
         })
     }
 }
@@ -219,10 +221,8 @@ impl Source for Ssh {
             .map_err(|error| of_transport(error, deadline))
     }
 
-    /// Without this a machine that is off would keep the connections of all others, and the directory
-    /// of their sockets, from being removed at the end.
     fn give_up(&self) {
-        children::end("ssh");
+        self.transport.end_running();
     }
 }
 
