@@ -1,12 +1,15 @@
 //! How operations leave the thread of a connection, and how it hears of their end.
 
+use std::collections::VecDeque;
 use std::io;
-use std::os::fd::{AsFd, BorrowedFd};
-use std::sync::Arc;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::{Arc, Mutex, PoisonError};
 
+use rustix::event::{EventfdFlags, eventfd};
 use scsi::lu::{MediumFailure, Operation};
 
-use super::{Buffer, Store};
+use super::{Buffer, Now, Store};
 
 /// Whom an operation is for: what lets commands be aborted while they wait, and waited for while they run.
 ///
@@ -36,6 +39,15 @@ pub enum Finished {
     Aborted,
 }
 
+impl From<Result<(), MediumFailure>> for Finished {
+    fn from(result: Result<(), MediumFailure>) -> Self {
+        match result {
+            Ok(()) => Self::Done,
+            Err(failure) => Self::Failed(failure),
+        }
+    }
+}
+
 /// An operation that has ended, with its memory.
 #[derive(Debug)]
 pub struct Done<T> {
@@ -59,28 +71,21 @@ pub enum Started<T> {
     Later,
 }
 
-/// What carries operations out, shared by all connections.
-#[derive(Debug)]
-pub struct IoPath {}
-
-impl IoPath {
-    /// Starts it with this many threads at most.
-    ///
-    /// # Errors
-    /// If the kernel gives no thread.
-    pub fn start(threads: usize) -> io::Result<Arc<Self>> {
-        let _ = threads;
-        Ok(Arc::new(Self {}))
-    }
-}
-
 /// One connection's way to the media. Belongs to one thread, which polls its descriptor ([`AsFd`]) beside its socket.
+///
+/// Dropped with operations under way, these still end as [`Ticket`] says, and nobody hears of it.
 #[derive(Debug)]
 pub struct Lane<T> {
-    #[expect(dead_code, reason = "filled in next")]
-    path: Arc<IoPath>,
-    wake: std::os::fd::OwnedFd,
-    finished: Vec<Done<T>>,
+    inbox: Arc<Inbox<T>>,
+    taken: VecDeque<Done<T>>,
+    under_way: usize,
+}
+
+/// What has ended and was not yet taken.
+#[derive(Debug)]
+struct Inbox<T> {
+    bell: OwnedFd,
+    done: Mutex<VecDeque<Done<T>>>,
 }
 
 impl<T: Ticket> Lane<T> {
@@ -88,17 +93,20 @@ impl<T: Ticket> Lane<T> {
     ///
     /// # Errors
     /// If the kernel gives no descriptor.
-    pub fn new(path: &Arc<IoPath>) -> io::Result<Self> {
-        let wake = rustix::event::eventfd(0, rustix::event::EventfdFlags::NONBLOCK)?;
+    pub fn new() -> io::Result<Self> {
+        let bell = eventfd(0, EventfdFlags::NONBLOCK | EventfdFlags::CLOEXEC)?;
         Ok(Self {
-            path: Arc::clone(path),
-            wake,
-            finished: Vec::new(),
+            inbox: Arc::new(Inbox {
+                bell,
+                done: Mutex::default(),
+            }),
+            taken: VecDeque::new(),
+            under_way: 0,
         })
     }
 
-    /// Starts an operation: carries it out at once if that does not wait for a disk, else hands it on. Does not block.
-    /// `data` holds the data-out; without any, it is memory for the data-in, used again if it is large enough.
+    /// Starts an operation: carries it out at once if that does not wait for a disk, else hands it on. `data` holds the
+    /// data-out; without any, it is memory for the data-in, used again if it is large enough.
     pub fn start(
         &mut self,
         ticket: T,
@@ -106,33 +114,98 @@ impl<T: Ticket> Lane<T> {
         operation: Operation,
         data: Buffer,
     ) -> Started<T> {
-        let _ = store;
-        Started::AtOnce(Done {
+        let mut work = Done {
             ticket,
             operation,
             data,
             finished: Finished::Aborted,
-        })
+        };
+        if !store.worth_trying(&work.operation) {
+            return self.hand_on(store, work, false);
+        }
+        // What only reads may be tried before anybody is asked: aborting it is forgetting it.
+        let begun = work.operation.writes();
+        if begun && !work.ticket.begin() {
+            return Started::AtOnce(work);
+        }
+        let now = guarded(|| store.carry_out_now(&work.operation, &mut work.data));
+        let ended = match now {
+            Ok(Now::WouldBlock) => return self.hand_on(store, work, begun),
+            Ok(Now::Done) => Ok(()),
+            Err(failure) => Err(failure),
+        };
+        if begun || work.ticket.begin() {
+            work.ticket.end();
+            work.finished = ended.into();
+        }
+        Started::AtOnce(work)
     }
 
-    /// Hands over what was started since the last call: once after a batch, before the thread waits.
-    pub fn submit(&mut self) {}
+    /// Leaves an operation to a thread of the medium.
+    fn hand_on(&mut self, store: &Arc<Store>, mut work: Done<T>, begun: bool) -> Started<T> {
+        self.under_way += 1;
+        let inbox = Arc::clone(&self.inbox);
+        let medium = Arc::clone(store);
+        store.workers.push(Box::new(move || {
+            if begun || work.ticket.begin() {
+                let result = guarded(|| medium.carry_out(&work.operation, &mut work.data));
+                work.ticket.end();
+                work.finished = result.into();
+            }
+            inbox.put(work);
+        }));
+        Started::Later
+    }
 
     /// Takes one operation that has ended; `None` if none has, and then the descriptor is readable only once another
     /// has.
     pub fn finished(&mut self) -> Option<Done<T>> {
-        self.finished.pop()
+        if self.under_way == 0 {
+            return None;
+        }
+        if self.taken.is_empty() {
+            self.inbox.take(&mut self.taken);
+        }
+        let done = self.taken.pop_front()?;
+        self.under_way -= 1;
+        Some(done)
     }
 
     /// How many operations are under way.
     #[must_use]
-    pub fn under_way(&self) -> usize {
-        0
+    pub const fn under_way(&self) -> usize {
+        self.under_way
     }
 }
 
 impl<T> AsFd for Lane<T> {
     fn as_fd(&self) -> BorrowedFd<'_> {
-        self.wake.as_fd()
+        self.inbox.bell.as_fd()
     }
+}
+
+impl<T> Inbox<T> {
+    fn put(&self, done: Done<T>) {
+        let mut inbox = self.done.lock().unwrap_or_else(PoisonError::into_inner);
+        let first = inbox.is_empty();
+        inbox.push_back(done);
+        if first {
+            // Under the lock, so that the bell rings exactly while there is something. It cannot be full: at most 1.
+            let _ = rustix::io::write(&self.bell, &1_u64.to_ne_bytes());
+        }
+    }
+
+    /// Moves everything to `into`, which is empty.
+    fn take(&self, into: &mut VecDeque<Done<T>>) {
+        let mut inbox = self.done.lock().unwrap_or_else(PoisonError::into_inner);
+        if !inbox.is_empty() {
+            std::mem::swap(&mut *inbox, into);
+            let _ = rustix::io::read(&self.bell, &mut [0_u8; 8]);
+        }
+    }
+}
+
+/// A mistake in one operation ends that operation and neither the thread nor the connection.
+fn guarded<R>(call: impl FnOnce() -> Result<R, MediumFailure>) -> Result<R, MediumFailure> {
+    catch_unwind(AssertUnwindSafe(call)).unwrap_or(Err(MediumFailure::Internal))
 }

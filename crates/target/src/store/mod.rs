@@ -18,19 +18,36 @@
 //! their own. Only COMPARE AND WRITE and ORWRITE promise more: nothing may change their blocks between reading and
 //! writing them (SBC-3, "COMPARE AND WRITE command"). They wait for all changes under way within their blocks and keep
 //! new ones out.
+//!
+//! # Who waits for the disk
+//!
+//! A [`Lane`] serves the page cache on the thread of a connection; everything else it hands to threads that belong to this
+//! medium alone. Why it is so and what it costs is written, with the numbers, in this crate's ARCHITECTURE.md, "I/O
+//! path".
+//!
+//! The process must ignore `SIGXFSZ`: a limit on the size of files is then [`MediumFailure::Full`].
 
 mod buffer;
+mod device;
 mod error;
 mod lane;
+mod open;
+mod operations;
+mod patience;
+mod ranges;
+mod workers;
 
 use std::path::Path;
 
-use scsi::capacity::LbaStatus;
-use scsi::lu::{BlockLength, Extent, MediumFailure, Operation};
+use scsi::lu::{BlockLength, Extent, MediumFailure};
 
 pub use buffer::{ALIGNMENT, Buffer};
+use device::Device;
 pub use error::OpenError;
-pub use lane::{Done, Finished, IoPath, Lane, Started, Ticket};
+pub use lane::{Done, Finished, Lane, Started, Ticket};
+use patience::Patience;
+use ranges::Ranges;
+use workers::Workers;
 
 /// How a medium is served.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -60,13 +77,13 @@ impl Default for Options {
     }
 }
 
-/// What a call that never waits for a disk came to.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+/// What a call that does not wait for a disk came to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[must_use]
-pub enum Now {
+enum Now {
     /// Done.
     Done,
-    /// It would have to wait: nothing was done, hand it to a [`Lane`].
+    /// It would have to wait: nothing was done.
     WouldBlock,
 }
 
@@ -86,6 +103,11 @@ pub enum Health {
 #[derive(Debug)]
 pub struct Store {
     options: Options,
+    device: Device,
+    exponent: u8,
+    ranges: Ranges,
+    patience: Patience,
+    workers: Workers,
 }
 
 impl Store {
@@ -94,14 +116,21 @@ impl Store {
     /// # Errors
     /// [`OpenError`].
     pub fn open(path: &Path, options: &Options) -> Result<Self, OpenError> {
-        let _ = path;
-        Ok(Self { options: *options })
+        let (device, exponent) = open::open(path, options)?;
+        Ok(Self {
+            options: *options,
+            device,
+            exponent,
+            ranges: Ranges::default(),
+            patience: Patience::default(),
+            workers: Workers::default(),
+        })
     }
 
     /// How many blocks it has.
     #[must_use]
-    pub fn blocks(&self) -> u64 {
-        0
+    pub const fn blocks(&self) -> u64 {
+        self.device.length / self.device.block
     }
 
     /// Length of a logical block.
@@ -112,24 +141,14 @@ impl Store {
 
     /// 2 to this power logical blocks are best written together.
     #[must_use]
-    pub fn physical_exponent(&self) -> u8 {
-        0
+    pub const fn physical_exponent(&self) -> u8 {
+        self.exponent
     }
 
     /// What the medium has come to.
     #[must_use]
     pub fn health(&self) -> Health {
-        Health::Sound
-    }
-
-    /// Carries an operation out, waiting for the disk. `data` holds the data-out; it is replaced by the data-in if the
-    /// operation has any. With a miscompare nothing was written.
-    ///
-    /// # Errors
-    /// [`MediumFailure`].
-    pub fn carry_out(&self, operation: &Operation, data: &mut Buffer) -> Result<(), MediumFailure> {
-        let _ = (operation, data);
-        Err(MediumFailure::Internal)
+        self.device.health()
     }
 
     /// Reads the blocks from `first` on, as many as `into` has room for.
@@ -137,17 +156,17 @@ impl Store {
     /// # Errors
     /// [`MediumFailure::Unreadable`], [`MediumFailure::Truncated`].
     pub fn read(&self, first: u64, into: &mut [u8]) -> Result<(), MediumFailure> {
-        let _ = (first, into);
-        Err(MediumFailure::Internal)
+        let (offset, _) = self.place(first, into.len())?;
+        self.device.read(offset, into)
     }
 
-    /// The same if it need not wait for a disk.
-    ///
-    /// # Errors
-    /// As [`Self::read`].
-    pub fn read_now(&self, first: u64, into: &mut [u8]) -> Result<Now, MediumFailure> {
-        let _ = (first, into);
-        Ok(Now::WouldBlock)
+    /// The same if the page cache has it all.
+    fn read_now(&self, first: u64, into: &mut [u8]) -> Result<Now, MediumFailure> {
+        let (offset, _) = self.place(first, into.len())?;
+        if self.device.reads_without_waiting() {
+            return self.device.read_now(offset, into);
+        }
+        self.patience.watch(|| self.device.read_now(offset, into))
     }
 
     /// Writes `data` from `first` on.
@@ -155,33 +174,67 @@ impl Store {
     /// # Errors
     /// Any [`MediumFailure`] of a change.
     pub fn write(&self, first: u64, data: &[u8], durable: bool) -> Result<(), MediumFailure> {
-        let _ = (first, data, durable);
-        Err(MediumFailure::Internal)
+        let (offset, extent) = self.place(first, data.len())?;
+        self.check_writable()?;
+        let _held = self.ranges.change(extent);
+        if durable {
+            self.device.write_durable(offset, data)
+        } else {
+            self.device.write(offset, data)
+        }
     }
 
-    /// The same, not durable, if it need not wait for a disk.
-    ///
-    /// # Errors
-    /// As [`Self::write`].
-    pub fn write_now(&self, first: u64, data: &[u8]) -> Result<Now, MediumFailure> {
-        let _ = (first, data);
-        Ok(Now::WouldBlock)
+    /// The same, not durable and into the page cache. No file system tells beforehand whether that will wait for a disk,
+    /// so it can happen: then the next ones are handed to others.
+    fn write_now(&self, first: u64, data: &[u8]) -> Result<Now, MediumFailure> {
+        let (offset, extent) = self.place(first, data.len())?;
+        self.check_writable()?;
+        let Some(_held) = self.ranges.try_change(extent) else {
+            return Ok(Now::WouldBlock);
+        };
+        self.patience
+            .watch(|| self.device.write(offset, data).map(|()| Now::Done))
     }
 
     /// Makes everything durable that was acknowledged before. Also due when the write cache is switched off.
     ///
     /// # Errors
-    /// [`MediumFailure::NotDurable`].
+    /// [`MediumFailure::NotDurable`], [`MediumFailure::Truncated`].
     pub fn flush(&self) -> Result<(), MediumFailure> {
-        Err(MediumFailure::Internal)
+        if self.options.read_only {
+            return Ok(());
+        }
+        self.device.flush()
     }
 
-    /// Which blocks have space on the medium, from `first` on: at most `most` runs.
-    ///
-    /// # Errors
-    /// As [`Self::read`].
-    pub fn allocation(&self, first: u64, most: usize) -> Result<Vec<LbaStatus>, MediumFailure> {
-        let _ = (first, most, Extent { first, count: 0 });
-        Err(MediumFailure::Internal)
+    fn check_writable(&self) -> Result<(), MediumFailure> {
+        if self.options.read_only {
+            Err(MediumFailure::ReadOnly)
+        } else {
+            Ok(())
+        }
+    }
+
+    /// Where `length` bytes from block `first` on lie.
+    fn place(&self, first: u64, length: usize) -> Result<(u64, Extent), MediumFailure> {
+        let block = self.device.block;
+        let length = u64::try_from(length).map_err(|_| MediumFailure::Internal)?;
+        let count = length / block;
+        let extent = Extent { first, count };
+        if !length.is_multiple_of(block) {
+            return Err(MediumFailure::Internal);
+        }
+        self.offset(extent).map(|(offset, _)| (offset, extent))
+    }
+
+    /// The bytes of an extent: offset and length.
+    fn offset(&self, extent: Extent) -> Result<(u64, u64), MediumFailure> {
+        let end = extent.first.checked_add(extent.count);
+        if end.is_none_or(|end| end > self.blocks()) {
+            return Err(MediumFailure::Internal);
+        }
+        // On the medium, hence less than its length.
+        let block = self.device.block;
+        Ok((extent.first * block, extent.count * block))
     }
 }
