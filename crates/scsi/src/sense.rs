@@ -117,6 +117,8 @@ additional_sense! {
     CAPACITY_DATA_HAS_CHANGED = 0x2A09, "CAPACITY DATA HAS CHANGED";
     /// Another nexus aborted this nexus's commands.
     COMMANDS_CLEARED_BY_ANOTHER_INITIATOR = 0x2F00, "COMMANDS CLEARED BY ANOTHER INITIATOR";
+    /// Mode pages cannot be kept over power off.
+    SAVING_PARAMETERS_NOT_SUPPORTED = 0x3900, "SAVING PARAMETERS NOT SUPPORTED";
     /// No medium.
     MEDIUM_NOT_PRESENT = 0x3A00, "MEDIUM NOT PRESENT";
     /// The list of logical units has changed.
@@ -247,6 +249,16 @@ impl Sense {
             bytes.extend(information.to_be_bytes());
         }
         bytes
+    }
+
+    /// In the format that D_SENSE or DESC asks for.
+    #[must_use]
+    pub fn encode(&self, descriptor: bool) -> Vec<u8> {
+        if descriptor {
+            self.descriptor()
+        } else {
+            self.fixed().to_vec()
+        }
     }
 
     /// Reads sense data of either format, current or deferred.

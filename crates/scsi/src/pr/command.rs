@@ -1,8 +1,8 @@
 //! PERSISTENT RESERVE IN and OUT: commands, parameter lists and parameter data, in both directions.
 
 use crate::AdditionalSense;
+use crate::bytes::{field, length_u32};
 use crate::opcode::Opcode;
-use crate::pr::types::field;
 use crate::pr::{
     Key, Refusal, RelativePort, ReservationType, TransportId, TransportIdError, Truncated,
 };
@@ -264,7 +264,7 @@ impl OutParameters {
             let id = to.encode();
             bytes[17] = (u8::from(*unregister) * UNREG) | (u8::from(self.aptpl) * APTPL);
             bytes[18..20].copy_from_slice(&port.0.to_be_bytes());
-            bytes[20..24].copy_from_slice(&length_field(id.len()));
+            bytes[20..24].copy_from_slice(&length_u32(id.len()));
             bytes.extend(id);
             return bytes;
         }
@@ -273,7 +273,7 @@ impl OutParameters {
             | (u8::from(self.aptpl) * APTPL);
         if let Some(initiators) = &self.initiators {
             let ids: Vec<u8> = initiators.iter().flat_map(TransportId::encode).collect();
-            bytes.extend(length_field(ids.len()));
+            bytes.extend(length_u32(ids.len()));
             bytes.extend(ids);
         }
         bytes
@@ -319,10 +319,6 @@ impl OutParameters {
     }
 }
 
-fn length_field(length: usize) -> [u8; 4] {
-    u32::try_from(length).unwrap_or(u32::MAX).to_be_bytes()
-}
-
 /// The bytes after the four-byte length at `at`. They must be all that follows.
 fn sized(bytes: &[u8], at: usize) -> Result<&[u8], Truncated> {
     let length = u32::from_be_bytes(field(bytes, at)?);
@@ -346,7 +342,7 @@ pub fn encode_keys(generation: u32, keys: impl Iterator<Item = Key>) -> Vec<u8> 
     for key in keys {
         bytes.extend(key.get().to_be_bytes());
     }
-    let length = length_field(bytes.len() - 8);
+    let length = length_u32(bytes.len() - 8);
     bytes[4..8].copy_from_slice(&length);
     bytes
 }
@@ -403,7 +399,7 @@ pub fn encode_reservation(generation: u32, reservation: Option<ReservationData>)
         bytes.extend([0; 4]);
         return bytes;
     };
-    bytes.extend(length_field(16));
+    bytes.extend(length_u32(16));
     bytes.extend(reservation.key.map_or(0, Key::get).to_be_bytes());
     bytes.extend([0, 0, 0, 0, 0, reservation.type_code, 0, 0]);
     bytes

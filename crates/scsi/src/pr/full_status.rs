@@ -1,7 +1,7 @@
 //! READ FULL STATUS data (SPC-4, "READ FULL STATUS parameter data").
 
+use crate::bytes::field;
 use crate::pr::command::promised;
-use crate::pr::types::field;
 use crate::pr::{Key, RelativePort, ReservationType, TransportId, TransportIdError, Truncated};
 
 /// One registration, as READ FULL STATUS tells it.

@@ -22,6 +22,7 @@ mod state;
 mod transport_id;
 mod types;
 
+pub use crate::bytes::Truncated;
 pub use access::{Access, access};
 pub use command::{
     Capabilities, InAction, OutAction, OutError, OutParameters, OutRequest, ReservationData,
@@ -30,4 +31,4 @@ pub use command::{
 pub use full_status::{FullStatus, encode_full_status, parse_full_status};
 pub use state::{Effects, Held, Holder, Registration, Reservations, RestoreError, Surroundings};
 pub use transport_id::{InitiatorPort, TransportId, TransportIdError};
-pub use types::{Key, Nexus, Refusal, RelativePort, ReservationType, Truncated};
+pub use types::{Key, Nexus, Refusal, RelativePort, ReservationType};

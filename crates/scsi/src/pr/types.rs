@@ -165,25 +165,3 @@ impl Refusal {
         }
     }
 }
-
-/// Parameter data ended within a field.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("parameter data end after {have} bytes, within a field that ends at {need}")]
-pub struct Truncated {
-    /// Where the field ends.
-    pub need: usize,
-    /// How many bytes there are.
-    pub have: usize,
-}
-
-/// The `N` bytes at `at`.
-pub(crate) fn field<const N: usize>(bytes: &[u8], at: usize) -> Result<[u8; N], Truncated> {
-    let need = at.saturating_add(N);
-    bytes
-        .get(at..need)
-        .and_then(|field| field.try_into().ok())
-        .ok_or(Truncated {
-            need,
-            have: bytes.len(),
-        })
-}
