@@ -495,7 +495,7 @@ fn address(index: usize) -> Ipv4Addr {
 #[must_use]
 pub fn plain_cluster(names: &[&str], configuration: &str) -> Vec<File> {
     let mut conf = String::from(
-        "totem {\n version: 2\n cluster_name: nodes\n transport: knet\n token: 1500\n \
+        "totem {\n version: 2\n cluster_name: web\n transport: knet\n token: 1500\n \
          crypto_cipher: aes256\n crypto_hash: sha256\n}\nquorum {\n \
          provider: corosync_votequorum\n}\nlogging {\n to_syslog: no\n to_logfile: yes\n \
          logfile: /var/log/corosync/corosync.log\n timestamp: hires\n}\nnodelist {\n",

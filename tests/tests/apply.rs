@@ -33,6 +33,7 @@ const NOT_READY: Option<i32> = Some(31);
 const NEEDS_RESTART: Option<i32> = Some(32);
 const ROLLED_BACK: Option<i32> = Some(33);
 const INCOMPLETE: Option<i32> = Some(34);
+const HELD: Option<i32> = Some(37);
 
 const CONF: &str = "/etc/corosync/corosync.conf";
 const SYSTEMCTL: &str = include_str!("../support/systemctl");
@@ -141,6 +142,26 @@ impl Site {
         value
     }
 
+    /// The kinds and subjects of the alarms that `picket status` raises, for a cluster that works.
+    fn alarms(&self, definition: &Path) -> Vec<(String, String)> {
+        const DEGRADED: Option<i32> = Some(50);
+        let rig = &self.nodes.rig;
+        let mut command = Command::new(ours("picket"));
+        command
+            .args(["status", "--json", "--timeout", "60", "--ssh-config"])
+            .arg(&self.config)
+            .arg(definition);
+        let ran = run(&mut command, Some(&rig.cable.host), rig.dir(), None, LIMIT);
+        assert!([DONE, DEGRADED].contains(&ran.code), "{}", ran.printed());
+        let status: Value = serde_json::from_str(&ran.stdout).expect("its result is JSON");
+        let alarms = status["alarms"].as_array().expect("a list");
+        let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+        alarms
+            .iter()
+            .map(|alarm| (text(&alarm["code"]), text(&alarm["subject"])))
+            .collect()
+    }
+
     fn ask(&self, node: &str, script: &str) -> String {
         self.nodes
             .exec(node, &["sh", "-c", script])
@@ -243,6 +264,8 @@ fn a_cluster_is_applied_and_a_second_apply_changes_nothing() {
     assert_eq!(NAMES.map(|name| site.state(name)), before);
 
     changes_that_need_no_restart(&site, &daemons);
+    what_an_administrator_holds(&site);
+    what_status_says_of_another_definition(&site);
     changes_that_do(&site, &daemons);
 }
 
@@ -273,6 +296,77 @@ fn changes_that_need_no_restart(site: &Site, daemons: &[String]) {
         site.apply(&changed, &["--yes"], DONE)["outcome"],
         "unchanged"
     );
+}
+
+/// A node in standby and a ban are an administrator's word: no failure, and not passed over either.
+fn what_an_administrator_holds(site: &Site) {
+    let definition = site.definition("4s", &["web", "db"]);
+    let say = |script: &str| {
+        let ran = site.nodes.exec("n1", &["sh", "-c", script]);
+        assert_eq!(ran.code, DONE, "{script}: {ran:?}");
+    };
+    let settle = "crm_resource --wait --timeout=60";
+    say(&format!(
+        "crm_attribute --node n2 --name standby --update on && {settle}"
+    ));
+    // The services have moved; the device that fences n1 has no other node to run on.
+    let standby = site.apply(&definition, &["--yes"], HELD);
+    assert_eq!(standby["outcome"], "unchanged", "{standby}");
+    let words = &standby["report"]["held"];
+    assert_eq!(words.as_array().map(Vec::len), Some(1), "{words}");
+    assert!(
+        words
+            .to_string()
+            .contains("fence.virt.n1 is not started: n2 is in standby"),
+        "{words}"
+    );
+    say(&format!(
+        "crm_resource --resource web --ban --node n1 && {settle}"
+    ));
+    let held = site.apply(&definition, &["--yes"], HELD);
+    assert_eq!(held["outcome"], "unchanged", "{held}");
+    let words = held["report"]["held"].to_string();
+    for said in ["web.d is not started", "n2 is in standby", "banned from n1"] {
+        assert!(words.contains(said), "{said} in {words}");
+    }
+    assert!(!words.contains("db.d"), "{words}");
+    let alarms = site.alarms(&definition);
+    assert!(
+        alarms.contains(&("resource-held".to_owned(), "web.d".to_owned())),
+        "{alarms:?}"
+    );
+    // With a change to make, too: that is made, and the ban stays.
+    let changed = site.definition("5s", &["web", "db"]);
+    let held = site.apply(&changed, &["--yes"], HELD);
+    assert_eq!(held["outcome"], "applied", "{held}");
+    say(&format!(
+        "crm_resource --resource web --clear && crm_attribute --node n2 --name standby --delete && {settle}"
+    ));
+    site.apply(&definition, &["--yes"], DONE);
+}
+
+fn what_status_says_of_another_definition(site: &Site) {
+    let right = site.alarms(&site.definition("4s", &["web", "db"]));
+    let of = |alarms: &[(String, String)], code: &str| -> Vec<String> {
+        let with = alarms.iter().filter(|(known, _)| known == code);
+        with.map(|(_, subject)| subject.clone()).collect()
+    };
+    for code in [
+        "resource-missing",
+        "resource-not-defined",
+        "cluster-name",
+        "cluster-name-unknown",
+    ] {
+        assert!(of(&right, code).is_empty(), "{right:?}");
+    }
+    let other = site.definition("4s", &["web", "mail"]);
+    let text = fs::read_to_string(&other).expect("it was just written");
+    let text = text.replace("[cluster]\nname = \"web\"", "[cluster]\nname = \"bank\"");
+    fs::write(&other, text).expect("the rig's directory takes files");
+    let wrong = site.alarms(&other);
+    assert_eq!(of(&wrong, "cluster-name"), MEMBERS, "{wrong:?}");
+    assert_eq!(of(&wrong, "resource-missing"), ["mail.d"], "{wrong:?}");
+    assert_eq!(of(&wrong, "resource-not-defined"), ["db.d"], "{wrong:?}");
 }
 
 /// Other secrets are not taken silently, and not without leave to restart.

@@ -24,8 +24,8 @@ pub use error::{DefinitionError, Problem};
 pub use places::Places;
 pub use render::{
     CIB, COROSYNC_LOG, File, HTTPD_PATH, HostSettings, Owner, PACEMAKER_LOG, Phase, RenderOptions,
-    Rendered, STORAGE_SETUP, SetupStep, Units, configuration, guest_domain, host_units,
-    instructions, node_units, render_guest_devices, render_host, render_node, render_nodes,
+    Rendered, STORAGE_SETUP, SetupStep, Units, guest_domain, host_units, instructions, node_units,
+    pacemaker_configuration, render_guest_devices, render_host, render_node, render_nodes,
     storage_setup,
 };
 pub use schema::{schema, tables};

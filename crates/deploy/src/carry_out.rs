@@ -21,7 +21,7 @@ use crate::error::{Error, Failure};
 use crate::event::Phase;
 use crate::facts;
 use crate::fleet::Fleet;
-use crate::health;
+use crate::health::{self, Lacks};
 use crate::machine::Machine;
 use crate::operation::{Check, Operation, Orders, Staged};
 use crate::plan::{Configuration, MachinePlan, Plan};
@@ -39,13 +39,14 @@ const PATIENCE: usize = 15;
 /// The most that one question may take.
 const QUESTION: Duration = Duration::from_secs(60);
 
-/// Carries `plan` out. `by` names who does it, for the record on the machines.
+/// Carries `plan` out. `by` names who does it, for the record on the machines. Says what does not run in
+/// the end because an administrator keeps it from running.
 pub(crate) fn carry_out(
     desired: &Desired,
     plan: &Plan,
     by: &str,
     fleet: &mut Fleet<'_>,
-) -> Result<(), Error> {
+) -> Result<Vec<String>, Error> {
     let id = new_id()?;
     let mut run = Run {
         desired,
@@ -64,8 +65,9 @@ pub(crate) fn carry_out(
     run.restart_one_by_one()?;
     run.configure()?;
     run.prepare(true)?;
-    run.health()?;
-    run.finish()
+    let held = run.health()?;
+    run.finish()?;
+    Ok(held)
 }
 
 /// Sixteen hexadecimal digits that no other apply has.
@@ -514,21 +516,33 @@ impl<'a> Run<'a, '_> {
 
     // The end.
 
-    fn health(&mut self) -> Result<(), Error> {
-        self.wait_until_healthy(Phase::Health)
+    /// Waits until nothing is missing but what an administrator holds; that it says.
+    fn health(&mut self) -> Result<Vec<String>, Error> {
+        self.wait_until(Phase::Health, |lacks| lacks.missing.is_empty())
     }
 
+    /// What is held is missing here as well: what a restarted node leaves could not start elsewhere.
     fn wait_until_healthy(&mut self, phase: Phase) -> Result<(), Error> {
+        let whole = |lacks: &Lacks| *lacks == Lacks::default();
+        self.wait_until(phase, whole).map(drop)
+    }
+
+    fn wait_until(
+        &mut self,
+        phase: Phase,
+        is_enough: impl Fn(&Lacks) -> bool,
+    ) -> Result<Vec<String>, Error> {
         let (began, limit) = (Instant::now(), self.fleet.options.timeout);
         let mut said = String::new();
         let mut repeated = 0;
         loop {
             self.begin(phase)?;
-            let waiting_for = look_at_health(self.desired, self.fleet);
-            if waiting_for.is_empty() {
+            let lacks = look_at_health(self.desired, self.fleet);
+            if is_enough(&lacks) {
                 self.fleet.ended(phase, began, true);
-                return Ok(());
+                return Ok(lacks.held);
             }
+            let waiting_for = [lacks.missing, lacks.held].concat();
             let now = waiting_for.join(", ");
             if now == said {
                 repeated += 1;
@@ -586,21 +600,23 @@ impl<'a> Run<'a, '_> {
 
 /// What the cluster lacks in members, whatever its resources do.
 fn look_at_members(desired: &Desired, fleet: &Fleet<'_>) -> Vec<String> {
-    look_at(desired, &[], fleet)
+    look_at(desired, &[], fleet).missing
 }
 
 /// What the cluster lacks, asked on the first node that answers.
-pub(crate) fn look_at_health(desired: &Desired, fleet: &Fleet<'_>) -> Vec<String> {
+pub(crate) fn look_at_health(desired: &Desired, fleet: &Fleet<'_>) -> Lacks {
     let expected = match desired.cib().map(|file| cib::configuration(&file.bytes)) {
         None => Vec::new(),
         Some(Ok(configuration)) => health::expected(&configuration),
         // What should run is not known, so whether it runs is not either.
-        Some(Err(error)) => return vec![format!("the wanted configuration is no XML: {error}")],
+        Some(Err(error)) => {
+            return Lacks::missing(format!("the wanted configuration is no XML: {error}"));
+        }
     };
     look_at(desired, &expected, fleet)
 }
 
-fn look_at(desired: &Desired, expected: &[health::Expected], fleet: &Fleet<'_>) -> Vec<String> {
+fn look_at(desired: &Desired, expected: &[observe::Expected], fleet: &Fleet<'_>) -> Lacks {
     let names: Vec<&str> = desired
         .nodes()
         .map(|node| node.machine.name.as_str())
@@ -611,8 +627,8 @@ fn look_at(desired: &Desired, expected: &[health::Expected], fleet: &Fleet<'_>) 
         let name = &node.machine.name;
         match asked.map(|output| facts::parse_monitor(&output.text())) {
             Ok(Ok(Some(monitor))) => {
-                return health::missing(&monitor, &names, expected).unwrap_or_else(|error| {
-                    vec![format!("{name}: crm_mon is not understood: {error}")]
+                return health::lacks(&monitor, &names, expected).unwrap_or_else(|error| {
+                    Lacks::missing(format!("{name}: crm_mon is not understood: {error}"))
                 });
             }
             Ok(Ok(None)) => silent.push(format!("Pacemaker does not answer on {name}")),
@@ -620,7 +636,10 @@ fn look_at(desired: &Desired, expected: &[health::Expected], fleet: &Fleet<'_>) 
             Err(error) => silent.push(format!("{name}: {error}")),
         }
     }
-    silent
+    Lacks {
+        missing: silent,
+        held: Vec::new(),
+    }
 }
 
 fn failed(phase: Phase, machine: &Machine, detail: String) -> Error {

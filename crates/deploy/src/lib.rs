@@ -47,6 +47,7 @@ pub use desired::{CIB, COROSYNC_CONF, COROSYNC_KEY, Desired, NotDeployable, Prep
 pub use effect::Effect;
 pub use error::{Error, Failure, Problem, ProblemKind};
 pub use event::{Event, Phase};
+pub use health::expected_of;
 pub use keys::{Keys, KeysError};
 pub use machine::{BadDestination, Destination, Machine, Role};
 pub use options::{Options, Report, Took};
@@ -89,20 +90,23 @@ pub fn apply(
     }
     plan.permit(options)?;
     let changed = !plan.is_empty();
-    if changed {
+    let held = if changed {
         fleet.restart_clock();
-        carry_out::carry_out(desired, &plan, &plain(by), &mut fleet)?;
+        carry_out::carry_out(desired, &plan, &plain(by), &mut fleet)?
     } else {
-        let missing = carry_out::look_at_health(desired, &fleet);
-        if !missing.is_empty() {
+        let lacks = carry_out::look_at_health(desired, &fleet);
+        if !lacks.missing.is_empty() {
+            let missing = [lacks.missing, lacks.held].concat();
             return Err(Error::Unwell { missing });
         }
-    }
+        lacks.held
+    };
     Ok(Report {
         cluster: desired.cluster.clone(),
         changed,
         phases: fleet.took,
         warnings: plan.warnings,
+        held,
     })
 }
 

@@ -53,6 +53,9 @@ pub struct Report {
     pub phases: Vec<Took>,
     /// What deserves attention though all is well: a clock that is off, say.
     pub warnings: Vec<String>,
+    /// What is defined and does not run because an administrator said so: a node in standby, a ban. It
+    /// is no failure, and no success either: those services are down, or on fewer nodes than defined.
+    pub held: Vec<String>,
 }
 
 /// How long a phase took.

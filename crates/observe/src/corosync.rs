@@ -1,6 +1,6 @@
-//! What Corosync says: `corosync-quorumtool -s` and `corosync-cfgtool -s`.
+//! What Corosync says: `corosync-quorumtool -s`, `corosync-cfgtool -s` and `corosync-cmapctl -g`.
 //!
-//! Both print for people only; the forms here are those of Corosync 3.0 and 3.1, with knet and udpu.
+//! All print for people only; the forms here are those of Corosync 3.0 and 3.1, with knet and udpu.
 
 use serde::Serialize;
 
@@ -62,6 +62,14 @@ impl Peer {
             _ => None,
         }
     }
+}
+
+/// Reads a text that `corosync-cmapctl -g KEY` printed: `totem.cluster_name (str) = web`.
+#[must_use]
+pub fn setting(text: &str, key: &str) -> Option<String> {
+    let line = text.lines().next()?.strip_prefix(key)?;
+    let value = line.strip_prefix(" (str) = ")?.trim_end();
+    (!value.is_empty()).then(|| value.to_owned())
 }
 
 /// Reads what `corosync-quorumtool -s` printed; `None` if nothing of it is about quorum.

@@ -10,6 +10,7 @@ use jiff::Timestamp;
 
 use crate::assess;
 use crate::corosync;
+use crate::expected::Expected;
 use crate::host::{self, Daemon, DaemonState, Guests};
 use crate::pacemaker::{self, Unreadable, View};
 use crate::question::{self, Answers, Said};
@@ -25,6 +26,8 @@ pub struct Inventory {
     pub nodes: Vec<ExpectedNode>,
     /// Whether [`Self::nodes`] are all that the cluster should have.
     pub complete: bool,
+    /// All resources, fencing devices among them; `None` where no definition tells.
+    pub resources: Option<Vec<Expected>>,
     /// The hosts of the guests.
     pub hosts: Vec<Host>,
 }
@@ -261,6 +264,7 @@ fn bare_report(node: &str, result: NodeAnswer) -> NodeReport {
         took_ms: None,
         result,
         clock_ahead: None,
+        cluster: None,
         quorum: None,
         links: Vec::new(),
         trouble: Vec::new(),
@@ -301,6 +305,9 @@ pub fn node_report(
         .of("clock")
         .and_then(|said| Timestamp::from_second(said.stdout.trim().parse().ok()?).ok());
     let mut trouble = Vec::new();
+    let cluster = answers
+        .of("cluster")
+        .and_then(|said| corosync::setting(&said.stdout, "totem.cluster_name"));
     let quorum = answers
         .of("quorum")
         .and_then(|said| corosync::quorum(&said.stdout));
@@ -322,6 +329,7 @@ pub fn node_report(
     };
     NodeReport {
         clock_ahead: clock.map(|clock| ahead(clock, at, took)),
+        cluster,
         quorum,
         links,
         trouble,

@@ -18,6 +18,7 @@
 
 pub mod assess;
 pub mod corosync;
+pub mod expected;
 pub mod gather;
 pub mod host;
 mod local;
@@ -26,6 +27,7 @@ pub mod question;
 pub mod source;
 pub mod status;
 
+pub use expected::{Expected, Finding, Why};
 pub use gather::{ExpectedNode, Host, Inventory, Patience, gather};
 pub use local::Local;
 pub use source::{Machine, Source, Unanswered};

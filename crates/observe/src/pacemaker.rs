@@ -59,6 +59,8 @@ pub struct View {
     pub nodes: Vec<Node>,
     /// Every instance of every resource. Fencing devices are among them: see [`Resource::is_fencing`].
     pub resources: Vec<Resource>,
+    /// What is kept off some node by a constraint.
+    pub bans: Vec<Ban>,
     /// Actions that failed and have not been cleaned up.
     pub failures: Vec<FailedAction>,
     /// Attempts to fence, the latest first.
@@ -256,6 +258,31 @@ pub struct Container {
     pub kind: String,
 }
 
+/// A constraint that keeps a resource off a node.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+pub struct Ban {
+    /// The constraint's id.
+    pub id: String,
+    /// The resource, or what it is inside of.
+    pub resource: String,
+    /// The node.
+    pub node: String,
+    /// How much: less than nothing, where -1000000 (`-INFINITY`) is never.
+    pub weight: Option<String>,
+    /// Whether it only keeps the resource from being promoted there.
+    pub promoted_only: Option<bool>,
+}
+
+impl Ban {
+    /// Whether an administrator made it by a command that moves or bans (`crm_resource`, and `pcs` and
+    /// `crm` by it, give it an id of this form), and it holds without exception.
+    #[must_use]
+    pub fn is_by_hand(&self) -> bool {
+        let never = matches!(self.weight.as_deref(), Some("-1000000" | "-INFINITY"));
+        self.id.starts_with("cli-") && never && self.promoted_only != Some(true)
+    }
+}
+
 /// An action that failed.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 pub struct FailedAction {
@@ -365,6 +392,7 @@ pub fn crm_mon(text: &str, now: Option<Timestamp>) -> Result<View, Unreadable> {
             "summary" => summary(&mut view, element),
             "nodes" => view.nodes = named(element, "node").map(node).collect(),
             "resources" => resources(&mut view.resources, element, &mut Vec::new(), None)?,
+            "bans" => view.bans = named(element, "ban").map(ban).collect(),
             "failures" => {
                 view.failures = named(element, "failure")
                     .map(|element| failure(element, now))
@@ -513,6 +541,16 @@ fn resource(element: Element<'_, '_>, inside: &[Container], target: Option<&Role
         blocked: flag(element, "blocked"),
         orphaned: flag(element, "orphaned"),
         pending: text(element, "pending"),
+    }
+}
+
+fn ban(element: Element<'_, '_>) -> Ban {
+    Ban {
+        id: text(element, "id").unwrap_or_default(),
+        resource: text(element, "resource").unwrap_or_default(),
+        node: text(element, "node").unwrap_or_default(),
+        weight: text(element, "weight"),
+        promoted_only: flag(element, "promoted-only").or_else(|| flag(element, "master_only")),
     }
 }
 

@@ -63,12 +63,13 @@ pub fn of_node(limit: Duration) -> Question {
     Question::new(limit)
         .with("clock", &["date", "+%s"])
         .with("name", &["uname", "-n"])
-        .with("crm_mon", &["crm_mon", "--output-as=xml"])
+        .with("crm_mon", &["crm_mon", "--inactive", "--output-as=xml"])
         .with(
             "history",
             // Without -V only successes are listed.
             &["stonith_admin", "--history", "*", "-V", "--output-as=xml"],
         )
+        .with("cluster", &["corosync-cmapctl", "-g", "totem.cluster_name"])
         .with("quorum", &["corosync-quorumtool", "-s"])
         .with("links", &["corosync-cfgtool", "-s"])
 }

@@ -164,6 +164,8 @@ pub struct NodeReport {
     pub result: NodeAnswer,
     /// How far its clock is ahead of this machine's, in seconds; no more than is certain.
     pub clock_ahead: Option<i64>,
+    /// What its Corosync calls the cluster.
+    pub cluster: Option<String>,
     /// Quorum as its Corosync sees it.
     pub quorum: Option<Quorum>,
     /// Its links.

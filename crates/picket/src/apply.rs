@@ -175,12 +175,21 @@ struct Known {
     report: Option<Report>,
 }
 
+impl Known {
+    /// Whether an administrator keeps something from running.
+    fn is_held(&self) -> bool {
+        let report = self.report.as_ref();
+        report.is_some_and(|report| !report.held.is_empty())
+    }
+}
+
 /// Runs `picket apply`.
 #[must_use]
 pub fn run(args: &ApplyArgs) -> ExitCode {
     let mut known = Known::default();
     let outcome = apply(args, &mut known);
     let (code, error) = match &outcome {
+        Ok(()) if known.is_held() => (exit::HELD, None),
         Ok(()) => (exit::SUCCESS, None),
         Err(error) => (error.exit_code(), Some(error)),
     };

@@ -33,6 +33,9 @@ pub const NOT_PROVEN: u8 = 11;
 /// Drill of shared storage: records that had been acknowledged are gone, or the file system is damaged.
 pub const DATA_LOST: u8 = 12;
 
+/// Drill of shared storage: a survivor wrote on, but whether records are gone could not be found out.
+pub const NOT_KNOWN: u8 = 13;
+
 /// Check: data can be lost, or a service stay down although nodes are healthy.
 pub const UNSAFE: u8 = 20;
 
@@ -70,6 +73,10 @@ pub const UNHEALTHY: u8 = 35;
 
 /// Apply: the plan was shown and declined. Nothing was changed.
 pub const DECLINED: u8 = 36;
+
+/// Apply: everything is in its place and nothing has failed, but something that is defined does not run,
+/// or on fewer nodes, because an administrator said so: a node in standby, a ban. The result names it.
+pub const HELD: u8 = 37;
 
 /// Status: the cluster has quorum, and something in it is not as it should be, or could not be seen.
 pub const DEGRADED: u8 = 50;
@@ -120,6 +127,10 @@ pub const TABLE: &[(u8, &str)] = &[
         DATA_LOST,
         "drill: acknowledged records are gone, or the file system is damaged",
     ),
+    (
+        NOT_KNOWN,
+        "drill: whether acknowledged records are gone could not be found out",
+    ),
     (UNSAFE, "check: unsafe, data can be lost"),
     (UNSUPPORTED, "check: not supported"),
     (UNVERIFIED, "check: whether it is supported is not known"),
@@ -150,6 +161,10 @@ pub const TABLE: &[(u8, &str)] = &[
         "apply: all is in its place, but the cluster is not healthy",
     ),
     (DECLINED, "apply: the plan was declined"),
+    (
+        HELD,
+        "apply: done, but an administrator keeps something from running",
+    ),
     (
         DEGRADED,
         "status: works, but something is wrong or could not be seen",

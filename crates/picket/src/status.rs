@@ -120,6 +120,8 @@ enum Error {
         machine: String,
         source: deploy::BadDestination,
     },
+    #[error("what the definition wants of Pacemaker is not understood: {0}")]
+    Rendering(String),
     #[error("cannot prepare for ssh: {0}")]
     Ssh(io::Error),
     #[error("cannot handle signals: {0}")]
@@ -137,7 +139,11 @@ impl Error {
             Self::Lab(error) => exit::of_lab(error.kind()),
             Self::NoSuchNode { .. } => exit::USAGE,
             Self::Destination { .. } => exit::DEFINITION,
-            Self::Ssh(_) | Self::Signals(_) | Self::Page { .. } | Self::Output(_) => exit::FAILED,
+            Self::Rendering(_)
+            | Self::Ssh(_)
+            | Self::Signals(_)
+            | Self::Page { .. }
+            | Self::Output(_) => exit::FAILED,
         }
     }
 }

@@ -198,7 +198,7 @@ fn own_files(definition: &Definition, node: &Node, mut files: Vec<File>) -> Rend
 
 /// Pacemaker's configuration alone, as it stands in [`CIB`]. It holds no secret.
 #[must_use]
-pub fn configuration(definition: &Definition, options: &RenderOptions) -> Vec<u8> {
+pub fn pacemaker_configuration(definition: &Definition, options: &RenderOptions) -> Vec<u8> {
     let dialect = options.dialect.unwrap_or(definition.options.dialect);
     cib::xml(definition, dialect)
 }
@@ -228,7 +228,7 @@ fn common_files(definition: &Definition, secrets: &Secrets, options: &RenderOpti
             CIB,
             0o600,
             Owner::Pacemaker,
-            configuration(definition, options),
+            pacemaker_configuration(definition, options),
         ),
     ];
     if definition

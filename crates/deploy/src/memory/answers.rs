@@ -227,12 +227,13 @@ impl State {
             .count();
         let quorum = joined.len() * 2 > members;
         let mut out = format!(
-            "<r><summary><current_dc present=\"{quorum}\" with_quorum=\"{quorum}\"/></summary><nodes>"
+            "<pacemaker-result><status code=\"0\"/><summary><current_dc present=\"{quorum}\" name=\"{name}\" \
+             with_quorum=\"{quorum}\"/></summary><nodes>"
         );
         for member in &joined {
             let _ = write!(
                 out,
-                "<node name=\"{member}\" online=\"true\" pending=\"false\"/>"
+                "<node name=\"{member}\" online=\"true\" pending=\"false\" unclean=\"false\"/>"
             );
         }
         out.push_str("</nodes><resources>");
@@ -249,7 +250,7 @@ impl State {
                 }
             });
         }
-        out.push_str("</resources></r>");
+        out.push_str("</resources></pacemaker-result>");
         out
     }
 }

@@ -3,6 +3,7 @@
 //! Whose view is shown: a node with quorum before one without, among those the coordinator itself,
 //! then the first of the inventory. The others are compared with it.
 
+mod defined;
 mod fencing;
 mod nodes;
 mod places;
@@ -71,8 +72,11 @@ pub fn assess(status: &mut Status, inventory: &Inventory) {
     if let Some(view) = &status.view {
         nodes::membership(&mut alarms, status, view, inventory);
         fencing::check(&mut alarms, view);
-        services::check(&mut alarms, view);
+        let lacking = defined::lacking(view, inventory);
+        services::check(&mut alarms, view, &lacking);
+        defined::check(&mut alarms, view, inventory, &lacking);
     }
+    defined::cluster_name(&mut alarms, status);
     nodes::links(&mut alarms, status);
     places::check(&mut alarms, status);
     alarms.0.sort_by_key(|alarm| alarm.severity);

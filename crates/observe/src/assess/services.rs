@@ -3,9 +3,13 @@
 use std::collections::BTreeMap;
 
 use super::{Alarms, list};
+use crate::expected::Finding;
 use crate::pacemaker::{FailedAction, Resource, Role, View};
 
-pub(super) fn check(alarms: &mut Alarms, view: &View) {
+/// `lacking` is what by the definition should run and does not: the definition knows better than the
+/// cluster why that matters, so what is stopped is told there.
+pub(super) fn check(alarms: &mut Alarms, view: &View, lacking: &[Finding]) {
+    let is_told = |id: &str| lacking.iter().any(|finding| finding.resource == id);
     if view.options.maintenance == Some(true) {
         alarms.warn(
             "maintenance",
@@ -21,15 +25,15 @@ pub(super) fn check(alarms: &mut Alarms, view: &View) {
         );
     }
     for resource in &view.resources {
-        of_resource(alarms, view, resource);
+        of_resource(alarms, view, resource, is_told(&resource.id));
     }
-    missing_instances(alarms, view);
+    missing_instances(alarms, view, is_told);
     for action in &view.failures {
         failed_action(alarms, action);
     }
 }
 
-fn of_resource(alarms: &mut Alarms, view: &View, resource: &Resource) {
+fn of_resource(alarms: &mut Alarms, view: &View, resource: &Resource, is_told: bool) {
     let id = resource.id.as_str();
     for (set, code, what) in [
         (resource.failed, "resource-failed", "has failed"),
@@ -83,7 +87,7 @@ fn of_resource(alarms: &mut Alarms, view: &View, resource: &Resource) {
         );
     }
     match &resource.role {
-        Role::Stopped if !resource.is_cloned() && !resource.should_be_stopped() => {
+        Role::Stopped if !resource.is_cloned() && !resource.should_be_stopped() && !is_told => {
             alarms.critical("resource-stopped", id, format!("{id} is stopped"));
         }
         Role::Starting | Role::Stopping => {
@@ -101,7 +105,7 @@ fn of_resource(alarms: &mut Alarms, view: &View, resource: &Resource) {
 
 /// Instances of a clone that do not run although there is a node that could run them: a node that is
 /// online, may run resources and has none.
-fn missing_instances(alarms: &mut Alarms, view: &View) {
+fn missing_instances(alarms: &mut Alarms, view: &View, is_told: impl Fn(&str) -> bool) {
     let mut clones: BTreeMap<(&str, &str), Vec<&Resource>> = BTreeMap::new();
     for resource in view
         .resources
@@ -118,7 +122,7 @@ fn missing_instances(alarms: &mut Alarms, view: &View) {
             .iter()
             .filter(|instance| instance.role == Role::Stopped && !instance.should_be_stopped())
             .count();
-        if stopped == 0 {
+        if stopped == 0 || is_told(id) {
             continue;
         }
         if stopped == instances.len() {

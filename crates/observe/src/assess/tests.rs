@@ -4,10 +4,11 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
+use crate::expected::Expected;
 use crate::gather::{ExpectedNode, Host, Inventory, Patience, gather, node_report};
 use crate::host::{Daemon, DaemonState, Listener};
 use crate::source::{Machine, Memory, Source, Unanswered};
-use crate::status::{Health, NodeAnswer, Severity, Status};
+use crate::status::{Alarm, Health, NodeAnswer, Severity, Status};
 
 macro_rules! fixture {
     ($state:literal) => {
@@ -527,4 +528,118 @@ fn clocks_are_compared() {
     // The clock may have been read when the question was asked.
     assert_eq!(ahead(400), Some(-600));
     assert_eq!(ahead(2000), Some(0));
+}
+
+/// The definition of the cluster in the fixtures.
+fn defined() -> Inventory {
+    let resource = |id: &str, agent: &str| Expected {
+        id: id.to_owned(),
+        agent: agent.to_owned(),
+        names: [id.to_owned()].into(),
+        ..Expected::default()
+    };
+    let mut resources: Vec<Expected> = ["fence.n1", "fence.n2", "fence.n3"]
+        .map(|id| resource(id, "stonith:fence_virt"))
+        .to_vec();
+    for id in ["web.ip", "web.http"] {
+        resources.push(resource(id, "ocf:pacemaker:Dummy"));
+    }
+    for id in ["ping", "db", "off"] {
+        resources.push(resource(id, ""));
+    }
+    Inventory {
+        cluster: Some("shop".to_owned()),
+        resources: Some(resources),
+        ..inventory(&["n1", "n2", "n3"])
+    }
+}
+
+/// What is seen when all three nodes say the same, and that their cluster is `name`.
+fn compared(inventory: &Inventory, said: &[(&str, &str, i32)], name: &str) -> Status {
+    let name = format!("totem.cluster_name (str) = {name}");
+    let mut said = said.to_vec();
+    said.push(("cluster", &name, 0));
+    let memory = ["n1", "n2", "n3"]
+        .iter()
+        .fold(Memory::default(), |memory, node| {
+            memory.with(node, Ok(output(&said)))
+        });
+    look(inventory, memory)
+}
+
+#[test]
+fn the_wrong_cluster_is_not_healthy() {
+    let healthy = fixture!("healthy");
+    let mut inventory = defined();
+    // Of these the fixture has one stopped on request, and the definition wants the others only.
+    let all = inventory.resources.as_mut().unwrap();
+    all.retain(|one| one.id != "off");
+    let right = compared(&inventory, &healthy, "shop");
+    assert_eq!(codes(&right), [("resource-not-defined", Some("off"))]);
+    let wrong = compared(&inventory, &healthy, "bank");
+    assert_eq!(wrong.health, Health::Degraded);
+    for node in ["n1", "n2", "n3"] {
+        assert!(
+            codes(&wrong).contains(&("cluster-name", Some(node))),
+            "{:?}",
+            wrong.alarms
+        );
+    }
+    assert_eq!(wrong.asked[0].cluster.as_deref(), Some("bank"));
+    // Who does not tell is not taken for one that told the right one.
+    let silent = look(
+        &inventory,
+        Memory::default().with("n1", Ok(output(&healthy))),
+    );
+    assert!(codes(&silent).contains(&("cluster-name-unknown", Some("n1"))));
+}
+
+#[test]
+fn what_is_defined_and_not_there_is_not_healthy() {
+    let mut inventory = defined();
+    let all = inventory.resources.as_mut().unwrap();
+    let mut more = all[0].clone();
+    more.id = "fence.n4".to_owned();
+    all.push(more);
+    all[3].agent = "ocf:heartbeat:IPaddr2".to_owned();
+    let status = compared(&inventory, &fixture!("healthy"), "shop");
+    assert_eq!(status.health, Health::Degraded);
+    assert_eq!(
+        codes(&status),
+        [
+            ("resource-differs", Some("web.ip")),
+            ("resource-missing", Some("fence.n4")),
+            // Its target role is Stopped: somebody said so, and the definition says otherwise.
+            ("resource-held", Some("off")),
+        ]
+    );
+    // Without a definition it is as it should be.
+    assert_eq!(seen(&fixture!("healthy")).health, Health::Healthy);
+}
+
+#[test]
+fn what_is_defined_and_stopped_is_told_once() {
+    let stopped = fixture!("healthy")[0].1.replacen(
+        "<resource id=\"web.http\" resource_agent=\"ocf:pacemaker:Dummy\" role=\"Started\" active=\"true\"",
+        "<resource id=\"web.http\" resource_agent=\"ocf:pacemaker:Dummy\" role=\"Stopped\" active=\"false\"",
+        1,
+    );
+    let mut said = fixture!("healthy");
+    assert_ne!(said[0].1, stopped);
+    said[0].1 = &stopped;
+    let mut inventory = defined();
+    inventory
+        .resources
+        .as_mut()
+        .unwrap()
+        .retain(|one| one.id == "web.http");
+    let status = compared(&inventory, &said, "shop");
+    let of_it: Vec<&Alarm> = status
+        .alarms
+        .iter()
+        .filter(|alarm| alarm.subject.as_deref() == Some("web.http"))
+        .collect();
+    assert_eq!(of_it.len(), 1, "{of_it:?}");
+    assert_eq!(of_it[0].code, "resource-stopped");
+    assert_eq!(of_it[0].severity, Severity::Critical);
 }

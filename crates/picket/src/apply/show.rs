@@ -272,11 +272,22 @@ pub(super) fn report(report: &Report) -> io::Result<()> {
             .iter()
             .map(|took| took.took.as_secs_f64())
             .sum();
+        let runs = if report.held.is_empty() {
+            "every resource and fencing device started"
+        } else {
+            "and every resource and fencing device started that an administrator does not hold"
+        };
         writeln!(
             out,
-            "Cluster {} is applied: every node is online, every resource and fencing device started ({seconds:.1} s).",
+            "Cluster {} is applied: every node is online, {runs} ({seconds:.1} s).",
             report.cluster
         )?;
+    }
+    if !report.held.is_empty() {
+        writeln!(out, "Held by an administrator, which is no failure:")?;
+    }
+    for held in &report.held {
+        writeln!(out, "  {}", plain::text(held))?;
     }
     // Those of the plan have been shown with it.
     for warning in report.warnings.iter().filter(|_| !report.changed) {

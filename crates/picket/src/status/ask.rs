@@ -12,6 +12,7 @@ use observe::host::{self, Daemon};
 use observe::{ExpectedNode, Host, Inventory, Local, Machine, Source, Unanswered};
 
 use super::Error;
+use crate::setup;
 
 /// Who is asked, and by which way.
 #[derive(Clone)]
@@ -46,7 +47,7 @@ impl Target {
     pub(super) fn over_ssh(definition: &Definition, config: Option<&Path>) -> Result<Self, Error> {
         let ssh = Ssh::new(definition, config)?;
         Ok(Self {
-            inventory: inventory(definition),
+            inventory: inventory(definition)?,
             connections: Some(Arc::clone(&ssh.transport)),
             source: Arc::new(ssh),
         })
@@ -59,10 +60,23 @@ impl Target {
             name: node.name.clone(),
             ..ExpectedNode::default()
         });
+        // A lab may have been formed with more or fewer nodes than its definition names.
+        let fitting = definition.map(|definition| {
+            let count = lab.nodes().len();
+            let other = (count != definition.nodes.len()).then(|| definition.with_nodes(count));
+            other.unwrap_or_else(|| Ok(definition.clone()))
+        });
+        let resources = fitting
+            .transpose()
+            .map_err(setup::Error::from)?
+            .map(|definition| deploy::expected_of(&definition))
+            .transpose()
+            .map_err(Error::Rendering)?;
         let inventory = Inventory {
             cluster: definition.map(|definition| definition.name.to_string()),
             nodes: nodes.collect(),
             complete: true,
+            resources,
             hosts: Vec::new(),
         };
         let ask = move |machine: Machine<'_>, script: &str, deadline: Deadline| {
@@ -113,7 +127,7 @@ fn of_lab(error: &::lab::Error) -> Unanswered {
 }
 
 /// What a definition says there should be.
-fn inventory(definition: &Definition) -> Inventory {
+fn inventory(definition: &Definition) -> Result<Inventory, Error> {
     let node = |node: &cluster::Node| ExpectedNode {
         name: node.name.to_string(),
         skip: false,
@@ -132,12 +146,13 @@ fn inventory(definition: &Definition) -> Inventory {
         uri: Some(definition.host_uri(host).to_owned()),
         daemon: daemon(definition, host),
     };
-    Inventory {
+    Ok(Inventory {
         cluster: Some(definition.name.to_string()),
         nodes: definition.nodes.iter().map(node).collect(),
         complete: true,
+        resources: Some(deploy::expected_of(definition).map_err(Error::Rendering)?),
         hosts: definition.hosts.iter().map(host).collect(),
-    }
+    })
 }
 
 /// How a host's own `fence_virtd` is reached from the host. Over channels and vsock only guests reach it.

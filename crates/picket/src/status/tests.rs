@@ -30,7 +30,8 @@ const CLOCK: i64 = 1_795_375_780;
 /// What a node prints whose tools say what they said in `state`.
 fn answer(state: &str) -> Vec<u8> {
     let fixtures = Path::new(env!("CARGO_MANIFEST_DIR")).join("../observe/fixtures");
-    let mut text = format!("clock  {CLOCK}\nclock ?0\n");
+    let mut text =
+        format!("clock  {CLOCK}\nclock ?0\ncluster  totem.cluster_name (str) = web\ncluster ?0\n");
     for (tag, file) in [
         ("crm_mon", "crm_mon.xml"),
         ("history", "stonith_admin.xml"),
@@ -59,6 +60,7 @@ fn seen(state: &str) -> Status {
         cluster: Some("web".to_owned()),
         nodes: ["n1", "n2", "n3"].map(node).to_vec(),
         complete: true,
+        resources: None,
         hosts: vec![Host {
             name: "h1".to_owned(),
             ..Host::default()
