@@ -12,11 +12,23 @@
 //! [`JournalError::Damaged`], and the logical unit must then stay closed: it answers INQUIRY, REPORT LUNS and REQUEST
 //! SENSE, and everything else with NOT READY, LOGICAL UNIT NOT READY, MANUAL INTERVENTION REQUIRED (2/04/03), until an
 //! administrator who has made sure that no fenced node runs calls [`Journal::discard`].
+//!
+//! A journal that was deleted, or a state directory that is another one than before, cannot be told from that of a new
+//! logical unit. So the directory must exist, on a disk that survives a loss of power.
 
+mod codec;
+mod directory;
+pub mod memory;
+
+use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use scsi::pr::Reservations;
+use scsi::pr::{Reservations, RestoreError};
+
+pub use directory::{Directory, HostDirectory};
+
+use crate::lock;
 
 /// Why reservations cannot be read or kept.
 #[derive(Debug, thiserror::Error)]
@@ -62,9 +74,12 @@ pub enum Damage {
     /// It belongs to another logical unit.
     #[error("it belongs to the logical unit {0}")]
     Foreign(String),
-    /// The states it describes cannot be.
-    #[error("its contents contradict each other: {0}")]
-    Impossible(String),
+    /// It was written whole, but not by a program that knew the format.
+    #[error("its contents make no sense")]
+    Malformed,
+    /// It was written whole, and the state it describes cannot be.
+    #[error("its contents contradict each other")]
+    Impossible(#[from] RestoreError),
 }
 
 /// What names a logical unit for ever: its NAA designator, say. Names the file too.
@@ -86,12 +101,28 @@ impl Identity {
     pub fn as_str(&self) -> &str {
         &self.0
     }
+
+    fn file(&self) -> String {
+        format!("{}.reservations", self.0)
+    }
+
+    /// What becomes the file. One that a crash left behind is of no meaning.
+    fn new_file(&self) -> String {
+        format!("{}.reservations.new", self.0)
+    }
+
+    fn lock_file(&self) -> String {
+        format!("{}.lock", self.0)
+    }
 }
 
 /// Where the reservations of one logical unit are kept.
 #[derive(Debug)]
-pub struct Journal {
+pub struct Journal<D = HostDirectory> {
     identity: Identity,
+    directory: D,
+    /// Keeps other programs from the same journal while it is open.
+    _lock: Option<File>,
 }
 
 impl Journal {
@@ -104,11 +135,67 @@ impl Journal {
         directory: &Path,
         identity: &Identity,
     ) -> Result<(Self, Reservations), JournalError> {
-        let _ = directory;
+        let (directory, lock) = locked(directory, identity)?;
+        Self::begin(directory, Some(lock), identity)
+    }
+
+    /// An administrator's decision: moves the file aside and begins without registrations. Returns where the old file
+    /// is now, if there was one.
+    ///
+    /// # Errors
+    /// [`JournalError::InUse`], [`JournalError::Io`].
+    pub fn discard(directory: &Path, identity: &Identity) -> Result<Option<PathBuf>, JournalError> {
+        let (directory, _lock) = locked(directory, identity)?;
+        let (from, to) = (identity.file(), format!("{}.discarded", identity.file()));
+        match directory.rename(&from, &to) {
+            Ok(()) => {}
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(source) => return Err(failed(&directory, "rename", &from, source)),
+        }
+        directory
+            .sync_names()
+            .map_err(|source| failed(&directory, "make durable", &to, source))?;
+        Ok(Some(directory.path(&to)))
+    }
+}
+
+impl<D: Directory> Journal<D> {
+    /// The same as [`Journal::open`] in a directory of any kind. Nobody is kept out.
+    ///
+    /// # Errors
+    /// As [`Journal::open`].
+    pub fn open_in(
+        directory: D,
+        identity: &Identity,
+    ) -> Result<(Self, Reservations), JournalError> {
+        Self::begin(directory, None, identity)
+    }
+
+    fn begin(
+        directory: D,
+        lock: Option<File>,
+        identity: &Identity,
+    ) -> Result<(Self, Reservations), JournalError> {
+        let name = identity.file();
+        // One byte more than a file may have: a longer one does not look whole.
+        let bytes = directory
+            .read(&name, codec::MOST + 1)
+            .map_err(|source| failed(&directory, "read", &name, source))?;
+        let state = match bytes {
+            None => Reservations::default(),
+            Some(bytes) => {
+                codec::decode(identity, &bytes).map_err(|source| JournalError::Damaged {
+                    path: directory.path(&name),
+                    source,
+                })?
+            }
+        };
         let journal = Self {
             identity: identity.clone(),
+            directory,
+            _lock: lock,
         };
-        Ok((journal, Reservations::default()))
+        Ok((journal, state))
     }
 
     /// Whose it is.
@@ -122,17 +209,50 @@ impl Journal {
     /// # Errors
     /// [`JournalError::Io`]: the command must not answer GOOD.
     pub fn store(&mut self, state: &Reservations) -> Result<(), JournalError> {
-        let _ = state;
-        Ok(())
+        let bytes = codec::encode(&self.identity, state);
+        let (name, new) = (self.identity.file(), self.identity.new_file());
+        let directory = &self.directory;
+        directory
+            .write_durable(&new, &bytes)
+            .map_err(|source| failed(directory, "write", &new, source))?;
+        directory
+            .rename(&new, &name)
+            .map_err(|source| failed(directory, "replace", &name, source))?;
+        directory
+            .sync_names()
+            .map_err(|source| failed(directory, "make durable", &name, source))
     }
+}
 
-    /// An administrator's decision: moves the file aside and begins without registrations. Returns where the old file
-    /// is now, if there was one.
-    ///
-    /// # Errors
-    /// [`JournalError::InUse`], [`JournalError::Io`].
-    pub fn discard(directory: &Path, identity: &Identity) -> Result<Option<PathBuf>, JournalError> {
-        let _ = (directory, identity);
-        Ok(None)
+fn failed(
+    directory: &impl Directory,
+    step: &'static str,
+    name: &str,
+    source: io::Error,
+) -> JournalError {
+    JournalError::Io {
+        step,
+        path: directory.path(name),
+        source,
+    }
+}
+
+/// Opens a directory and locks what belongs to a logical unit in it.
+fn locked(path: &Path, identity: &Identity) -> Result<(HostDirectory, File), JournalError> {
+    let directory = HostDirectory::open(path).map_err(|source| JournalError::Io {
+        step: "open",
+        path: path.to_owned(),
+        source,
+    })?;
+    let name = identity.lock_file();
+    let lock = directory
+        .lock_file(&name)
+        .map_err(|source| failed(&directory, "open", &name, source))?;
+    match lock::try_lock(&lock, lock::Mode::Exclusive) {
+        Ok(true) => Ok((directory, lock)),
+        Ok(false) => Err(JournalError::InUse {
+            path: directory.path(&name),
+        }),
+        Err(source) => Err(failed(&directory, "lock", &name, source)),
     }
 }
