@@ -17,6 +17,17 @@ pub enum Data<'a> {
     Out(&'a [u8]),
 }
 
+impl Data<'_> {
+    /// The same for a while: so that a command can be sent again.
+    pub const fn again(&mut self) -> Data<'_> {
+        match self {
+            Self::None => Data::None,
+            Self::In(buffer) => Data::In(buffer),
+            Self::Out(bytes) => Data::Out(bytes),
+        }
+    }
+}
+
 /// A command.
 #[derive(Debug)]
 pub struct Request<'a> {
@@ -89,6 +100,36 @@ pub trait ScsiDevice: Send {
     /// The initiator port of this nexus, if it is known here: by it, one's own registration is found in READ FULL STATUS.
     fn initiator_port(&self) -> Option<InitiatorPort> {
         None
+    }
+}
+
+/// The most unit attentions that one command is sent again after.
+pub const MAX_ATTENTIONS: usize = 8;
+
+/// Sends a command, and again after each unit attention, which goes to `attentions`: it is news, not an answer, and the
+/// device has not carried the command out. An end that still is one comes after [`MAX_ATTENTIONS`] of them.
+///
+/// # Errors
+/// As [`ScsiDevice::execute`].
+pub fn settle(
+    device: &mut dyn ScsiDevice,
+    cdb: &[u8],
+    mut data: Data<'_>,
+    deadline: Deadline,
+    attentions: &mut Vec<Sense>,
+) -> Result<Completion, DeviceError> {
+    let mut left = MAX_ATTENTIONS;
+    loop {
+        let again = data.again();
+        let done = device.execute(Request { cdb, data: again }, deadline)?;
+        let Some(sense) = done.unit_attention() else {
+            return Ok(done);
+        };
+        attentions.push(sense);
+        if left == 0 || deadline.has_passed() {
+            return Ok(done);
+        }
+        left -= 1;
     }
 }
 

@@ -19,10 +19,11 @@ mod error;
 pub mod initiator;
 pub mod node;
 pub mod pr;
+pub mod probe;
 mod secret;
 
 pub use address::{Address, AddressError, IscsiAddress, SecretSource};
-pub use device::{Completion, Data, Request, ScsiDevice};
+pub use device::{Completion, Data, MAX_ATTENTIONS, Request, ScsiDevice, settle};
 pub use error::{Certainty, DeviceError, LostBy};
 pub use node::{Paths, PathsError, paths};
 pub use secret::SecretError;

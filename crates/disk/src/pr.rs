@@ -10,10 +10,8 @@ use scsi::pr::{
 };
 use scsi::{Sense, Status};
 
-use crate::{Certainty, Completion, Data, DeviceError, Request, ScsiDevice};
-
-/// The most unit attentions that one command is sent again after.
-pub const MAX_ATTENTIONS: usize = 8;
+use crate::device::settle;
+use crate::{Certainty, Completion, Data, DeviceError, MAX_ATTENTIONS, ScsiDevice};
 
 /// How many bytes are asked for at first: some hundred registrations.
 const FIRST_ALLOCATION: u16 = 8192;
@@ -288,9 +286,7 @@ impl<'d> Reservations<'d> {
             length: u32::try_from(list.len()).unwrap_or(u32::MAX),
         };
         let cdb = request.cdb();
-        self.settle(name(action), deadline, |device| {
-            device.execute(Request::write(&cdb, &list), deadline)
-        })?;
+        self.send(name(action), &cdb, Data::Out(&list), deadline)?;
         Ok(())
     }
 
@@ -299,9 +295,7 @@ impl<'d> Reservations<'d> {
     /// # Errors
     /// See [`PrError`].
     pub fn test_unit_ready(&mut self, deadline: Deadline) -> Result<(), PrError> {
-        self.settle("TEST UNIT READY", deadline, |device| {
-            device.execute(Request::plain(&[0; 6]), deadline)
-        })?;
+        self.send("TEST UNIT READY", &[0; 6], Data::None, deadline)?;
         Ok(())
     }
 
@@ -317,10 +311,7 @@ impl<'d> Reservations<'d> {
         loop {
             let mut buffer = vec![0; usize::from(allocation)];
             let cdb = action.cdb(allocation);
-            let done = self.settle(command, deadline, |device| {
-                let data = Data::In(&mut buffer);
-                device.execute(Request { cdb: &cdb, data }, deadline)
-            })?;
+            let done = self.send(command, &cdb, Data::In(&mut buffer), deadline)?;
             let received = done.transferred.min(buffer.len());
             match parse(&buffer[..received]) {
                 Ok(data) => return Ok(data),
@@ -337,45 +328,38 @@ impl<'d> Reservations<'d> {
     }
 
     /// Sends a command until its end is no unit attention.
-    fn settle(
+    fn send(
         &mut self,
         command: &'static str,
+        cdb: &[u8],
+        data: Data<'_>,
         deadline: Deadline,
-        mut send: impl FnMut(&mut dyn ScsiDevice) -> Result<Completion, DeviceError>,
     ) -> Result<Completion, PrError> {
-        let mut attentions = 0;
-        loop {
-            let done = send(self.device)?;
-            let device = || self.device.name().to_owned();
-            if let Some(sense) = done.unit_attention() {
-                self.attentions.push(sense);
-                attentions += 1;
-                if attentions > MAX_ATTENTIONS || deadline.has_passed() {
-                    return Err(PrError::Unsettled {
-                        device: device(),
-                        command,
-                        last: sense,
-                    });
-                }
-                continue;
-            }
-            return match (done.status, done.sense) {
-                (status, _) if status.is_good() => Ok(done),
-                (Status::RESERVATION_CONFLICT, _) => Err(PrError::Conflict {
-                    device: device(),
-                    command,
-                }),
-                (Status::CHECK_CONDITION, Some(sense)) => Err(PrError::Refused {
-                    device: device(),
-                    command,
-                    sense,
-                }),
-                (status, _) => Err(PrError::Status {
-                    device: device(),
-                    command,
-                    status,
-                }),
-            };
+        let done = settle(self.device, cdb, data, deadline, &mut self.attentions)?;
+        let device = || self.device.name().to_owned();
+        if let Some(last) = done.unit_attention() {
+            return Err(PrError::Unsettled {
+                device: device(),
+                command,
+                last,
+            });
+        }
+        match (done.status, done.sense) {
+            (status, _) if status.is_good() => Ok(done),
+            (Status::RESERVATION_CONFLICT, _) => Err(PrError::Conflict {
+                device: device(),
+                command,
+            }),
+            (Status::CHECK_CONDITION, Some(sense)) => Err(PrError::Refused {
+                device: device(),
+                command,
+                sense,
+            }),
+            (status, _) => Err(PrError::Status {
+                device: device(),
+                command,
+                status,
+            }),
         }
     }
 }

@@ -265,6 +265,35 @@ impl Session {
         }
     }
 
+    /// Waits for the end of any command. `None`: none has ended at `deadline`.
+    ///
+    /// # Errors
+    /// If the session ended before one did.
+    pub fn wait_any(
+        &mut self,
+        deadline: Deadline,
+    ) -> Result<Option<(TaskId, TaskEnd)>, DeviceError> {
+        loop {
+            if let Some(task) = self.ended.keys().min().copied() {
+                return Ok(self.ended.remove(&task).map(|end| (task, end)));
+            }
+            if !self.pump(deadline).map_err(|source| self.lost(source))? {
+                return Ok(None);
+            }
+        }
+    }
+
+    /// Waits until the target has sent something, and leaves it unread: what it asks for is not answered. `false`: it
+    /// has sent nothing by `deadline`. To see what a target makes of an initiator that falls silent.
+    ///
+    /// # Errors
+    /// If the connection failed.
+    pub fn hear(&mut self, deadline: Deadline) -> Result<bool, DeviceError> {
+        self.wire
+            .hear(deadline)
+            .map_err(|source| self.lost(LostBy::Io(source)))
+    }
+
     /// Carries out a task management function of [`iscsi::pdu::TaskManagement`] on a logical unit, and returns the
     /// target's response, one of the constants of [`iscsi::pdu::TaskManagementResponse`]. Commands it aborted end with
     /// [`TaskEnd::Aborted`].

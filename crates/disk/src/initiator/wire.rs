@@ -118,6 +118,20 @@ impl Wire {
         }))
     }
 
+    /// Waits for bytes without reading them. `false`: the deadline passed.
+    pub(super) fn hear(&self, deadline: Deadline) -> io::Result<bool> {
+        loop {
+            let mut polled = [PollFd::new(&self.stream, PollFlags::IN)];
+            let limit = Timespec::try_from(deadline.remaining()).ok();
+            match poll(&mut polled, limit.as_ref()) {
+                Ok(0) if deadline.has_passed() => return Ok(false),
+                Ok(0) | Err(rustix::io::Errno::INTR) => {}
+                Ok(_) => return Ok(true),
+                Err(error) => return Err(error.into()),
+            }
+        }
+    }
+
     /// Sends what waits and receives what has come, once; waits for either until `deadline`.
     pub(super) fn step(&mut self, deadline: Deadline) -> io::Result<Step> {
         let mut wanted = PollFlags::IN;
