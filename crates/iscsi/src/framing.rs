@@ -154,6 +154,49 @@ impl Framing {
     }
 }
 
+impl Framing {
+    /// As [`Self::prologue`] without additional segments, added to the end of `bytes`: for a sender that gathers many
+    /// PDUs in one buffer.
+    pub fn append_prologue(&self, header: &Header, data_length: usize, bytes: &mut Vec<u8>) {
+        let start = bytes.len();
+        bytes.extend_from_slice(header.bytes());
+        let mut lengths = Header::default();
+        lengths.set_lengths(0, data_length);
+        bytes[start + 4..start + 8].copy_from_slice(&lengths.bytes()[4..8]);
+        if self.digests.header {
+            let digest = crc32c::crc32c(&bytes[start..]);
+            bytes.extend(digest.to_le_bytes());
+        }
+    }
+
+    /// As [`Self::epilogue`], added to the end of `bytes`.
+    pub fn append_epilogue(&self, data: &[u8], bytes: &mut Vec<u8>) {
+        let start = bytes.len();
+        bytes.resize(start + pad(data.len()) - data.len(), 0);
+        if self.digests.data && !data.is_empty() {
+            let digest = crc32c::crc32c_append(crc32c::crc32c(data), &bytes[start..]);
+            bytes.extend(digest.to_le_bytes());
+        }
+    }
+}
+
+/// The digest of a data segment that arrives in pieces.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct RunningDigest(u32);
+
+impl RunningDigest {
+    /// Adds a piece of the data segment, or its padding.
+    pub fn add(&mut self, piece: &[u8]) {
+        self.0 = crc32c::crc32c_append(self.0, piece);
+    }
+
+    /// Whether it is the one that came with the data.
+    #[must_use]
+    pub fn is(&self, digest: &[u8]) -> bool {
+        digest == self.0.to_le_bytes()
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
@@ -175,6 +218,25 @@ mod tests {
         assert_eq!(digest(&[0xFF; 32]), [0x43, 0xAB, 0xA8, 0x62]);
         let rising: Vec<u8> = (0..32).collect();
         assert_eq!(digest(&rising), [0x4E, 0x79, 0xDD, 0x46]);
+    }
+
+    #[test]
+    fn gathered_pdus_are_the_same_as_single_ones() {
+        for (header, data) in [(false, false), (true, false), (false, true), (true, true)] {
+            let framing = framing(header, data);
+            let mut gathered = vec![1, 2, 3];
+            for bytes in [&b""[..], b"a", b"four", b"seven.."] {
+                gathered.truncate(3);
+                framing.append_prologue(&Header::default(), bytes.len(), &mut gathered);
+                framing.append_epilogue(bytes, &mut gathered);
+                let mut single = framing.prologue(&Header::default(), &[], bytes.len());
+                single.extend(framing.epilogue(bytes));
+                assert_eq!(gathered[3..], single);
+                let mut running = RunningDigest::default();
+                bytes.chunks(2).for_each(|piece| running.add(piece));
+                assert!(running.is(&crc32c::crc32c(bytes).to_le_bytes()));
+            }
+        }
     }
 
     #[test]

@@ -12,7 +12,7 @@ mod serial;
 pub mod session;
 mod text;
 
-pub use framing::{Digests, Framing, FramingError, Lengths, pad};
+pub use framing::{Digests, Framing, FramingError, Lengths, RunningDigest, pad};
 pub use pdu::{HEADER_LEN, Header, PduError, Tag};
 pub use serial::Serial;
 pub use text::{KeyError, Keys, MAX_TEXT};

@@ -1,0 +1,7 @@
+//! The program `picket-target`; everything is in the library.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    ExitCode::from(target::program::run())
+}

@@ -1,0 +1,98 @@
+//! The program `picket-target`.
+
+use std::io;
+use std::time::Duration;
+
+use clap::Parser;
+use sd_notify::NotifyState;
+use signal_hook::consts::{SIGINT, SIGQUIT, SIGTERM};
+use signal_hook::iterator::Signals;
+
+use crate::cli::ServeOptions;
+use crate::exit::{self, Failure};
+use crate::server::{Server, chain};
+
+/// iSCSI storage server with persistent reservations that keep fenced nodes off the disk.
+///
+/// Exit codes: 0 ended as told; 1 cannot start; 2 wrong command line; 3 wrong configuration; 4 the server said no;
+/// 5 the server cannot be reached; 6 the server has not answered, and what was asked for may or may not have been done.
+#[derive(Debug, Parser)]
+#[command(name = "picket-target", version)]
+pub struct Options {
+    #[command(flatten)]
+    serve: ServeOptions,
+}
+
+/// Runs the program. The exit code.
+#[must_use]
+pub fn run() -> u8 {
+    let options = match Options::try_parse() {
+        Ok(options) => options,
+        Err(error) => {
+            let _ = error.print();
+            return if error.use_stderr() {
+                exit::USAGE
+            } else {
+                exit::SUCCESS
+            };
+        }
+    };
+    match serve(&options.serve) {
+        Ok(()) => exit::SUCCESS,
+        Err(failure) => {
+            eprintln!("picket-target: {failure}");
+            failure.code
+        }
+    }
+}
+
+/// Serves until a signal comes.
+///
+/// # Errors
+/// [`Failure`] if the configuration is wrong or the server cannot start.
+pub fn serve(options: &ServeOptions) -> Result<(), Failure> {
+    let config = options.configuration()?;
+    if options.check {
+        return Ok(());
+    }
+    start_logging();
+    let failed = |error: io::Error| Failure::new(exit::START_FAILURE, error.to_string());
+    // Before anything that takes time: a signal must not kill a half-started server.
+    let mut signals = Signals::new([SIGTERM, SIGINT, SIGQUIT]).map_err(failed)?;
+    let server =
+        Server::start(config).map_err(|error| Failure::new(exit::START_FAILURE, chain(&error)))?;
+    for address in server.portals() {
+        tracing::info!(%address, "listening");
+    }
+    let _ = sd_notify::notify(&[NotifyState::Ready]);
+    let _ = signals.forever().next();
+    let _ = sd_notify::notify(&[NotifyState::Stopping]);
+    tracing::info!("stopping");
+    // A second signal ends it at once.
+    std::thread::spawn(move || {
+        if signals.forever().next().is_some() {
+            tracing::warn!("told again to end: not waiting for sessions");
+            std::thread::sleep(Duration::from_millis(50));
+            std::process::abort();
+        }
+    });
+    server.stop();
+    Ok(())
+}
+
+fn start_logging() {
+    use tracing_subscriber::EnvFilter;
+    let filter =
+        EnvFilter::try_from_env("PICKET_TARGET_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
+    let layer = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(io::stderr)
+        .with_ansi(io::IsTerminal::is_terminal(&io::stderr()))
+        .with_target(false);
+    // In a test's process there may be one already.
+    let _ = if std::env::var_os("JOURNAL_STREAM").is_some() {
+        layer.without_time().try_init()
+    } else {
+        layer.try_init()
+    };
+}

@@ -1,0 +1,584 @@
+//! What becomes of a command on its way through a connection.
+//!
+//! ```text
+//!  arrives ─▶ judged ─┬─ done ────────────────────────────────────────────────────────▶ answered
+//!                     ├─ no data needed ─────────┐ (memory is short: deferred)
+//!                     └─ data needed ─▶ Step ────┴─▶ medium, parameter list ─┬─────────▶ answered
+//!                                                                           └ drain ──▶ answered
+//! ```
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use iscsi::pdu::{Lun, TaskManagement, TaskManagementResponse};
+use iscsi::session::{
+    Discovery, Fault, ManagementId, ScsiTask, TargetEvent, TargetPortal, TaskId, TaskResponse,
+};
+use scsi::command::ByteCheck;
+use scsi::lu::{DataPhase, Extent, NexusId, Operation, Reply};
+use scsi::{AdditionalSense, Opcode, Sense, SenseKey, Status, luns};
+
+use crate::server::connection::{AfterDrain, Connection};
+use crate::server::letter::{Ending, Letter};
+use crate::server::login::View;
+use crate::server::unit::{After, Answer, Judged, Ticket, Unit};
+use crate::store::{self, Done, Finished, Started};
+
+/// A command that waits.
+#[derive(Debug)]
+pub(crate) enum Step {
+    /// For data, or for memory: then the medium.
+    Medium {
+        ticket: Ticket,
+        operation: Operation,
+        /// Bytes that the initiator sends.
+        sends: u32,
+    },
+    /// For its parameter list.
+    Parameters {
+        ticket: Ticket,
+        nexus: NexusId,
+        cdb: Cdb,
+        /// Bytes of the list that come.
+        length: u32,
+    },
+}
+
+/// A command, as long as it is.
+#[derive(Debug, Clone)]
+pub(crate) struct Cdb {
+    short: [u8; 16],
+    long: Vec<u8>,
+}
+
+impl Cdb {
+    fn of(scsi: &ScsiTask) -> Self {
+        let mut long = Vec::new();
+        if !scsi.cdb_rest.is_empty() {
+            long.extend_from_slice(&scsi.cdb);
+            long.extend_from_slice(&scsi.cdb_rest);
+        }
+        Self {
+            short: scsi.cdb,
+            long,
+        }
+    }
+
+    fn bytes(&self) -> &[u8] {
+        if self.long.is_empty() {
+            &self.short
+        } else {
+            &self.long
+        }
+    }
+}
+
+/// An operation at the medium, and what is done when it has ended.
+#[derive(Debug)]
+pub(crate) struct Errand {
+    ticket: Ticket,
+    task: TaskId,
+    then: Then,
+}
+
+impl store::Ticket for Errand {
+    fn begin(&self) -> bool {
+        self.ticket.begin()
+    }
+
+    fn end(&self) {
+        self.ticket.end();
+    }
+}
+
+#[derive(Debug)]
+enum Then {
+    /// The command is answered: so many bytes were to be moved.
+    Moved(u64),
+    /// The data are the answer, up to so many bytes.
+    Told(u32),
+    /// This is the answer.
+    Say(Answer),
+}
+
+/// ABORTED COMMAND for data that cannot be used (RFC 7143, "Sense Data").
+fn sense_of(fault: Fault) -> Sense {
+    let additional = match fault {
+        Fault::DataDigest => AdditionalSense::PROTOCOL_SERVICE_CRC_ERROR,
+        Fault::Unsolicited => AdditionalSense(0x0C0C),
+        Fault::Sequence => AdditionalSense(0x0C0D),
+    };
+    Sense::new(SenseKey::ABORTED_COMMAND, additional)
+}
+
+impl Connection<'_> {
+    pub(super) fn handle(&mut self, event: TargetEvent) {
+        match event {
+            TargetEvent::Command(scsi) => self.command(&scsi),
+            TargetEvent::Written(task) => {
+                if let Some(step) = self.slots.take_state(task) {
+                    self.go_on(task, step);
+                }
+            }
+            TargetEvent::Failed { task, fault } => {
+                let step = self.slots.take_state(task);
+                let sense = sense_of(fault);
+                let answer = match &step {
+                    Some(Step::Medium { ticket, .. } | Step::Parameters { ticket, .. }) => {
+                        ticket.unit().refused(sense)
+                    }
+                    None => Answer::fixed(Reply::check(sense)),
+                };
+                self.answer(task, answer);
+            }
+            TargetEvent::Manage {
+                id,
+                function,
+                lun,
+                tasks,
+            } => self.manage(id, function, lun, &tasks),
+            TargetEvent::Discover(wanted) => self.discover(&wanted),
+            TargetEvent::LoggedOut { tasks } => {
+                for task in tasks {
+                    self.forget(task);
+                }
+            }
+            // The connection has been heard: that is all a sign of life is for.
+            TargetEvent::Pong => {}
+            _ => tracing::debug!("an event of the protocol that is not known here"),
+        }
+    }
+
+    fn command(&mut self, scsi: &ScsiTask) {
+        let task = scsi.task;
+        let cdb = Cdb::of(scsi);
+        if scsi.reads && scsi.writes {
+            // Nothing that is served here moves data both ways.
+            let sense = Sense::illegal(AdditionalSense::INVALID_FIELD_IN_CDB);
+            return self.answer(task, Answer::fixed(Reply::check(sense)));
+        }
+        if scsi.cdb[0] == Opcode::REPORT_LUNS.0 {
+            let luns: Vec<_> = self.luns().collect();
+            let reply = luns::report(cdb.bytes(), &luns);
+            return self.answer(task, Answer::fixed(reply));
+        }
+        let Some(View { unit, nexus, .. }) = self.view(scsi.lun) else {
+            let reply = luns::no_such_unit(cdb.bytes());
+            return self.answer(task, Answer::fixed(reply));
+        };
+        let nexus = *nexus;
+        match unit.begin(nexus, cdb.bytes(), task, &self.link.owner) {
+            Judged::Done(answer) => self.answer(task, answer),
+            Judged::Medium(operation, ticket) => {
+                let sends = if scsi.writes { scsi.expected } else { 0 };
+                let step = Step::Medium {
+                    ticket,
+                    operation,
+                    sends,
+                };
+                if self.is_short_of_memory() {
+                    self.slots.set_state(task, step);
+                    self.deferred.push_back(task);
+                } else {
+                    self.start(task, step);
+                }
+            }
+            Judged::Parameters(length, ticket) => {
+                let sends = if scsi.writes { scsi.expected } else { 0 };
+                let step = Step::Parameters {
+                    ticket,
+                    nexus,
+                    cdb,
+                    length: length.min(sends),
+                };
+                self.start(task, step);
+            }
+        }
+    }
+
+    fn luns(&self) -> impl Iterator<Item = luns::Lun> + '_ {
+        let views = self.normal.iter().flat_map(|normal| &normal.views);
+        views.filter_map(|view| luns::Lun::new(view.lun))
+    }
+
+    /// Gets the data that a command needs, and goes on when they are there.
+    fn start(&mut self, task: TaskId, step: Step) {
+        let wanted = match &step {
+            Step::Medium {
+                ticket, operation, ..
+            } => match operation.data_phase(ticket.unit().store().block_length()) {
+                DataPhase::Out(bytes) => Some(bytes),
+                DataPhase::None | DataPhase::In(_) => None,
+            },
+            Step::Parameters { length, .. } => Some(u64::from(*length)),
+        };
+        if wanted.is_none_or(|bytes| self.protocol.want(task, bytes)) {
+            self.go_on(task, step);
+            return;
+        }
+        if let Some(bytes) = wanted {
+            // All that comes goes into memory that is there: what an initiator announces is bounded by `begin`.
+            let sends = match &step {
+                Step::Medium { sends, .. } => *sends,
+                Step::Parameters { length, .. } => *length,
+            };
+            let bytes = usize::try_from(bytes.min(u64::from(sends))).unwrap_or(usize::MAX);
+            self.slots.reserve(task, bytes);
+        }
+        self.slots.set_state(task, step);
+    }
+
+    /// A command has all the data it needs.
+    fn go_on(&mut self, task: TaskId, step: Step) {
+        match step {
+            Step::Medium {
+                ticket,
+                operation,
+                sends,
+            } => self.carry_out(task, ticket, operation, sends),
+            Step::Parameters {
+                ticket,
+                nexus,
+                cdb,
+                length,
+            } => self.parameters(task, ticket, nexus, &cdb, length),
+        }
+    }
+
+    fn parameters(&mut self, task: TaskId, ticket: Ticket, nexus: NexusId, cdb: &Cdb, length: u32) {
+        let unit = Arc::clone(ticket.unit());
+        let id = self.drain_id();
+        let length = usize::try_from(length).unwrap_or(usize::MAX);
+        let data = self.slots.buffer(task).unwrap_or_default();
+        let data = &data[..data.len().min(length)];
+        let after = unit.parameters(nexus, cdb.bytes(), data, ticket, (&self.link.owner, id));
+        match after {
+            After::Done(answer) => self.answer(task, answer),
+            // The letter that says so is under way.
+            After::Aborted => {}
+            After::Medium(operation, ticket) => self.carry_out(task, ticket, operation, 0),
+            After::Flush(operation, ticket, answer) => {
+                self.order(task, ticket, operation, Then::Say(answer));
+            }
+            After::Drain(answer) => self.after(id, 1, AfterDrain::Answered(task, answer)),
+        }
+    }
+
+    /// Takes an operation to the medium; `sends` bytes have come for it at most.
+    fn carry_out(&mut self, task: TaskId, ticket: Ticket, operation: Operation, sends: u32) {
+        let length = ticket.unit().store().block_length();
+        let phase = operation.data_phase(length);
+        let counters = &ticket.unit().counters;
+        match (&operation, phase) {
+            (Operation::Read { .. }, DataPhase::In(bytes)) => {
+                counters.reads.fetch_add(1, Ordering::Relaxed);
+                counters.read_bytes.fetch_add(bytes, Ordering::Relaxed);
+            }
+            (_, DataPhase::Out(bytes)) => {
+                counters.writes.fetch_add(1, Ordering::Relaxed);
+                counters.written_bytes.fetch_add(bytes, Ordering::Relaxed);
+            }
+            _ => {
+                counters.others.fetch_add(1, Ordering::Relaxed);
+            }
+        }
+        match phase {
+            DataPhase::None => self.order(task, ticket, operation, Then::Moved(0)),
+            DataPhase::In(bytes) => {
+                let then = match operation {
+                    Operation::GetLbaStatus { allocation, .. } => Then::Told(allocation),
+                    _ => Then::Moved(bytes),
+                };
+                self.order(task, ticket, operation, then);
+            }
+            DataPhase::Out(bytes) => {
+                let came = u64::from(sends).min(bytes);
+                let Some(operation) = shortened(operation, came, bytes, length.bytes()) else {
+                    let sense = Sense::illegal(AdditionalSense::INVALID_FIELD_IN_CDB);
+                    let answer = ticket.unit().refused(sense);
+                    drop(ticket);
+                    return self.answer(task, answer);
+                };
+                self.order(task, ticket, operation, Then::Moved(bytes));
+            }
+        }
+    }
+
+    /// Hands an operation to the lane with the memory it needs.
+    fn order(&mut self, task: TaskId, ticket: Ticket, operation: Operation, then: Then) {
+        let store = Arc::clone(ticket.unit().store());
+        let phase = operation.data_phase(store.block_length());
+        let size = |bytes: u64| usize::try_from(bytes).unwrap_or(usize::MAX);
+        let data = match phase {
+            DataPhase::Out(bytes) => {
+                let mut data = self.slots.take_buffer(task).unwrap_or_default();
+                // Its data are there; more than it needs may have come unasked.
+                data.reset(size(bytes));
+                data
+            }
+            DataPhase::In(bytes) => self.slots.pool.take(size(bytes.min(1 << 24))),
+            DataPhase::None => store::Buffer::default(),
+        };
+        let errand = Errand { ticket, task, then };
+        if let Started::AtOnce(done) = self.lane.start(errand, &store, operation, data) {
+            self.complete(done);
+        }
+    }
+
+    /// An operation has ended.
+    pub(super) fn complete(&mut self, done: Done<Errand>) {
+        let Done {
+            ticket: Errand { ticket, task, then },
+            mut data,
+            finished,
+            ..
+        } = done;
+        let unit = Arc::clone(ticket.unit());
+        if ticket.aborted() || finished == Finished::Aborted {
+            // Whoever is to hear of it hears it by a letter, or asked for it.
+            unit.counters.aborted.fetch_add(1, Ordering::Relaxed);
+            return self.slots.pool.give_back(data);
+        }
+        drop(ticket);
+        match (finished, then) {
+            (Finished::Aborted, _) => {}
+            (Finished::Failed(failure), _) => {
+                self.slots.pool.give_back(data);
+                let answer = unit.failed(failure);
+                self.answer(task, answer);
+            }
+            (Finished::Done, Then::Say(answer)) => {
+                self.slots.pool.give_back(data);
+                self.answer(task, answer);
+            }
+            (Finished::Done, Then::Moved(length)) => {
+                self.slots.put_buffer(task, data);
+                self.respond(task, Status::GOOD, length, Vec::new());
+            }
+            (Finished::Done, Then::Told(allocation)) => {
+                let most = usize::try_from(allocation).unwrap_or(usize::MAX);
+                let length = data.len().min(most);
+                data.reset(length);
+                self.slots.put_buffer(task, data);
+                let length = u64::try_from(length).unwrap_or(u64::MAX);
+                self.respond(task, Status::GOOD, length, Vec::new());
+            }
+        }
+    }
+
+    /// Answers a task.
+    pub(super) fn answer(&mut self, task: TaskId, answer: Answer) {
+        let length = u64::try_from(answer.data.len()).unwrap_or(u64::MAX);
+        if !answer.data.is_empty() {
+            let mut data = self.slots.pool.take(answer.data.len());
+            data.copy_from_slice(&answer.data);
+            self.slots.put_buffer(task, data);
+        }
+        self.respond(task, answer.status, length, answer.sense);
+    }
+
+    fn respond(&mut self, task: TaskId, status: Status, length: u64, sense: Vec<u8>) {
+        let response = TaskResponse {
+            status: status.0,
+            length,
+            sense,
+        };
+        if !self.protocol.respond(task, response) {
+            self.forget(task);
+        }
+    }
+
+    /// A task is no more, and nothing of it is being sent.
+    fn forget(&mut self, task: TaskId) {
+        self.slots.release(task);
+        self.deferred.retain(|deferred| *deferred != task);
+    }
+
+    /// Another nexus has aborted a task.
+    pub(super) fn aborted_by_another(&mut self, task: TaskId, answer: bool) {
+        // If it waited, it leaves the table with its ticket.
+        let waited = self.slots.take_state(task).is_some();
+        if waited {
+            self.deferred.retain(|deferred| *deferred != task);
+        }
+        if answer {
+            self.respond(task, Status::TASK_ABORTED, 0, Vec::new());
+        } else if self.protocol.abort(task) {
+            self.forget(task);
+        }
+    }
+
+    fn is_short_of_memory(&self) -> bool {
+        !self.deferred.is_empty() || self.slots.held() > self.shared.config.limits.memory
+    }
+
+    /// Commands that waited for memory go on, as far as there is any; one does in any case if nothing else is under
+    /// way, for then nothing would ever free some.
+    pub(super) fn resume_deferred(&mut self) {
+        while let Some(task) = self.deferred.front().copied() {
+            let others = self.protocol.tasks() > self.deferred.len();
+            if others && self.slots.held() > self.shared.config.limits.memory {
+                break;
+            }
+            self.deferred.pop_front();
+            if let Some(step) = self.slots.take_state(task) {
+                self.start(task, step);
+            }
+        }
+    }
+
+    fn discover(&mut self, wanted: &Discovery) {
+        let initiator = self.protocol.session().initiator.clone();
+        let mut targets = self.shared.targets.visible(&initiator);
+        if let Discovery::Target(name) = wanted {
+            targets.retain(|target| target.name.as_str().eq_ignore_ascii_case(name));
+        }
+        let addresses = self.shared.addresses(self.link.local);
+        let found: Vec<_> = targets
+            .into_iter()
+            .map(|target| TargetPortal {
+                target: target.name.as_str().to_owned(),
+                addresses: addresses.clone(),
+            })
+            .collect();
+        self.protocol.found(&found);
+    }
+
+    /// A task management function (SAM-5, "Task management functions"). The tasks are stopped; it is answered once none
+    /// of them can touch the medium.
+    fn manage(&mut self, id: ManagementId, function: u8, lun: Lun, tasks: &[TaskId]) {
+        let drain = self.drain_id();
+        let owner = Arc::clone(&self.link.owner);
+        let views: Vec<View> = match function {
+            TaskManagement::ABORT_TASK
+            | TaskManagement::TARGET_WARM_RESET
+            | TaskManagement::TARGET_COLD_RESET => self
+                .normal
+                .as_ref()
+                .map(|normal| normal.views.clone())
+                .unwrap_or_default(),
+            _ => self.view(lun).cloned().into_iter().collect(),
+        };
+        let wait = |view: &View| match function {
+            TaskManagement::CLEAR_TASK_SET => view.unit.clear(&owner, view.nexus, drain),
+            TaskManagement::LOGICAL_UNIT_RESET
+            | TaskManagement::TARGET_WARM_RESET
+            | TaskManagement::TARGET_COLD_RESET => view.unit.reset(&owner, drain),
+            _ => view
+                .unit
+                .abort_own(&owner, drain, |task| tasks.contains(&task)),
+        };
+        let known = matches!(
+            function,
+            TaskManagement::ABORT_TASK
+                | TaskManagement::ABORT_TASK_SET
+                | TaskManagement::CLEAR_TASK_SET
+                | TaskManagement::LOGICAL_UNIT_RESET
+                | TaskManagement::TARGET_WARM_RESET
+                | TaskManagement::TARGET_COLD_RESET
+        );
+        if !known {
+            return self
+                .protocol
+                .managed(id, TaskManagementResponse::NOT_SUPPORTED);
+        }
+        if views.is_empty() {
+            return self.protocol.managed(id, TaskManagementResponse::NO_LUN);
+        }
+        let letters = views.iter().filter(|view| wait(view)).count();
+        for task in tasks {
+            self.forget(*task);
+        }
+        let then = if function == TaskManagement::TARGET_COLD_RESET {
+            AfterDrain::Restart(id)
+        } else {
+            AfterDrain::Managed(id)
+        };
+        self.after(drain, letters, then);
+    }
+
+    /// Tasks are gone, or it cannot be said that they are.
+    pub(super) fn drain_over(&mut self, then: AfterDrain, gone: bool) {
+        let response = if gone {
+            TaskManagementResponse::COMPLETE
+        } else {
+            TaskManagementResponse::REJECTED
+        };
+        match then {
+            AfterDrain::Managed(id) => self.protocol.managed(id, response),
+            AfterDrain::Answered(task, answer) if gone => self.answer(task, answer),
+            AfterDrain::Answered(task, _) => self.answer(task, Answer::internal()),
+            AfterDrain::Restart(id) => {
+                self.protocol.managed(id, response);
+                if let Some(normal) = &self.normal {
+                    let target = normal.target.name.as_str();
+                    let letter = Letter::End(Ending::Dropped);
+                    self.shared
+                        .sessions
+                        .post(&letter, |session| session.target == target);
+                }
+            }
+        }
+    }
+
+    /// The target has other logical units: new ones are attached, old ones left.
+    pub(super) fn look_at_units(&mut self) {
+        let Some(normal) = &mut self.normal else {
+            return;
+        };
+        let units = normal.target.units();
+        let same = |view: &View, unit: &Arc<Unit>| Arc::ptr_eq(&view.unit, unit);
+        normal
+            .views
+            .retain(|view| units.get(&view.lun).is_some_and(|unit| same(view, unit)));
+        for (lun, unit) in units.iter() {
+            if normal.views.iter().any(|view| view.lun == *lun) {
+                continue;
+            }
+            match unit.attach(&normal.nexus) {
+                Ok(nexus) => normal.views.push(View {
+                    lun: *lun,
+                    unit: Arc::clone(unit),
+                    nexus,
+                }),
+                Err(error) => tracing::warn!(lun, "a session cannot see a new disk: {error}"),
+            }
+        }
+        normal.views.sort_by_key(|view| view.lun);
+    }
+}
+
+/// A write for which fewer bytes have come than the command says: the blocks that are there are written and the rest
+/// reported as residual (RFC 7143, "Residual Count"). `None`: it means nothing with fewer data.
+fn shortened(operation: Operation, came: u64, wanted: u64, block: u32) -> Option<Operation> {
+    if came == wanted {
+        return Some(operation);
+    }
+    let count = came / u64::from(block);
+    let less = |extent: Extent| Extent {
+        first: extent.first,
+        count,
+    };
+    match operation {
+        Operation::Write { extent, durable } => Some(Operation::Write {
+            extent: less(extent),
+            durable,
+        }),
+        Operation::WriteAndVerify { extent, check } => Some(Operation::WriteAndVerify {
+            extent: less(extent),
+            check,
+        }),
+        Operation::Orwrite { extent, durable } => Some(Operation::Orwrite {
+            extent: less(extent),
+            durable,
+        }),
+        Operation::Verify {
+            extent,
+            check: check @ ByteCheck::Data,
+        } => Some(Operation::Verify {
+            extent: less(extent),
+            check,
+        }),
+        _ => None,
+    }
+}

@@ -1,0 +1,301 @@
+//! The server: portals, sessions, targets and their logical units.
+//!
+//! See `ARCHITECTURE.md` of this crate for how the parts fit together.
+
+mod admin;
+mod buffer;
+mod command;
+mod connection;
+mod letter;
+mod link;
+mod login;
+mod mailbox;
+mod metrics;
+mod portal;
+mod receiver;
+mod sender;
+mod sessions;
+mod slots;
+mod targets;
+mod tasks;
+mod unit;
+
+use std::io;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use deadline::Deadline;
+use scsi::pr::RelativePort;
+
+use crate::config::{Config, LunOptions, PortalAddress, TargetOptions};
+
+pub(crate) use admin::chain;
+pub use admin::{
+    Admin, AdminError, RegistrationInfo, ReservationInfo, SessionInfo, TargetInfo, UnitInfo,
+};
+pub use unit::{Gate, UnitError};
+
+use letter::{Ending, Letter};
+use portal::{Guests, Portal};
+use sessions::Sessions;
+use targets::{Access, Target, Targets, Units};
+use unit::{Surroundings, Unit};
+
+/// How long connections have to end after they have been told to for the last time.
+const LAST_LIMIT: Duration = Duration::from_secs(10);
+
+/// Why the server cannot start.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum StartError {
+    /// The directory of journals cannot be made.
+    #[error("cannot make the directory {}", path.display())]
+    State {
+        /// Which.
+        path: PathBuf,
+        /// What the kernel says.
+        source: io::Error,
+    },
+    /// An address cannot be listened on.
+    #[error("cannot listen on {address}")]
+    Listen {
+        /// Which.
+        address: SocketAddr,
+        /// What the kernel says.
+        source: io::Error,
+    },
+    /// A disk cannot be served.
+    #[error("cannot serve {} as {target} LUN {lun}", path.display())]
+    Unit {
+        /// Which.
+        path: PathBuf,
+        /// Of which target.
+        target: String,
+        /// Its number.
+        lun: u16,
+        /// Why.
+        source: UnitError,
+    },
+    /// No thread, no descriptor, no random numbers.
+    #[error("the system has no resources left")]
+    System(#[from] io::Error),
+}
+
+/// What the server has done since its start.
+#[derive(Debug, Default)]
+struct Counters {
+    connections: AtomicU64,
+    turned_away: AtomicU64,
+    logins: AtomicU64,
+    logins_failed: AtomicU64,
+    sessions_ended: AtomicU64,
+}
+
+/// What all threads share.
+struct Shared {
+    config: Config,
+    targets: Targets,
+    sessions: Arc<Sessions>,
+    guests: Arc<Guests>,
+    portals: Mutex<Vec<PortalAddress>>,
+    stopping: AtomicBool,
+    counters: Counters,
+    gate: Option<Arc<dyn Gate>>,
+    /// Changes of targets are made one after the other.
+    changes: Mutex<()>,
+}
+
+impl std::fmt::Debug for Shared {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Shared").finish_non_exhaustive()
+    }
+}
+
+impl Shared {
+    /// Bytes that nobody can guess.
+    #[expect(
+        clippy::unused_self,
+        reason = "where they come from is the server's choice"
+    )]
+    fn random(&self, bytes: &mut [u8]) {
+        // It fails only on systems without the call; a challenge that can be guessed would be worse than none.
+        if let Err(error) = getrandom::fill(bytes) {
+            tracing::error!("no random numbers: {error}");
+            std::process::abort();
+        }
+    }
+
+    /// Where targets are reached, as an initiator that came to `local` can reach them: what listens on all addresses is
+    /// told by the address it came to.
+    fn addresses(&self, local: SocketAddr) -> Vec<String> {
+        let portals = self.portals.lock().map(|portals| portals.clone());
+        portals
+            .unwrap_or_default()
+            .into_iter()
+            .filter_map(|portal| {
+                let mut address = portal.address;
+                if address.ip().is_unspecified() {
+                    if address.is_ipv6() != local.is_ipv6() {
+                        return None;
+                    }
+                    address.set_ip(local.ip());
+                }
+                Some(format!("{address},{}", portal.group))
+            })
+            .collect()
+    }
+
+    fn ports(&self) -> Vec<RelativePort> {
+        let mut ports: Vec<_> = self
+            .config
+            .listen
+            .iter()
+            .map(|portal| portal.group)
+            .collect();
+        ports.sort_unstable();
+        ports.dedup();
+        ports.into_iter().map(RelativePort).collect()
+    }
+
+    fn open_unit(&self, target: &str, lun: &LunOptions) -> Result<Arc<Unit>, UnitError> {
+        let around = Surroundings {
+            target,
+            lun: lun.number,
+            ports: self.ports(),
+            journals: &self.config.state,
+            gate: self.gate.clone(),
+        };
+        Unit::open(&lun.disk, &around).map(Arc::new)
+    }
+
+    fn open_target(&self, options: &TargetOptions) -> Result<Target, StartError> {
+        let mut units = Units::new();
+        for lun in &options.luns {
+            let unit = self
+                .open_unit(options.name.as_str(), lun)
+                .map_err(|source| StartError::Unit {
+                    path: lun.disk.path.clone(),
+                    target: options.name.to_string(),
+                    lun: lun.number,
+                    source,
+                })?;
+            units.insert(lun.number, unit);
+        }
+        let access = Access {
+            own: options.own.clone(),
+            initiators: options.initiators.clone(),
+        };
+        Ok(Target::new(options.name.clone(), access, units))
+    }
+}
+
+/// A server that runs until it is stopped or dropped.
+#[derive(Debug)]
+pub struct Server {
+    shared: Arc<Shared>,
+    portals: Vec<Portal>,
+}
+
+impl Server {
+    /// Opens all disks, listens on all addresses, and serves.
+    ///
+    /// # Errors
+    /// [`StartError`]; nothing is served then.
+    pub fn start(config: Config) -> Result<Self, StartError> {
+        Self::start_with(config, None)
+    }
+
+    /// The same, with a `gate` before every medium.
+    ///
+    /// # Errors
+    /// As [`Self::start`].
+    pub fn start_with(config: Config, gate: Option<Arc<dyn Gate>>) -> Result<Self, StartError> {
+        std::fs::create_dir_all(&config.state).map_err(|source| StartError::State {
+            path: config.state.clone(),
+            source,
+        })?;
+        let mut listeners = Vec::new();
+        for portal in &config.listen {
+            let listener = Portal::bind(portal.address).map_err(|source| StartError::Listen {
+                address: portal.address,
+                source,
+            })?;
+            listeners.push((listener, portal.group));
+        }
+        let shared = Arc::new(Shared {
+            targets: Targets::default(),
+            sessions: Arc::default(),
+            guests: Arc::default(),
+            portals: Mutex::default(),
+            stopping: AtomicBool::new(false),
+            counters: Counters::default(),
+            gate,
+            changes: Mutex::new(()),
+            config,
+        });
+        for target in &shared.config.targets {
+            shared.targets.add(shared.open_target(target)?);
+        }
+        let mut portals = Vec::new();
+        let mut addresses = Vec::new();
+        for (listener, group) in listeners {
+            let portal = Portal::open(&shared, listener, group)?;
+            addresses.push(portal.at(group));
+            portals.push(portal);
+        }
+        if let Ok(mut known) = shared.portals.lock() {
+            *known = addresses;
+        }
+        Ok(Self { shared, portals })
+    }
+
+    /// Where connections are accepted: with the ports that were chosen where none was given.
+    #[must_use]
+    pub fn portals(&self) -> Vec<SocketAddr> {
+        self.portals.iter().map(|portal| portal.address).collect()
+    }
+
+    /// Ends: nothing is accepted any more, initiators are asked to log out and have some seconds for it, what is at the
+    /// disks is finished.
+    pub fn stop(mut self) {
+        self.end();
+    }
+
+    fn end(&mut self) {
+        if self.shared.stopping.swap(true, Ordering::AcqRel) {
+            return;
+        }
+        self.portals.clear();
+        for owner in self.shared.guests.owners() {
+            owner.post(Letter::End(Ending::Stopping));
+        }
+        let patience = self.shared.config.timeouts.stop + LAST_LIMIT;
+        let deadline = Deadline::after(patience);
+        if !self.shared.sessions.await_absence(|_| true, deadline) {
+            tracing::warn!("sessions remain: commands are still at the disks");
+        }
+        for target in self.shared.targets.all() {
+            for (lun, unit) in target.units().iter() {
+                let begun = Instant::now();
+                if let Err(failure) = unit.store().flush() {
+                    let target = target.name.as_str();
+                    tracing::error!(
+                        target,
+                        lun,
+                        "what was written cannot be made durable: {failure}"
+                    );
+                }
+                tracing::debug!(lun, took = ?begun.elapsed(), "flushed");
+            }
+        }
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        self.end();
+    }
+}

@@ -1,0 +1,168 @@
+//! The tasks that a logical unit has let through and that have not ended: who waits for them, and who must not touch
+//! the medium any more.
+//!
+//! ```text
+//!  enter ─▶ waiting (for data, a thread) ──start──▶ running ──leave──▶ gone, and whoever drains it is told
+//!              │ abort                                 │ abort
+//!              ▼                                       ▼
+//!           aborted ──start refused──▶ gone         runs to its end; its answer is thrown away
+//! ```
+//!
+//! The state is a function of the calls; the logical unit's lock makes each of them one step. So once `abort` has
+//! returned, only what was running then can still change the medium, and it is gone when the drain is over.
+
+use std::sync::Arc;
+
+use iscsi::session::TaskId;
+use scsi::lu::NexusId;
+
+use crate::server::letter::{DrainId, Letter};
+use crate::server::mailbox::Mailbox;
+
+/// Where a connection gets its letters.
+pub(crate) type Owner = Arc<Mailbox<Letter>>;
+
+/// Where a task stands in the table. It is another task's place after the task has left.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Place(usize);
+
+#[derive(Debug)]
+pub(crate) struct Entry {
+    pub(crate) nexus: NexusId,
+    pub(crate) task: TaskId,
+    owner: Owner,
+    running: bool,
+    aborted: bool,
+}
+
+impl Entry {
+    /// Whether it came over this connection.
+    pub(crate) fn is_of(&self, owner: &Owner) -> bool {
+        Arc::ptr_eq(&self.owner, owner)
+    }
+}
+
+/// What an aborted task's own connection hears of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Tell {
+    /// Nothing: it asked for it.
+    Nothing,
+    /// That the task ends without status (TAS = 0), or with TASK ABORTED (TAS = 1).
+    Aborted {
+        /// TAS
+        answer: bool,
+    },
+}
+
+/// Somebody who waits until tasks are gone.
+#[derive(Debug)]
+struct Drain {
+    pending: Vec<Place>,
+    owner: Owner,
+    id: DrainId,
+}
+
+/// The table of one logical unit.
+#[derive(Debug, Default)]
+pub(crate) struct Tasks {
+    entries: Vec<Option<Entry>>,
+    free: Vec<usize>,
+    drains: Vec<Drain>,
+}
+
+impl Tasks {
+    /// A task has been let through.
+    pub(crate) fn enter(&mut self, nexus: NexusId, task: TaskId, owner: &Owner) -> Place {
+        let entry = Some(Entry {
+            nexus,
+            task,
+            owner: Arc::clone(owner),
+            running: false,
+            aborted: false,
+        });
+        match self.free.pop() {
+            Some(at) => {
+                self.entries[at] = entry;
+                Place(at)
+            }
+            None => {
+                self.entries.push(entry);
+                Place(self.entries.len() - 1)
+            }
+        }
+    }
+
+    /// It is about to touch the medium. `false`: it must not.
+    pub(crate) fn start(&mut self, place: Place) -> bool {
+        let Some(Some(entry)) = self.entries.get_mut(place.0) else {
+            return false;
+        };
+        entry.running = !entry.aborted;
+        entry.running
+    }
+
+    /// It will not touch the medium any more. Whether it was aborted.
+    pub(crate) fn leave(&mut self, place: Place) -> bool {
+        let Some(entry) = self.entries.get_mut(place.0).and_then(Option::take) else {
+            return true;
+        };
+        self.free.push(place.0);
+        self.drains.retain_mut(|drain| {
+            drain.pending.retain(|pending| *pending != place);
+            let over = drain.pending.is_empty();
+            if over {
+                drain.owner.post(Letter::Drained(drain.id));
+            }
+            !over
+        });
+        entry.aborted
+    }
+
+    /// Aborts tasks. Gives each nexus that lost one, and the tasks that still run.
+    pub(crate) fn abort(
+        &mut self,
+        which: impl Fn(Place, &Entry) -> bool,
+        tell: impl Fn(&Entry) -> Tell,
+    ) -> (Vec<NexusId>, Vec<Place>) {
+        let mut concerned = Vec::new();
+        let mut running = Vec::new();
+        for (at, entry) in self.entries.iter_mut().enumerate() {
+            let Some(entry) = entry.as_mut().filter(|entry| which(Place(at), entry)) else {
+                continue;
+            };
+            if entry.running {
+                running.push(Place(at));
+            }
+            if entry.aborted {
+                continue;
+            }
+            entry.aborted = true;
+            if let Tell::Aborted { answer } = tell(entry) {
+                let task = entry.task;
+                entry.owner.post(Letter::Aborted { task, answer });
+            }
+            if !concerned.contains(&entry.nexus) {
+                concerned.push(entry.nexus);
+            }
+        }
+        (concerned, running)
+    }
+
+    /// Tells `owner` when tasks are gone. `false`: there is nothing to wait for.
+    pub(crate) fn drain(&mut self, pending: Vec<Place>, owner: &Owner, id: DrainId) -> bool {
+        if pending.is_empty() {
+            return false;
+        }
+        self.drains.push(Drain {
+            pending,
+            owner: Arc::clone(owner),
+            id,
+        });
+        true
+    }
+
+    /// How many tasks there are.
+    pub(crate) fn len(&self) -> usize {
+        self.entries.len() - self.free.len()
+    }
+}

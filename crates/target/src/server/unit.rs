@@ -1,0 +1,671 @@
+//! A logical unit with all that belongs to it: what it knows, its medium, its journal, and its tasks.
+//!
+//! One lock covers what the logical unit knows and its task table, so that a command is judged and entered in one step:
+//! a PREEMPT AND ABORT finds it either not yet judged (it will conflict) or in the table (it is aborted and, if it runs,
+//! waited for). The medium is never touched under this lock. Changes of reservations come one after the other, under a
+//! lock of their own that is held while the journal is written: everybody else goes on meanwhile.
+
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard};
+
+use deadline::Deadline;
+use iscsi::session::TaskId;
+use scsi::lu::{
+    Begun, Config, Continued, Extent, Geometry, Identity, Limits, LocalNaa, LogicalUnit,
+    MediumFailure, NexusId, NoRoom, Operation, Prepared, Reply,
+};
+use scsi::pr::{Nexus, RelativePort, Reservations};
+use scsi::{AdditionalSense, Opcode, Sense, SenseKey, Status};
+use sha2::{Digest as _, Sha256};
+
+use crate::config::DiskOptions;
+use crate::journal::{self, Journal, JournalError};
+use crate::server::letter::DrainId;
+use crate::server::mailbox::Mailbox;
+use crate::server::tasks::{Owner, Place, Tasks, Tell};
+use crate::store::{self, Health, OpenError, Store};
+
+/// PERSISTENT RESERVE OUT.
+const PERSISTENT_RESERVE_OUT: u8 = Opcode::PERSISTENT_RESERVE_OUT.0;
+/// LOGICAL UNIT NOT READY, MANUAL INTERVENTION REQUIRED (SPC-4, "Sense key and additional sense code definitions").
+const MANUAL_INTERVENTION: AdditionalSense = AdditionalSense(0x0403);
+
+/// Why a logical unit cannot be served.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum UnitError {
+    /// Its medium.
+    #[error("the disk")]
+    Medium(#[from] OpenError),
+    /// The journal of its reservations.
+    #[error("the journal of its reservations")]
+    Journal(#[source] JournalError),
+    /// A text that cannot be told to initiators.
+    #[error("{what} `{text}` is longer than {most} characters, or not printable ASCII")]
+    Text {
+        /// Which one.
+        what: &'static str,
+        /// As it was given.
+        text: String,
+        /// How many characters fit.
+        most: usize,
+    },
+}
+
+/// What a command ends with.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Answer {
+    pub(crate) status: Status,
+    /// Encoded as D_SENSE wants it.
+    pub(crate) sense: Vec<u8>,
+    pub(crate) data: Vec<u8>,
+}
+
+impl Answer {
+    /// With sense data in fixed format: for what concerns no logical unit.
+    pub(crate) fn fixed(reply: Reply) -> Self {
+        Self {
+            status: reply.status,
+            sense: reply
+                .sense
+                .map(|sense| sense.fixed().to_vec())
+                .unwrap_or_default(),
+            data: reply.data,
+        }
+    }
+
+    fn of(unit: &LogicalUnit, reply: Reply) -> Self {
+        Self {
+            status: reply.status,
+            sense: reply
+                .sense
+                .map(|sense| unit.encode_sense(&sense))
+                .unwrap_or_default(),
+            data: reply.data,
+        }
+    }
+
+    /// What an initiator is told when the server itself is at fault.
+    pub(crate) fn internal() -> Self {
+        Self::fixed(MediumFailure::Internal.into())
+    }
+}
+
+/// What has become of a command.
+#[derive(Debug)]
+pub(crate) enum Judged {
+    /// It has ended.
+    Done(Answer),
+    /// It needs the medium.
+    Medium(Operation, Ticket),
+    /// It needs so many bytes from the initiator, then [`Unit::parameters`].
+    Parameters(u32, Ticket),
+}
+
+/// What has become of a command with a parameter list.
+#[derive(Debug)]
+pub(crate) enum After {
+    /// It has ended.
+    Done(Answer),
+    /// It was aborted.
+    Aborted,
+    /// It needs the medium.
+    Medium(Operation, Ticket),
+    /// It has ended well; the answer is for when the medium has done this too.
+    Flush(Operation, Ticket, Answer),
+    /// It has ended; the answer is for when the drain is over.
+    Drain(Answer),
+}
+
+/// Holds operations up between the task table and the medium: a test's way to make a medium slow.
+pub trait Gate: Send + Sync {
+    /// Called on the thread that is about to touch the medium.
+    fn pass(&self);
+}
+
+/// A task's place in the table of its logical unit, as long as it may touch the medium.
+pub(crate) struct Ticket {
+    unit: Arc<Unit>,
+    place: Place,
+    left: AtomicBool,
+    aborted: AtomicBool,
+}
+
+impl std::fmt::Debug for Ticket {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_tuple("Ticket").field(&self.place).finish()
+    }
+}
+
+impl Ticket {
+    pub(crate) fn unit(&self) -> &Arc<Unit> {
+        &self.unit
+    }
+
+    /// Whether it was aborted before it ended. Known once it has ended.
+    pub(crate) fn aborted(&self) -> bool {
+        self.aborted.load(Ordering::Acquire)
+    }
+
+    fn leave(&self) {
+        if self.left.swap(true, Ordering::AcqRel) {
+            return;
+        }
+        // A broken unit answers nothing any more, but whoever waits for its tasks is told.
+        let mut state = match self.unit.state.lock() {
+            Ok(state) => state,
+            Err(poisoned) => poisoned.into_inner(),
+        };
+        let aborted = state.tasks.leave(self.place);
+        self.aborted.store(aborted, Ordering::Release);
+    }
+}
+
+impl store::Ticket for Ticket {
+    fn begin(&self) -> bool {
+        let may = self
+            .unit
+            .lock()
+            .is_ok_and(|mut state| state.tasks.start(self.place));
+        if !may {
+            self.leave();
+        } else if let Some(gate) = &self.unit.gate {
+            gate.pass();
+        }
+        may
+    }
+
+    fn end(&self) {
+        self.leave();
+    }
+}
+
+impl Drop for Ticket {
+    fn drop(&mut self) {
+        self.leave();
+    }
+}
+
+#[derive(Debug)]
+struct State {
+    unit: LogicalUnit,
+    tasks: Tasks,
+    /// It is served no more.
+    closed: bool,
+}
+
+/// What a unit has done since it was opened.
+#[derive(Debug, Default)]
+pub(crate) struct Counters {
+    pub(crate) reads: AtomicU64,
+    pub(crate) read_bytes: AtomicU64,
+    pub(crate) writes: AtomicU64,
+    pub(crate) written_bytes: AtomicU64,
+    pub(crate) others: AtomicU64,
+    pub(crate) failures: AtomicU64,
+    pub(crate) conflicts: AtomicU64,
+    pub(crate) aborted: AtomicU64,
+}
+
+/// A logical unit that is served.
+pub(crate) struct Unit {
+    options: DiskOptions,
+    serial: String,
+    store: Arc<Store>,
+    blocks: u64,
+    state: Mutex<State>,
+    /// `None`: what it kept cannot be relied on.
+    journal: Mutex<Option<Journal>>,
+    barred: bool,
+    gate: Option<Arc<dyn Gate>>,
+    pub(crate) counters: Counters,
+}
+
+impl std::fmt::Debug for Unit {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Unit")
+            .field("path", &self.options.path)
+            .finish_non_exhaustive()
+    }
+}
+
+/// A unit whose lock was poisoned: a thread ended in the midst of a change, and nothing it knows can be relied on.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Broken;
+
+/// Where a unit is put.
+#[derive(Clone)]
+pub(crate) struct Surroundings<'a> {
+    pub(crate) target: &'a str,
+    pub(crate) lun: u16,
+    pub(crate) ports: Vec<RelativePort>,
+    pub(crate) journals: &'a Path,
+    pub(crate) gate: Option<Arc<dyn Gate>>,
+}
+
+/// What names a unit for ever: 60 bits of a digest of where it is.
+fn designator(target: &str, lun: u16) -> LocalNaa {
+    let digest = Sha256::new()
+        .chain_update(target.as_bytes())
+        .chain_update([0])
+        .chain_update(lun.to_be_bytes())
+        .finalize();
+    let mut value = [0; 8];
+    value.copy_from_slice(&digest[..8]);
+    LocalNaa::new(u64::from_be_bytes(value))
+}
+
+/// What a unit's journal is called.
+pub(crate) fn journal_name(target: &str, lun: u16) -> String {
+    let bytes = designator(target, lun).bytes();
+    bytes
+        .iter()
+        .fold("naa.".to_owned(), |text, byte| format!("{text}{byte:02x}"))
+}
+
+fn field<const N: usize>(
+    what: &'static str,
+    text: &str,
+) -> Result<scsi::inquiry::Text<N>, UnitError> {
+    scsi::inquiry::Text::new(text).ok_or_else(|| UnitError::Text {
+        what,
+        text: text.to_owned(),
+        most: N,
+    })
+}
+
+impl Unit {
+    /// Opens the medium and the journal.
+    pub(crate) fn open(
+        options: &DiskOptions,
+        around: &Surroundings<'_>,
+    ) -> Result<Self, UnitError> {
+        let name = journal_name(around.target, around.lun);
+        let store = Store::open(&options.path, &options.store)?;
+        let identity = journal::Identity::new(&name).unwrap_or_else(|| unreachable!("plain"));
+        let (journal, reservations, barred) = match Journal::open(around.journals, &identity) {
+            Ok((journal, reservations)) => (Some(journal), reservations, false),
+            Err(error @ JournalError::Damaged { .. }) => {
+                tracing::error!(
+                    disk = %options.path.display(),
+                    "{error}: nobody reads or writes this disk until its journal is discarded"
+                );
+                (None, Reservations::default(), true)
+            }
+            Err(error) => return Err(UnitError::Journal(error)),
+        };
+        let serial = options
+            .serial
+            .clone()
+            .unwrap_or_else(|| name[4..].to_owned());
+        let config = Config {
+            identity: Identity {
+                vendor: field("the vendor", &options.vendor)?,
+                product: field("the product", &options.product)?,
+                revision: field("the revision", "0001")?,
+                serial: field("the serial number", &serial)?,
+                naa: designator(around.target, around.lun),
+                target_name: around.target.to_owned(),
+            },
+            geometry: Geometry {
+                block_length: store.block_length(),
+                blocks: store.blocks(),
+                physical_exponent: store.physical_exponent(),
+            },
+            ports: around.ports.clone(),
+            thin: options.store.thin,
+            rotational: false,
+            removable: options.removable,
+            read_only: options.store.read_only,
+            write_cache: options.write_cache,
+            limits: Limits::default(),
+        };
+        Ok(Self {
+            options: options.clone(),
+            serial,
+            blocks: store.blocks(),
+            store: Arc::new(store),
+            state: Mutex::new(State {
+                unit: LogicalUnit::new(config, reservations),
+                tasks: Tasks::default(),
+                closed: false,
+            }),
+            journal: Mutex::new(journal),
+            barred,
+            gate: around.gate.clone(),
+            counters: Counters::default(),
+        })
+    }
+
+    pub(crate) fn store(&self) -> &Arc<Store> {
+        &self.store
+    }
+
+    pub(crate) const fn options(&self) -> &DiskOptions {
+        &self.options
+    }
+
+    pub(crate) fn path(&self) -> &PathBuf {
+        &self.options.path
+    }
+
+    pub(crate) fn serial(&self) -> &str {
+        &self.serial
+    }
+
+    pub(crate) fn bytes(&self) -> u64 {
+        self.blocks * u64::from(self.store.block_length().bytes())
+    }
+
+    /// Whether its journal was found damaged.
+    pub(crate) const fn barred(&self) -> bool {
+        self.barred
+    }
+
+    pub(crate) fn health(&self) -> Health {
+        self.store.health()
+    }
+
+    /// The registrations and the reservation in force, and how many tasks there are.
+    pub(crate) fn look(&self) -> Option<(Reservations, usize)> {
+        let state = self.lock().ok()?;
+        Some((state.unit.reservations().clone(), state.tasks.len()))
+    }
+
+    fn lock(&self) -> Result<MutexGuard<'_, State>, Broken> {
+        self.state.lock().map_err(|_| Broken)
+    }
+
+    /// A session of `nexus` begins.
+    pub(crate) fn attach(&self, nexus: &Nexus) -> Result<NexusId, NoRoom> {
+        self.lock().map_err(|_| NoRoom)?.unit.attach(nexus)
+    }
+
+    /// The session is over and its tasks are gone.
+    pub(crate) fn nexus_lost(&self, id: NexusId) {
+        if let Ok(mut state) = self.lock() {
+            state.unit.nexus_lost(id);
+        }
+    }
+
+    /// The target has other logical units now.
+    pub(crate) fn luns_changed(&self) {
+        if let Ok(mut state) = self.lock() {
+            state.unit.luns_changed();
+        }
+    }
+
+    /// A command arrives. What is let through is in the table before anybody else is let in.
+    pub(crate) fn begin(
+        self: &Arc<Self>,
+        nexus: NexusId,
+        cdb: &[u8],
+        task: TaskId,
+        owner: &Owner,
+    ) -> Judged {
+        let Ok(mut state) = self.lock() else {
+            return Judged::Done(Answer::internal());
+        };
+        let state = &mut *state;
+        if state.closed {
+            return Judged::Done(Answer::fixed(scsi::luns::no_such_unit(cdb)));
+        }
+        if self.barred && !is_harmless(cdb) {
+            let sense = Sense::new(SenseKey::NOT_READY, MANUAL_INTERVENTION);
+            return Judged::Done(Answer::of(&state.unit, Reply::check(sense)));
+        }
+        match state.unit.begin(nexus, cdb) {
+            Begun::Done(reply) => {
+                if reply.status == Status::RESERVATION_CONFLICT {
+                    self.counters.conflicts.fetch_add(1, Ordering::Relaxed);
+                }
+                Judged::Done(Answer::of(&state.unit, reply))
+            }
+            Begun::Medium(operation) => {
+                Judged::Medium(operation, self.enter(state, nexus, task, owner))
+            }
+            Begun::Parameters { length } => {
+                Judged::Parameters(length, self.enter(state, nexus, task, owner))
+            }
+        }
+    }
+
+    fn enter(
+        self: &Arc<Self>,
+        state: &mut State,
+        nexus: NexusId,
+        task: TaskId,
+        owner: &Owner,
+    ) -> Ticket {
+        Ticket {
+            unit: Arc::clone(self),
+            place: state.tasks.enter(nexus, task, owner),
+            left: AtomicBool::new(false),
+            aborted: AtomicBool::new(false),
+        }
+    }
+
+    /// The parameter list of a command is there. For PERSISTENT RESERVE OUT this waits for the disk of the journal, and
+    /// for others who change reservations.
+    pub(crate) fn parameters(
+        self: &Arc<Self>,
+        nexus: NexusId,
+        cdb: &[u8],
+        data: &[u8],
+        ticket: Ticket,
+        (owner, drain): (&Owner, DrainId),
+    ) -> After {
+        let reserves = cdb.first() == Some(&PERSISTENT_RESERVE_OUT);
+        let mut journal = None;
+        if reserves {
+            let Ok(guard) = self.journal.lock() else {
+                return After::Done(Answer::internal());
+            };
+            journal = Some(guard);
+        }
+        let Ok(mut guard) = self.lock() else {
+            return After::Done(Answer::internal());
+        };
+        let state = &mut *guard;
+        if !state.tasks.start(ticket.place) {
+            return After::Aborted;
+        }
+        let cached = state.unit.write_cache();
+        match state.unit.parameters(nexus, cdb, data) {
+            Continued::Done(reply) => {
+                let answer = Answer::of(&state.unit, reply);
+                if cached && !state.unit.write_cache() {
+                    return After::Flush(self.whole(), ticket, answer);
+                }
+                After::Done(answer)
+            }
+            Continued::Medium(operation) => After::Medium(operation, ticket),
+            Continued::Reservation(prepared) => {
+                drop(guard);
+                let journal = journal.as_mut().and_then(|journal| journal.as_mut());
+                self.reserve(prepared, journal, &ticket, (owner, drain))
+            }
+        }
+    }
+
+    /// Makes a change of reservations durable if it must be, lets it count, and aborts whom it aborts.
+    fn reserve(
+        &self,
+        prepared: Prepared,
+        journal: Option<&mut Journal>,
+        ticket: &Ticket,
+        (owner, drain): (&Owner, DrainId),
+    ) -> After {
+        let kept = if prepared.must_persist() {
+            match journal.map(|journal| journal.store(prepared.next())) {
+                Some(Ok(())) => true,
+                Some(Err(error)) => {
+                    let source = std::error::Error::source(&error);
+                    let why = source.map(ToString::to_string).unwrap_or_default();
+                    tracing::error!(disk = %self.path().display(), "reservations are not kept: {error}: {why}");
+                    false
+                }
+                None => false,
+            }
+        } else {
+            true
+        };
+        let Ok(mut guard) = self.lock() else {
+            return After::Done(Answer::internal());
+        };
+        let State { unit, tasks, .. } = &mut *guard;
+        if !kept {
+            let reply = unit.abandon(prepared);
+            return After::Done(Answer::of(unit, reply));
+        }
+        let victims = prepared.aborts().to_vec();
+        let reply = unit.commit(prepared);
+        let answer = Answer::of(unit, reply);
+        let tell = Tell::Aborted {
+            answer: unit.task_aborted_status(),
+        };
+        let (concerned, running) = tasks.abort(
+            |place, entry| place != ticket.place && victims.contains(&entry.nexus),
+            |_| tell,
+        );
+        for nexus in concerned {
+            unit.commands_cleared(nexus);
+        }
+        if tasks.drain(running, owner, drain) {
+            After::Drain(answer)
+        } else {
+            After::Done(answer)
+        }
+    }
+
+    /// SYNCHRONIZE CACHE of everything.
+    fn whole(&self) -> Operation {
+        Operation::Synchronize {
+            extent: Extent {
+                first: 0,
+                count: self.blocks,
+            },
+            immediate: false,
+        }
+    }
+
+    /// ABORT TASK, ABORT TASK SET, the end of a connection: tasks of this connection end. Whether there is something to
+    /// wait for; then `drain` is reported.
+    pub(crate) fn abort_own(
+        &self,
+        owner: &Owner,
+        drain: DrainId,
+        which: impl Fn(TaskId) -> bool,
+    ) -> bool {
+        let mut state = match self.state.lock() {
+            Ok(state) => state,
+            Err(poisoned) => poisoned.into_inner(),
+        };
+        let (_, running) = state.tasks.abort(
+            |_, entry| entry.is_of(owner) && which(entry.task),
+            |_| Tell::Nothing,
+        );
+        state.tasks.drain(running, owner, drain)
+    }
+
+    /// CLEAR TASK SET (SAM-5, "CLEAR TASK SET"): the tasks of every nexus end. Whether there is something to wait for.
+    pub(crate) fn clear(&self, owner: &Owner, nexus: NexusId, drain: DrainId) -> bool {
+        let Ok(mut guard) = self.lock() else {
+            return false;
+        };
+        let State { unit, tasks, .. } = &mut *guard;
+        let others = Tell::Aborted {
+            answer: unit.task_aborted_status(),
+        };
+        let (concerned, running) = tasks.abort(
+            |_, _| true,
+            |entry| {
+                if entry.is_of(owner) {
+                    Tell::Nothing
+                } else {
+                    others
+                }
+            },
+        );
+        for cleared in concerned.into_iter().filter(|cleared| *cleared != nexus) {
+            unit.commands_cleared(cleared);
+        }
+        tasks.drain(running, owner, drain)
+    }
+
+    /// LOGICAL UNIT RESET (SAM-5, "Logical unit reset"): all tasks end without status. Whether there is something to
+    /// wait for.
+    pub(crate) fn reset(&self, owner: &Owner, drain: DrainId) -> bool {
+        let Ok(mut guard) = self.lock() else {
+            return false;
+        };
+        let State { unit, tasks, .. } = &mut *guard;
+        unit.reset();
+        let (_, running) = tasks.abort(
+            |_, _| true,
+            |entry| {
+                if entry.is_of(owner) {
+                    Tell::Nothing
+                } else {
+                    Tell::Aborted { answer: false }
+                }
+            },
+        );
+        tasks.drain(running, owner, drain)
+    }
+
+    /// The unit is served no more: nobody is let through from now on, and all tasks end without status. Whether they are
+    /// gone by `deadline`.
+    pub(crate) fn close(&self, deadline: Deadline) -> bool {
+        let Ok(owner) = Mailbox::new().map(Arc::new) else {
+            return false;
+        };
+        let drain = DrainId(0);
+        {
+            let Ok(mut guard) = self.lock() else {
+                return false;
+            };
+            guard.closed = true;
+            let (_, running) = guard
+                .tasks
+                .abort(|_, _| true, |_| Tell::Aborted { answer: false });
+            if !guard.tasks.drain(running, &owner, drain) {
+                return true;
+            }
+        }
+        let mut letters = Vec::new();
+        while letters.is_empty() && !deadline.has_passed() {
+            owner.wait(deadline.remaining());
+            owner.take(&mut letters);
+        }
+        !letters.is_empty()
+    }
+
+    /// How an operation that failed is answered.
+    pub(crate) fn failed(&self, failure: MediumFailure) -> Answer {
+        self.counters.failures.fetch_add(1, Ordering::Relaxed);
+        match self.lock() {
+            Ok(state) => Answer::of(&state.unit, failure.into()),
+            Err(Broken) => Answer::internal(),
+        }
+    }
+
+    /// How a command is answered that the driver refuses.
+    pub(crate) fn refused(&self, sense: Sense) -> Answer {
+        match self.lock() {
+            Ok(state) => Answer::of(&state.unit, Reply::check(sense)),
+            Err(Broken) => Answer::internal(),
+        }
+    }
+}
+
+/// Commands that say nothing of the medium and change nothing: answered even if the journal is damaged.
+fn is_harmless(cdb: &[u8]) -> bool {
+    let harmless = [
+        Opcode::INQUIRY.0,
+        Opcode::REQUEST_SENSE.0,
+        Opcode::REPORT_LUNS.0,
+    ];
+    cdb.first().is_some_and(|opcode| harmless.contains(opcode))
+}
