@@ -46,7 +46,7 @@ test:
 test-long:
 	@scripts/setup test
 	$(compile)
-	$(TEST_ENV) $(CARGO) test --package picket-tests --features long --locked --no-fail-fast --test lab_mixed --test lab_storage --test status
+	$(TEST_ENV) $(CARGO) test --package picket-tests --features long --locked --no-fail-fast --test lab_mixed --test lab_storage
 
 bench:
 	@scripts/setup test
