@@ -47,7 +47,10 @@ fn other_commands_mean_what_they_say() {
     let rest = BlocksOrRest { first: 7, count: 0 };
     assert_eq!(
         parse(&[0x35, 0, 0, 0, 0, 7]),
-        Ok(Command::SynchronizeCache(rest))
+        Ok(Command::SynchronizeCache {
+            blocks: rest,
+            immediate: false
+        })
     );
     let blocks = Blocks { first: 1, count: 2 };
     let verify = [0x2F, 0x02, 0, 0, 0, 1, 0, 0, 2];
@@ -159,29 +162,35 @@ fn the_table_is_in_order_and_is_what_is_parsed() {
 
 #[test]
 fn supported_operation_codes_are_reported() {
-    let all = Wanted::All.data(false).unwrap();
+    let all = Wanted::All.data(false, |_| true).unwrap();
     assert_eq!(all.len(), 4 + 8 * SUPPORTED.len());
     assert_eq!(
         all[..4],
         u32::try_from(all.len() - 4).unwrap().to_be_bytes()
     );
     assert_eq!(
-        Wanted::All.data(true).unwrap().len(),
+        Wanted::All.data(true, |_| true).unwrap().len(),
         4 + 20 * SUPPORTED.len()
     );
-    let read = Wanted::One(0x28).data(false).unwrap();
+    let read = Wanted::One(0x28).data(false, |_| true).unwrap();
     assert_eq!(read[..6], [0, 3, 0, 10, 0x28, 0x18]);
-    assert_eq!(Wanted::One(0xEE).data(false).unwrap(), [0, 1, 0, 0]);
-    let invalid = Sense::illegal(AdditionalSense::INVALID_FIELD_IN_CDB);
-    assert_eq!(Wanted::One(0x5E).data(false), Err(invalid));
-    assert_eq!(Wanted::Action(0x28, 0).data(false), Err(invalid));
     assert_eq!(
-        Wanted::Action(0x5F, 5).data(false).unwrap()[..6],
+        Wanted::One(0xEE).data(false, |_| true).unwrap(),
+        [0, 1, 0, 0]
+    );
+    let invalid = Sense::illegal(AdditionalSense::INVALID_FIELD_IN_CDB);
+    assert_eq!(Wanted::One(0x5E).data(false, |_| true), Err(invalid));
+    assert_eq!(Wanted::Action(0x28, 0).data(false, |_| true), Err(invalid));
+    assert_eq!(
+        Wanted::Action(0x5F, 5).data(false, |_| true).unwrap()[..6],
         [0, 3, 0, 10, 0x5F, 5]
     );
-    assert_eq!(Wanted::Either(0x5F, 9).data(false).unwrap(), [0, 1, 0, 0]);
     assert_eq!(
-        Wanted::Either(0x28, 0).data(true).unwrap().len(),
+        Wanted::Either(0x5F, 9).data(false, |_| true).unwrap(),
+        [0, 1, 0, 0]
+    );
+    assert_eq!(
+        Wanted::Either(0x28, 0).data(true, |_| true).unwrap().len(),
         4 + 10 + 12
     );
 }

@@ -174,9 +174,19 @@ pub enum Command {
         length: u32,
     },
     /// SYNCHRONIZE CACHE(10), (16)
-    SynchronizeCache(BlocksOrRest),
+    SynchronizeCache {
+        /// Which.
+        blocks: BlocksOrRest,
+        /// IMMED: the answer need not wait.
+        immediate: bool,
+    },
     /// PRE-FETCH(10), (16)
-    PreFetch(BlocksOrRest),
+    PreFetch {
+        /// Which.
+        blocks: BlocksOrRest,
+        /// IMMED: the answer need not wait.
+        immediate: bool,
+    },
     /// MODE SENSE(6), (10)
     ModeSense {
         /// Whether it is the command of ten bytes, which has the longer header.
@@ -203,8 +213,12 @@ pub enum Command {
     StartStop {
         /// START
         start: bool,
-        /// LOEJ
+        /// LOEJ: load the medium, or eject it.
         eject: bool,
+        /// NO_FLUSH is not set: what is cached is written first.
+        flush: bool,
+        /// IMMED: the answer need not wait.
+        immediate: bool,
         /// POWER CONDITION
         power_condition: u8,
     },

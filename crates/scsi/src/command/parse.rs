@@ -10,6 +10,9 @@ const INVALID: Sense = Sense::illegal(AdditionalSense::INVALID_FIELD_IN_CDB);
 /// NACA of the control byte: auto contingent allegiance is not supported.
 const NACA: u8 = 0x04;
 
+/// IMMED of SYNCHRONIZE CACHE and PRE-FETCH.
+const IMMED: u8 = 0x02;
+
 /// The bytes of a command, at least as many as its operation code has.
 struct Cdb<'a>(&'a [u8]);
 
@@ -124,9 +127,15 @@ impl Command {
             }
             Opcode::WRITE_SAME_10 | Opcode::WRITE_SAME_16 => write_same(&cdb),
             Opcode::SYNCHRONIZE_CACHE_10 | Opcode::SYNCHRONIZE_CACHE_16 => {
-                Ok(Self::SynchronizeCache(cdb.blocks_or_rest()))
+                Ok(Self::SynchronizeCache {
+                    blocks: cdb.blocks_or_rest(),
+                    immediate: cdb.flag(1, IMMED),
+                })
             }
-            Opcode::PRE_FETCH_10 | Opcode::PRE_FETCH_16 => Ok(Self::PreFetch(cdb.blocks_or_rest())),
+            Opcode::PRE_FETCH_10 | Opcode::PRE_FETCH_16 => Ok(Self::PreFetch {
+                blocks: cdb.blocks_or_rest(),
+                immediate: cdb.flag(1, IMMED),
+            }),
             // ANCHOR is not supported.
             Opcode::UNMAP if cdb.flag(1, 0x01) => Err(INVALID),
             Opcode::UNMAP => Ok(Self::Unmap { length: cdb.u16(7) }),
@@ -181,6 +190,8 @@ fn about_the_device(cdb: &Cdb<'_>) -> Result<Command, Sense> {
         Opcode::START_STOP_UNIT => Command::StartStop {
             start: cdb.flag(4, 0x01),
             eject: cdb.flag(4, 0x02),
+            flush: !cdb.flag(4, 0x04),
+            immediate: cdb.flag(1, 0x01),
             power_condition: cdb.byte(4) >> 4,
         },
         Opcode::PREVENT_ALLOW_MEDIUM_REMOVAL => Command::PreventAllow {

@@ -266,13 +266,21 @@ pub fn supported(cdb: &[u8]) -> Result<&'static Supported, Sense> {
 const NO_TIMEOUTS: [u8; 12] = [0, 10, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
 
 impl Wanted {
-    /// REPORT SUPPORTED OPERATION CODES data, not yet cut to the allocation length.
+    /// REPORT SUPPORTED OPERATION CODES data, not yet cut to the allocation length, of a device that `has` some of
+    /// [`SUPPORTED`].
     ///
     /// # Errors
     /// INVALID FIELD IN CDB if a service action is asked for where there is none, or none where there are some.
-    pub fn data(self, timeouts: bool) -> Result<Vec<u8>, Sense> {
+    pub fn data(self, timeouts: bool, has: impl Fn(&Supported) -> bool) -> Result<Vec<u8>, Sense> {
+        let of = |opcode: u8| {
+            let entries = SUPPORTED.iter().filter(|entry| has(entry));
+            entries.filter(move |entry| entry.opcode.0 == opcode)
+        };
+        let with = |opcode: u8, action: u16| {
+            of(opcode).find(|entry| entry.action.is_some_and(|own| u16::from(own) == action))
+        };
         match self {
-            Self::All => Ok(all(timeouts)),
+            Self::All => Ok(all(timeouts, SUPPORTED.iter().filter(|entry| has(entry)))),
             Self::One(opcode) => {
                 let found = of(opcode).next();
                 if found.is_some_and(|entry| entry.action.is_some()) {
@@ -294,19 +302,9 @@ impl Wanted {
     }
 }
 
-fn of(opcode: u8) -> impl Iterator<Item = &'static Supported> {
-    SUPPORTED
-        .iter()
-        .filter(move |entry| entry.opcode.0 == opcode)
-}
-
-fn with(opcode: u8, action: u16) -> Option<&'static Supported> {
-    of(opcode).find(|entry| entry.action.is_some_and(|own| u16::from(own) == action))
-}
-
-fn all(timeouts: bool) -> Vec<u8> {
+fn all<'a>(timeouts: bool, entries: impl Iterator<Item = &'a Supported>) -> Vec<u8> {
     let mut bytes = vec![0; 4];
-    for entry in SUPPORTED {
+    for entry in entries {
         let flags = u8::from(timeouts) << 1 | u8::from(entry.action.is_some());
         let length = u8::try_from(entry.length()).unwrap_or_default();
         bytes.extend([

@@ -60,8 +60,9 @@ impl Attentions {
         (!self.0.is_empty()).then(|| self.0.remove(0))
     }
 
-    pub(super) fn clear(&mut self) {
-        self.0.clear();
+    /// Takes one back that is not true any more, or has been learnt otherwise.
+    pub(super) fn withdraw(&mut self, what: AdditionalSense) {
+        self.0.retain(|waiting| *waiting != what);
     }
 }
 
@@ -75,6 +76,8 @@ pub(super) const fn is_reset(what: AdditionalSense) -> bool {
 pub(super) struct Slot {
     pub(super) nexus: Nexus,
     pub(super) attached: bool,
+    /// It has been attached before.
+    pub(super) known: bool,
     pub(super) attentions: Attentions,
     /// PREVENT: it does not want the medium to be removed.
     pub(super) prevents: bool,
@@ -123,7 +126,7 @@ impl Nexuses {
     pub(super) fn place(
         &mut self,
         nexus: &Nexus,
-        may_go: impl Fn(&Nexus) -> bool,
+        may_go: impl Fn(NexusId, &Nexus) -> bool,
     ) -> Result<NexusId, NoRoom> {
         if let Some(id) = self.find(nexus) {
             return Ok(id);
@@ -131,6 +134,7 @@ impl Nexuses {
         let slot = Slot {
             nexus: nexus.clone(),
             attached: false,
+            known: false,
             attentions: Attentions::default(),
             prevents: false,
             may_read: true,
@@ -140,8 +144,12 @@ impl Nexuses {
             self.slots.push(slot);
             self.slots.len() - 1
         } else {
-            let gone = |slot: &Slot| !slot.attached && may_go(&slot.nexus);
-            let at = self.slots.iter().position(gone).ok_or(NoRoom)?;
+            let gone = |(at, slot): (usize, &Slot)| {
+                let id = u32::try_from(at).map(NexusId).ok()?;
+                (!slot.attached && may_go(id, &slot.nexus)).then_some(at)
+            };
+            let at = self.slots.iter().enumerate().find_map(gone);
+            let at = at.ok_or(NoRoom)?;
             self.slots[at] = slot;
             at
         };

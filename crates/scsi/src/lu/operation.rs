@@ -43,7 +43,7 @@ pub enum Operation {
         /// Durable before GOOD: FUA was set, or the write cache is off.
         durable: bool,
     },
-    /// Write, then verify: with [`ByteCheck::Data`], what the medium has against the same data.
+    /// Write durably, then verify: with [`ByteCheck::Data`], what the medium has against the same data.
     WriteAndVerify {
         /// Where.
         extent: Extent,
