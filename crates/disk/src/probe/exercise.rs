@@ -67,6 +67,11 @@ impl<'w> Exercise<'w> {
     /// All of it.
     pub(super) fn run(mut self) -> Result<Probed, Trouble> {
         self.look()?;
+        let place = self.scratch.place();
+        if !self.watcher.consent(&self.report.identity, &place) {
+            return Err(Trouble::Declined);
+        }
+        self.displace()?;
         self.scratch.save(&mut self.survivor)?;
         let ended = self.steps().err();
         self.watcher.event(Event::CleaningUp);
@@ -199,9 +204,6 @@ impl<'w> Exercise<'w> {
                 "somebody is registered (keys: {list}; {held} reservation): a cluster may be using the disk"
             )));
         }
-        if foreign {
-            self.clear()?;
-        }
         if self.options.despite_data {
             return Ok(());
         }
@@ -213,6 +215,14 @@ impl<'w> Exercise<'w> {
             "the disk holds {}",
             found.join(", ")
         )))
+    }
+
+    /// Whoever else is registered loses that: it was allowed.
+    fn displace(&mut self) -> Result<(), Trouble> {
+        if self.options.despite_registrations {
+            self.clear()?;
+        }
+        Ok(())
     }
 
     fn signatures(&mut self) -> Result<Vec<&'static str>, Trouble> {

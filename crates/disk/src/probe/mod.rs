@@ -70,6 +70,10 @@ pub trait Watcher {
     /// Whether the probe should end now. What it has changed is put back first.
     fn cancelled(&self) -> bool;
 
+    /// Whether this disk may be written to: `place` are the blocks. Asked once, after it was found unused and before
+    /// anything is changed.
+    fn consent(&mut self, identity: &report::Identity, place: &str) -> bool;
+
     /// Restarts the target, and returns when that is done; `None`: cannot be done.
     ///
     /// # Errors
@@ -93,6 +97,9 @@ pub enum Trouble {
     /// Something failed on the way.
     #[error("{0}")]
     Failed(String),
+    /// The watcher did not consent. Nothing was touched.
+    #[error("declined; nothing was changed")]
+    Declined,
     /// It was cancelled.
     #[error("cancelled")]
     Cancelled,

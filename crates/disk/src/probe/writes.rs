@@ -205,7 +205,10 @@ mod tests {
                     assert_eq!(transfer.blocks, blocks, "{}", kind.name);
                 }
                 Ok(Command::WriteAndVerify(about, _)) => assert_eq!(about, blocks, "{}", kind.name),
-                Ok(Command::WriteSame { blocks: about, .. } | Command::SynchronizeCache(about)) => {
+                Ok(
+                    Command::WriteSame { blocks: about, .. }
+                    | Command::SynchronizeCache { blocks: about, .. },
+                ) => {
                     assert_eq!(about, range, "{}", kind.name);
                 }
                 Ok(Command::CompareAndWrite(Transfer { blocks: about, .. })) => {
