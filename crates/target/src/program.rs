@@ -3,12 +3,13 @@
 use std::io;
 use std::time::Duration;
 
-use clap::Parser;
+use clap::{Parser, Subcommand};
 use sd_notify::NotifyState;
 use signal_hook::consts::{SIGINT, SIGQUIT, SIGTERM};
 use signal_hook::iterator::Signals;
 
 use crate::cli::ServeOptions;
+use crate::control::{ControlCommand, ControlSocket, MetricsListener};
 use crate::exit::{self, Failure};
 use crate::server::{Server, chain};
 
@@ -17,10 +18,18 @@ use crate::server::{Server, chain};
 /// Exit codes: 0 ended as told; 1 cannot start; 2 wrong command line; 3 wrong configuration; 4 the server said no;
 /// 5 the server cannot be reached; 6 the server has not answered, and what was asked for may or may not have been done.
 #[derive(Debug, Parser)]
-#[command(name = "picket-target", version)]
+#[command(name = "picket-target", version, args_conflicts_with_subcommands = true)]
 pub struct Options {
     #[command(flatten)]
     serve: ServeOptions,
+    #[command(subcommand)]
+    what: Option<What>,
+}
+
+#[derive(Debug, Subcommand)]
+enum What {
+    /// Ask a running server, or change it
+    Control(ControlCommand),
 }
 
 /// Runs the program. The exit code.
@@ -37,7 +46,11 @@ pub fn run() -> u8 {
             };
         }
     };
-    match serve(&options.serve) {
+    let done = match options.what {
+        Some(What::Control(command)) => command.run().map(|text| print!("{text}")),
+        None => serve(&options.serve),
+    };
+    match done {
         Ok(()) => exit::SUCCESS,
         Err(failure) => {
             eprintln!("picket-target: {failure}");
@@ -59,8 +72,23 @@ pub fn serve(options: &ServeOptions) -> Result<(), Failure> {
     let failed = |error: io::Error| Failure::new(exit::START_FAILURE, error.to_string());
     // Before anything that takes time: a signal must not kill a half-started server.
     let mut signals = Signals::new([SIGTERM, SIGINT, SIGQUIT]).map_err(failed)?;
-    let server =
-        Server::start(config).map_err(|error| Failure::new(exit::START_FAILURE, chain(&error)))?;
+    let (control, metrics) = (config.control.clone(), config.metrics);
+    let server = Server::start(config)
+        .map_err(|error| Failure::new(exit::START_FAILURE, chain(&error)))?;
+    let control = control.map(|path| {
+        ControlSocket::open(&path, server.admin()).map_err(|error| {
+            let path = path.display();
+            Failure::new(exit::START_FAILURE, format!("cannot listen at {path}: {error}"))
+        })
+    });
+    let control = control.transpose()?;
+    let metrics = metrics.map(|address| {
+        MetricsListener::open(address, server.admin()).map_err(|error| {
+            let message = format!("cannot serve metrics at {address}: {error}");
+            Failure::new(exit::START_FAILURE, message)
+        })
+    });
+    let metrics = metrics.transpose()?;
     for address in server.portals() {
         tracing::info!(%address, "listening");
     }
@@ -77,6 +105,7 @@ pub fn serve(options: &ServeOptions) -> Result<(), Failure> {
         }
     });
     server.stop();
+    drop((control, metrics));
     Ok(())
 }
 

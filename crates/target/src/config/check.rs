@@ -138,23 +138,8 @@ impl Check<'_> {
     }
 
     fn credentials(&mut self, user: &str, file: &Spanned<PathBuf>) -> Option<Credentials> {
-        if user.is_empty() || user.len() > MAX_USER || user.contains(char::is_control) {
-            self.find(
-                file,
-                "the user of an account has 1 to 255 printable characters",
-            );
-            return None;
-        }
-        match secret(&self.path(file.get_ref().clone())) {
-            Ok(secret) => Some(Credentials {
-                name: user.to_owned(),
-                secret,
-            }),
-            Err(message) => {
-                self.find(file, message);
-                None
-            }
-        }
+        let found = account(user, &self.path(file.get_ref().clone()));
+        found.map_err(|message| self.find(file, message)).ok()
     }
 
     fn targets(&mut self, given: Vec<document::Target>) -> Vec<TargetOptions> {
@@ -288,8 +273,19 @@ impl Check<'_> {
     }
 }
 
+/// An account whose secret is in a file. A fragment that says what is wrong.
+pub(crate) fn account(user: &str, file: &Path) -> Result<Credentials, String> {
+    if user.is_empty() || user.len() > MAX_USER || user.contains(char::is_control) {
+        return Err("the user of an account has 1 to 255 printable characters".to_owned());
+    }
+    Ok(Credentials {
+        name: user.to_owned(),
+        secret: secret(file)?,
+    })
+}
+
 /// Reads a secret from a file that nobody but its owner may read. The line's end does not count.
-pub(crate) fn secret(path: &Path) -> Result<Secret, String> {
+fn secret(path: &Path) -> Result<Secret, String> {
     let shown = path.display();
     let failed = |error: std::io::Error| format!("cannot read {shown}: {error}");
     let file = File::open(path).map_err(failed)?;

@@ -14,6 +14,7 @@ use std::time::Duration;
 
 use iscsi::login::Credentials;
 
+pub(crate) use check::account;
 pub use error::{ConfigError, Problem};
 pub use values::{Bytes, InitiatorName, Name, NameError, PortalAddress};
 

@@ -33,6 +33,7 @@ use scsi::pr::RelativePort;
 use crate::config::{Config, LunOptions, PortalAddress, TargetOptions};
 
 pub(crate) use admin::chain;
+pub(crate) use mailbox::Mailbox;
 pub use admin::{
     Admin, AdminError, RegistrationInfo, ReservationInfo, SessionInfo, TargetInfo, UnitInfo,
 };
