@@ -15,10 +15,10 @@ pub(super) const XVMD: Rule = Rule {
     statements: &["S05", "S09"],
     sources: &["S05", "S09"],
     explanation: "fence_xvmd on RHEL 5 hosts knows where a guest runs only through the hosts' own cluster, and \
-        only that cluster can prove that a silent host is off. A guest that is fenced in another way would not \
-        take part in that proof. Without the host cluster a guest of a dead host can never be fenced with \
-        certainty. Form a cluster of the hosts with fencing of its own, or use fence_scsi on all guests, which \
-        needs none (S52).",
+        only that cluster can prove that a silent host is off. A guest that is fenced in another way, be it at one \
+        level only, would not take part in that proof. Without the host cluster a guest of a dead host can never be \
+        fenced with certainty. Form a cluster of the hosts with fencing of its own, or use fence_scsi on all guests, \
+        which needs none (S52).",
     check: xvmd,
 };
 
@@ -30,12 +30,16 @@ fn xvmd(facts: &Facts<'_>, out: &mut Vec<Reason>) {
     } else {
         return;
     };
-    let (with, without): (Vec<_>, Vec<_>) = facts
+    if !facts
         .guests()
-        .partition(|node| facts.fenced_by(node, "fence_xvm"));
-    if with.is_empty() {
+        .any(|node| facts.fenced_by(node, "fence_xvm"))
+    {
         return;
     }
+    let without: Vec<_> = facts
+        .guests()
+        .filter(|node| !facts.always_fenced_by(node, "fence_xvm"))
+        .collect();
     let weight = Severity::Unsupported;
     if !facts.definition.platform.host_cluster {
         out.push(
@@ -60,7 +64,8 @@ fn xvmd(facts: &Facts<'_>, out: &mut Vec<Reason>) {
                 weight,
                 statement,
                 format!(
-                    "fence_xvm must be the agent of all clustered guests, and {names} {verb} fenced otherwise"
+                    "fence_xvm must be the agent of all clustered guests at every level, and {names} {verb} fenced \
+                     otherwise at some"
                 ),
             )
             .about(format!("node.{}", without[0].name))

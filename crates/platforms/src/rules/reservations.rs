@@ -16,7 +16,8 @@ pub(super) const S30: Rule = Rule {
     statements: &["S30"],
     sources: &["S30"],
     explanation: "RHEV does not let guests share block storage at first. Guests that share storage reach it over \
-        iSCSI themselves, and must then be fenced by fence_scsi: it is the storage that has to be cut off.",
+        iSCSI themselves, and must then be fenced by fence_scsi: it is the storage that has to be cut off. The \
+        first level that succeeds ends the fencing, so fence_scsi belongs into each level.",
     check: |facts, out| {
         if !facts.in_chapter(Chapter::Rhev) {
             return;
@@ -27,9 +28,14 @@ pub(super) const S30: Rule = Rule {
         };
         let Some(node) = facts
             .guests()
-            .find(|node| !facts.fenced_by(node, "fence_scsi"))
+            .find(|node| !facts.always_fenced_by(node, "fence_scsi"))
         else {
             return;
+        };
+        let how = if facts.fenced_by(node, "fence_scsi") {
+            "can count as fenced by a level without fence_scsi"
+        } else {
+            "is not fenced by fence_scsi"
         };
         out.push(
             reason(
@@ -37,12 +43,12 @@ pub(super) const S30: Rule = Rule {
                 Severity::Unsupported,
                 "S30",
                 format!(
-                    "the guests share `{}`, and `{}` is not fenced by fence_scsi",
+                    "the guests share `{}`, and `{}` {how}",
                     storage.name, node.name
                 ),
             )
             .about(place("storage", &storage.name))
-            .remedy("share storage over iSCSI only, and fence all guests with fence_scsi"),
+            .remedy("share storage over iSCSI only, and fence all guests with fence_scsi at every level"),
         );
     },
 };

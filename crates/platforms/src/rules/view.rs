@@ -120,6 +120,14 @@ impl<'a> Facts<'a> {
             .any(|device| device.agent.as_str() == agent)
     }
 
+    /// Whether that agent takes part whenever the node is fenced: each level counts as fencing by itself,
+    /// so it must be in all of them.
+    pub(super) fn always_fenced_by(&self, node: &Node, agent: &str) -> bool {
+        let levels = self.definition.levels_of(node);
+        let uses = |level: &Vec<&FenceDevice>| level.iter().any(|one| one.agent.as_str() == agent);
+        !levels.is_empty() && levels.iter().all(uses)
+    }
+
     /// Whether some level that fences the node removes reservations and does nothing else: the node then
     /// goes on running.
     pub(super) fn fenced_by_reservations_alone(&self, node: &Node) -> bool {

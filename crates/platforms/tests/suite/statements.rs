@@ -5,8 +5,8 @@ use cluster::VirtdMode;
 use platforms::{Outcome, Severity};
 
 use crate::build::{
-    ISCSI, MACHINE, all_of_the_document, allows, by_scsi, cluster, esx, forbids, grants, heaviest,
-    hyper_v, kvm5, kvm6, objects, rhev, storage, weight, xen5,
+    Cluster, ISCSI, MACHINE, all_of_the_document, allows, by_scsi, cluster, esx, forbids, grants,
+    heaviest, hyper_v, kvm5, kvm6, objects, rhev, storage, weight, xen5,
 };
 
 #[test]
@@ -67,6 +67,29 @@ fn s04_xen_guests_use_fence_xvm_or_fence_scsi() {
     allows("S04", &by_scsi(xen5()));
 }
 
+/// A level that succeeds ends the fencing: one without the demanded agent is objected to wherever it
+/// stands, and other agents beside it in the same level are not.
+#[track_caller]
+fn every_level(statement: &str, cluster: &Cluster, demanded: &str, other: &str) {
+    let of = |levels: &str| {
+        cluster
+            .clone()
+            .add(&format!(
+                "[[fence]]\nname = 'demanded'\nagent = '{demanded}'\n[[fence]]\nname = 'other'\nagent = '{other}'\n"
+            ))
+            .set(&format!("fencing.levels = {levels}"))
+    };
+    let together = of("[['demanded', 'other']]");
+    for weaker in [
+        "[['other'], ['demanded']]",
+        "[['demanded'], ['other']]",
+        "[['demanded', 'other'], ['other']]",
+    ] {
+        forbids(statement, &of(weaker), &together);
+    }
+    allows(statement, &of("[['demanded'], ['demanded', 'other']]"));
+}
+
 #[test]
 fn s05_fence_xvm_on_xen_needs_a_host_cluster_and_all_guests() {
     forbids("S05", &xen5().set("platform.host_cluster = false"), &xen5());
@@ -80,6 +103,7 @@ fn s05_fence_xvm_on_xen_needs_a_host_cluster_and_all_guests() {
         .add("[[fence]]\nname = 'scsi'\nagent = 'fence_scsi'\n")
         .set("node.n2.levels = [['scsi']]");
     forbids("S05", &mixed, &by_scsi(xen5()));
+    every_level("S05", &xen5(), "fence_xvm", "fence_ipmilan");
 }
 
 #[test]
@@ -129,6 +153,7 @@ fn s09_fence_xvm_on_kvm5_needs_a_host_cluster_and_all_guests() {
         .add("[[fence]]\nname = 'scsi'\nagent = 'fence_scsi'\n")
         .set("node.n2.levels = [['scsi']]");
     forbids("S09", &mixed, &by_scsi(kvm5()));
+    every_level("S09", &kvm5(), "fence_xvm", "fence_ipmilan");
 }
 
 #[test]
@@ -343,6 +368,7 @@ fn s30_rhev_shares_iscsi_with_fence_scsi() {
     );
     // Nothing shared, nothing asked.
     allows("S30", &rhev());
+    every_level("S30", &by_scsi(rhev()), "fence_scsi", "fence_rhevm");
 }
 
 #[test]
