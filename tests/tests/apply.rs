@@ -337,12 +337,30 @@ fn what_an_administrator_holds(site: &Site) {
     );
     // With a change to make, too: that is made, and the ban stays.
     let changed = site.definition("5s", &["web", "db"]);
+    a_reload_that_does_nothing_is_found_out(site, &changed);
     let held = site.apply(&changed, &["--yes"], HELD);
     assert_eq!(held["outcome"], "applied", "{held}");
     say(&format!(
         "crm_resource --resource web --clear && crm_attribute --node n2 --name standby --delete && {settle}"
     ));
     site.apply(&definition, &["--yes"], DONE);
+}
+
+/// What `corosync-cfgtool` ends with is not taken for evidence.
+fn a_reload_that_does_nothing_is_found_out(site: &Site, changed: &Path) {
+    let liar = "/usr/local/sbin/corosync-cfgtool";
+    site.put("n1", liar, 0o755, "#!/bin/sh\nexit 0\n");
+    let believed = site.apply(changed, &["--yes"], INCOMPLETE);
+    let said = believed["error"].to_string();
+    for node in MEMBERS {
+        let words = format!("{node}: ");
+        assert!(said.contains(&words), "{said}");
+    }
+    assert!(
+        said.contains("totem.token is 4000, and should be 5000"),
+        "{said}"
+    );
+    site.ask("n1", &format!("rm {liar}"));
 }
 
 fn what_status_says_of_another_definition(site: &Site) {

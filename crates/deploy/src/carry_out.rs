@@ -13,6 +13,7 @@
 use std::time::{Duration, Instant};
 
 use crate::cib::{self, Replacement};
+use crate::corosync::Conf;
 use crate::desired::{
     CIB, COROSYNC, COROSYNC_CONF, COROSYNC_KEY, Desired, PACEMAKER, Preparation, Wanted, checksum,
 };
@@ -300,7 +301,8 @@ impl<'a> Run<'a, '_> {
         Ok(())
     }
 
-    /// One running node tells all others; it is then settled on each.
+    /// One running node tells all others. It is settled on each that is seen to have it in force: a node
+    /// whose own file Corosync refused goes on with the old, and nobody else hears of it.
     fn reload(&mut self) -> Result<(), Error> {
         if self.restarts_together() {
             return Ok(());
@@ -313,22 +315,18 @@ impl<'a> Run<'a, '_> {
             })
             .map(|(wanted, _)| &wanted.machine)
             .collect();
-        let settle = vec![Effect::ReloadCorosync];
-        let Some((first, others)) = due.split_first() else {
+        let Some(first) = due.first() else {
             return Ok(());
         };
-        let reload = Operation::ReloadCorosync {
-            settle: settle.clone(),
-        };
-        self.act(Phase::Reload, vec![(*first, reload)], QUESTION)?;
-        let jobs = others.iter().map(|machine| {
-            let orders = Orders {
-                settle: settle.clone(),
-                ..Orders::default()
-            };
-            (*machine, Operation::Units(orders))
-        });
-        self.act(Phase::Reload, jobs.collect(), QUESTION)
+        let reload = vec![(*first, Operation::ReloadCorosync)];
+        self.act(Phase::Reload, reload, QUESTION)?;
+        let running = |wanted: &Wanted| self.plan.running.contains(&wanted.machine.name);
+        let jobs = self
+            .nodes()
+            .filter(|(wanted, _)| running(wanted))
+            .filter_map(|(wanted, _)| Some((&wanted.machine, in_force(wanted)?)));
+        let jobs = jobs.collect();
+        self.act(Phase::Reload, jobs, QUESTION)
     }
 
     fn restarts_together(&self) -> bool {
@@ -351,7 +349,7 @@ impl<'a> Run<'a, '_> {
             let stopped =
                 self.plan.starting.contains(name) || (together && self.plan.running.contains(name));
             let mut orders = orders(machine, |effect| match effect {
-                Effect::ReloadUnit(_) => true,
+                Effect::ReloadUnit(_) | Effect::ReloadSystemd => true,
                 // A daemon that starts reads everything.
                 _ => stopped && !self.restarts_alone(name),
             });
@@ -683,6 +681,16 @@ fn checks(machine: &MachinePlan) -> Vec<Check> {
     out
 }
 
+/// Whether a node's Corosync has its file in force.
+fn in_force(wanted: &Wanted) -> Option<Operation> {
+    let conf = wanted.file(COROSYNC_CONF)?;
+    let conf = Conf::parse(&String::from_utf8_lossy(&conf.bytes));
+    Some(Operation::InForce {
+        settings: conf.in_force(),
+        settle: vec![Effect::ReloadCorosync],
+    })
+}
+
 /// What systemd is to do on a machine besides the cluster's own comings and goings.
 fn orders(machine: &MachinePlan, settles: impl Fn(&Effect) -> bool) -> Orders {
     let reload = machine.effects.iter().filter_map(|effect| match effect {
@@ -691,6 +699,7 @@ fn orders(machine: &MachinePlan, settles: impl Fn(&Effect) -> bool) -> Orders {
     });
     Orders {
         // What runs already goes on: it may be in use.
+        reload_systemd: machine.effects.contains(&Effect::ReloadSystemd),
         disable: machine.disable.clone(),
         enable: machine.enable.clone(),
         start: machine.start.clone(),

@@ -68,6 +68,38 @@ impl Conf {
         self.settings.get("totem.cluster_name").map(String::as_str)
     }
 
+    /// What a running Corosync that has read this has in its map, and what it then has no more (`None`):
+    /// the settings that it reads again, and the members. One of another version may have further ones.
+    pub(crate) fn in_force(&self) -> Vec<(String, Option<String>)> {
+        const MAY_GO: [&str; 5] = [
+            "totem.token",
+            "totem.consensus",
+            "quorum.expected_votes",
+            "quorum.two_node",
+            "quorum.wait_for_all",
+        ];
+        let own = self.settings.iter();
+        // What is nested has other names there, and does not count until daemons of their own read it.
+        let flat = own.filter(|(key, _)| is_read_again(key) && key.split('.').count() == 2);
+        let mut out: Vec<_> = flat
+            .map(|(key, value)| (key.clone(), Some(value.clone())))
+            .collect();
+        let gone = MAY_GO
+            .iter()
+            .filter(|key| !self.settings.contains_key(**key));
+        out.extend(gone.map(|key| ((*key).to_owned(), None)));
+        for (place, node) in self.nodes.iter().enumerate() {
+            for key in ["name", "nodeid"] {
+                let value = node.get(key).cloned();
+                out.extend(
+                    value.map(|value| (format!("nodelist.node.{place}.{key}"), Some(value))),
+                );
+            }
+        }
+        out.push((format!("nodelist.node.{}.nodeid", self.nodes.len()), None));
+        out
+    }
+
     fn name_of(node: &BTreeMap<String, String>) -> Option<&str> {
         node.get("name")
             .or_else(|| node.get("ring0_addr"))
@@ -177,6 +209,21 @@ mod tests {
         let grown = TWO.replace("\ttwo_node: 1\n", "");
         let grown = format!("{}{third}", grown.strip_suffix("}\n").unwrap());
         assert_eq!(need(&grown), Need::Reload);
+    }
+
+    #[test]
+    fn what_is_in_force_names_what_is_gone_as_well() {
+        let in_force = Conf::parse(TWO).in_force();
+        let get = |key: &str| {
+            let found = in_force.iter().find(|(known, _)| known == key);
+            found.map(|(_, value)| value.as_deref())
+        };
+        assert_eq!(get("totem.token"), Some(Some("5000")));
+        assert_eq!(get("quorum.two_node"), Some(Some("1")));
+        assert_eq!(get("totem.consensus"), Some(None));
+        assert_eq!(get("nodelist.node.1.name"), Some(Some("n2")));
+        assert_eq!(get("nodelist.node.2.nodeid"), Some(None));
+        assert_eq!(get("totem.cluster_name"), None, "it is read once");
     }
 
     #[test]

@@ -18,6 +18,8 @@ pub enum Effect {
     RestartCluster,
     /// A unit must read its configuration again.
     ReloadUnit(String),
+    /// systemd must read its units again, before any of them is started.
+    ReloadSystemd,
 }
 
 impl fmt::Display for Effect {
@@ -27,6 +29,7 @@ impl fmt::Display for Effect {
             Self::RestartNode => f.write_str("restart-node"),
             Self::RestartCluster => f.write_str("restart-cluster"),
             Self::ReloadUnit(unit) => write!(f, "reload-unit:{unit}"),
+            Self::ReloadSystemd => f.write_str("reload-systemd"),
         }
     }
 }
@@ -45,6 +48,7 @@ impl FromStr for Effect {
             "reload-corosync" => Self::ReloadCorosync,
             "restart-node" => Self::RestartNode,
             "restart-cluster" => Self::RestartCluster,
+            "reload-systemd" => Self::ReloadSystemd,
             _ => {
                 let unit = text.strip_prefix("reload-unit:").ok_or(())?;
                 let plain = |b: u8| b.is_ascii_alphanumeric() || b"_-.@".contains(&b);
@@ -57,7 +61,10 @@ impl FromStr for Effect {
     }
 }
 
-/// What becomes necessary on a node whose daemons run, when the file at `path` changes. For Corosync's
+/// Where units and their drop-ins are.
+const UNITS: &str = "/etc/systemd/system/";
+
+/// What becomes necessary on a node, for most of it only if its daemons run, when the file at `path` changes. For Corosync's
 /// own configuration that depends on what has changed in it; see [`crate::corosync`].
 ///
 /// Files that are read anew at each use (fencing keys, resource agents, `lvm.conf`) need nothing.
@@ -75,6 +82,7 @@ pub(crate) fn of_path(path: &str) -> Option<Effect> {
         _ if path == "/etc/multipath.conf" || path.starts_with("/etc/multipath/conf.d/") => {
             Effect::ReloadUnit("multipathd.service".to_owned())
         }
+        _ if path.starts_with(UNITS) => Effect::ReloadSystemd,
         _ => return None,
     })
 }
@@ -90,6 +98,7 @@ mod tests {
             Effect::RestartNode,
             Effect::RestartCluster,
             Effect::ReloadUnit("fence_virtd.service".to_owned()),
+            Effect::ReloadSystemd,
         ] {
             assert_eq!(effect.to_string().parse(), Ok(effect));
         }

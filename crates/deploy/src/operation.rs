@@ -76,6 +76,8 @@ pub(crate) struct Orders {
     pub(crate) disable: Vec<String>,
     /// Whether the one-node cluster's saved state is put aside once its daemons are stopped.
     pub(crate) put_aside: bool,
+    /// Whether systemd reads its units again before anything else is done with them.
+    pub(crate) reload_systemd: bool,
     pub(crate) enable: Vec<String>,
     pub(crate) reload: Vec<String>,
     pub(crate) start: Vec<String>,
@@ -100,8 +102,13 @@ pub(crate) enum Operation {
     RollBack { id: String },
     /// Gives systemd orders.
     Units(Orders),
-    /// Makes all running Corosync read its configuration again.
-    ReloadCorosync { settle: Vec<Effect> },
+    /// Makes all running Corosync read its configuration again, each its own node's file.
+    ReloadCorosync,
+    /// Waits until this node's Corosync has these settings in force, or has not those without a value.
+    InForce {
+        settings: Vec<(String, Option<String>)>,
+        settle: Vec<Effect>,
+    },
     /// Reads Pacemaker's configuration.
     ReadCib,
     /// Replaces Pacemaker's configuration if it still has that version.
@@ -129,7 +136,8 @@ impl Operation {
             Self::Install { .. } => "install",
             Self::RollBack { .. } => "roll back",
             Self::Units(_) => "units",
-            Self::ReloadCorosync { .. } => "reload Corosync",
+            Self::ReloadCorosync => "reload Corosync",
+            Self::InForce { .. } => "in force",
             Self::ReadCib => "read configuration",
             Self::Configure { .. } => "configure",
             Self::Health => "health",
@@ -172,9 +180,13 @@ impl Operation {
                 out.push_str(DAEMONS);
                 units(&mut out, orders);
             }
-            Self::ReloadCorosync { settle } => {
+            Self::ReloadCorosync => {
                 out.push_str(DAEMONS);
                 call(&mut out, &["reload_corosync"]);
+            }
+            Self::InForce { settings, settle } => {
+                out.push_str(DAEMONS);
+                in_force(&mut out, settings);
                 call_with_effects(&mut out, &["settle"], settle);
             }
             Self::ReadCib => {
@@ -293,7 +305,19 @@ fn verify(out: &mut String, id: &str, checks: &[Check]) {
     }
 }
 
+/// Corosync knows no empty values: one stands for a setting that must not be there.
+fn in_force(out: &mut String, settings: &[(String, Option<String>)]) {
+    let mut words = vec!["in_force"];
+    for (key, value) in settings {
+        words.extend([key.as_str(), value.as_deref().unwrap_or_default()]);
+    }
+    call(out, &words);
+}
+
 fn units(out: &mut String, orders: &Orders) {
+    if orders.reload_systemd {
+        call(out, &["reload_systemd"]);
+    }
     order(out, "stop", &orders.stop);
     if orders.put_aside {
         call(out, &["put_aside"]);

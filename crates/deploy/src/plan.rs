@@ -419,6 +419,8 @@ fn effect_of(
             let active = facts.units.get(unit).is_some_and(|state| state.is_active());
             active.then_some(effect)
         }
+        // It has read the former ones, whatever runs.
+        Effect::ReloadSystemd => Some(effect),
         _ if !running => None,
         Effect::RestartNode | Effect::RestartCluster => {
             if file.path != COROSYNC_CONF {

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::process::{Command, Output};
 
 use crate::desired::checksum;
-use crate::operation::{Operation, Staged};
+use crate::operation::{Operation, Orders, Staged};
 
 /// Runs an operation with its journal in `base`.
 fn run(base: &Path, operation: &Operation) -> Output {
@@ -124,4 +124,84 @@ fn what_was_staged_in_part_is_removed() {
     assert!(site.roll_back().status.success());
     assert!(!site.base().join("1").exists());
     assert_eq!(site.content(), "former");
+}
+
+/// A unit's order of a shell function's making: nobody's systemd is told anything.
+fn units(orders: Orders, booted: bool) -> (Output, String) {
+    let dir = tempfile::tempdir().unwrap();
+    let at = |name: &str| dir.path().join(name).display().to_string();
+    if booted {
+        fs::create_dir(at("booted")).unwrap();
+    }
+    let script = String::from_utf8(Operation::Units(orders).script()).unwrap();
+    assert!(script.contains("/run/systemd/system"), "{script}");
+    let script = script.replace("/run/systemd/system", &at("booted"));
+    let told = format!("systemctl() {{ echo \"$*\" >>{}; }}\n{script}", at("told"));
+    let ended = Command::new("sh").args(["-c", &told]).output().unwrap();
+    let told = fs::read_to_string(at("told")).unwrap_or_default();
+    (ended, told)
+}
+
+#[test]
+fn systemd_reads_its_units_before_it_starts_any_and_only_where_it_runs() {
+    let orders = || Orders {
+        reload_systemd: true,
+        start: vec!["pacemaker.service".to_owned()],
+        ..Orders::default()
+    };
+    let (ended, told) = units(orders(), true);
+    assert!(ended.status.success(), "{ended:?}");
+    assert_eq!(told, "daemon-reload\nstart pacemaker.service\n");
+    let (_, told) = units(orders(), false);
+    assert_eq!(told, "start pacemaker.service\n");
+    let none = Orders {
+        reload_systemd: false,
+        ..orders()
+    };
+    // The function that reads them is not called.
+    let script = String::from_utf8(Operation::Units(none).script()).unwrap();
+    assert_eq!(script.matches("reload_systemd").count(), 1, "{script}");
+}
+
+/// `settings`, asked of a Corosync that has `token` and nothing else.
+fn in_force(token: &str, settings: &[(&str, Option<&str>)]) -> Output {
+    let settings = settings
+        .iter()
+        .map(|(key, value)| ((*key).to_owned(), value.map(str::to_owned)))
+        .collect();
+    let operation = Operation::InForce {
+        settings,
+        settle: Vec::new(),
+    };
+    let script = String::from_utf8(operation.script()).unwrap();
+    let map = format!(
+        "timeout() {{ case $4 in totem.version) echo 2 ;; \
+         totem.token) echo 'totem.token (u32) = {token}' ;; *) return 1 ;; esac; }}\nsleep() {{ :; }}\n"
+    );
+    let script = format!("{map}{script}");
+    Command::new("sh").args(["-c", &script]).output().unwrap()
+}
+
+#[test]
+fn a_setting_that_is_not_in_force_is_named() {
+    let wanted = [("totem.token", Some("4000")), ("quorum.two_node", None)];
+    assert!(in_force("4000", &wanted).status.success());
+    for (token, settings, said) in [
+        ("3000", wanted, "totem.token is 3000, and should be 4000"),
+        (
+            "4000",
+            [("totem.token", None), wanted[1]],
+            "totem.token is 4000, and should be absent",
+        ),
+        (
+            "4000",
+            [wanted[0], ("quorum.two_node", Some("1"))],
+            "quorum.two_node is not set, and should be 1",
+        ),
+    ] {
+        let ended = in_force(token, &settings);
+        assert!(!ended.status.success());
+        let words = String::from_utf8_lossy(&ended.stderr).into_owned();
+        assert!(words.contains(said), "{words}");
+    }
 }

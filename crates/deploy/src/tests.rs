@@ -12,6 +12,7 @@ use crate::{
 };
 
 const PACEMAKER_ENV: &str = "/etc/default/pacemaker";
+const DROP_IN: &str = "/etc/systemd/system/pacemaker.service.d/50-picket-storage.conf";
 const NODES: [&str; 3] = ["n1", "n2", "n3"];
 
 /// What differs between two wishes.
@@ -77,6 +78,7 @@ fn desired(wish: &Wish, nodes: &[&str]) -> Desired {
             file(COROSYNC_CONF, 0o644, Owner::Root, conf("web", wish, nodes)),
             file(COROSYNC_KEY, 0o400, Owner::Root, [wish.key; 256]),
             file(PACEMAKER_ENV, 0o644, Owner::Root, wish.environment),
+            file(DROP_IN, 0o644, Owner::Root, wish.environment),
             file(CIB, 0o600, Owner::Pacemaker, cib),
         ];
         if *name == "n1" && wish.prepare {
@@ -404,6 +406,10 @@ fn nodes_are_restarted_one_after_the_other_or_all_together() {
         .collect();
     let expected = [
         "h1 units",
+        // systemd reads the drop-in that changes as well.
+        "n1 units",
+        "n2 units",
+        "n3 units",
         "n1 health",
         "n1 units",
         "n1 health",
@@ -429,6 +435,58 @@ fn nodes_are_restarted_one_after_the_other_or_all_together() {
             .map(|()| NODES.map(|node| format!("{node} units")))
             .concat()
     );
+}
+
+/// Before anything is started, and also where a drop-in is all that changes.
+#[test]
+fn systemd_reads_changed_drop_ins() {
+    for (name, begin, wish) in scenarios() {
+        let machines = begin();
+        run(&machines, &wish, true).unwrap_or_else(|error| panic!("{name}: {error}"));
+        for node in NODES {
+            let machine = machines.machine(node).unwrap();
+            assert_eq!(
+                machine.units_read[DROP_IN],
+                wish.environment.as_bytes(),
+                "{name}"
+            );
+        }
+    }
+    let mut wish = desired(&FIRST, &NODES);
+    let drop_in = wish.machines[1].files.iter_mut();
+    let drop_in = drop_in.filter(|file| file.path.as_os_str() == DROP_IN);
+    drop_in.for_each(|file| file.bytes = b"[Unit]\nAfter=x\n".to_vec());
+    let machines = applied();
+    run_with(&machines, &wish, &options(false)).unwrap();
+    let machine = machines.machine("n1").unwrap();
+    assert_eq!(machine.units_read[DROP_IN], b"[Unit]\nAfter=x\n");
+    assert_eq!(machine.starts, 1, "nothing was restarted");
+    let again = run_with(&machines, &wish, &options(false)).unwrap();
+    assert!(!again.changed);
+}
+
+/// The node that is told to reload tells all; that it has done so proves nothing about another.
+#[test]
+fn a_node_that_does_not_take_the_new_configuration_is_named() {
+    let wish = Wish {
+        token: 3000,
+        ..FIRST
+    };
+    for deaf in NODES {
+        let machines = applied();
+        machines.change(deaf, |machine| machine.deaf = true);
+        let Err(Error::Incomplete { phase, failures }) = run(&machines, &wish, false) else {
+            panic!("{deaf} goes on with its former configuration");
+        };
+        assert_eq!(phase, Phase::Reload);
+        let names: Vec<_> = failures.iter().map(|failure| &failure.machine).collect();
+        assert_eq!(names, [deaf]);
+        let pending = machines.machine(deaf).unwrap().pending;
+        assert!(pending.contains(&Effect::ReloadCorosync), "{pending:?}");
+        machines.change(deaf, |machine| machine.deaf = false);
+        assert!(run(&machines, &wish, false).unwrap().changed);
+        assert!(machines.machine(deaf).unwrap().pending.is_empty());
+    }
 }
 
 #[test]

@@ -40,12 +40,21 @@ impl State {
             Operation::Install { id, effects } => install(machine, id, effects, reach)?,
             Operation::RollBack { id } => machine.put_back(id),
             Operation::Units(orders) => self.units(name, orders)?,
-            Operation::ReloadCorosync { settle } => {
-                if machine.running.is_none() {
-                    return Err(failed("corosync does not run"));
+            Operation::InForce { settings, settle } => {
+                let conf = machine.conf();
+                let is = conf
+                    .ok_or_else(|| failed("corosync does not run"))?
+                    .in_force();
+                if is != *settings {
+                    return Err(failed("not in force"));
                 }
                 for effect in settle {
                     machine.pending.remove(effect);
+                }
+            }
+            Operation::ReloadCorosync => {
+                if machine.running.is_none() {
+                    return Err(failed("corosync does not run"));
                 }
                 for machine in self.machines.values_mut() {
                     machine.reload_corosync();
@@ -96,6 +105,9 @@ impl State {
         if !all.into_iter().flatten().all(known) {
             return Err(failed("no such unit"));
         }
+        if orders.reload_systemd {
+            machine.units_read = machine.unit_files();
+        }
         for unit in &orders.stop {
             machine.stop(unit);
         }
@@ -112,6 +124,10 @@ impl State {
             if let Some(state) = machine.units.get_mut(unit) {
                 state.0 = false;
             }
+        }
+        // Stricter than systemd, which would start them as they were.
+        if !orders.start.is_empty() && machine.units_read != machine.unit_files() {
+            return Err(failed("systemd has not read the changed units"));
         }
         for unit in &orders.start {
             machine.start(unit);

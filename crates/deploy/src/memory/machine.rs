@@ -45,6 +45,10 @@ pub struct MemoryMachine {
     pub missing: BTreeSet<String>,
     /// What the running Corosync has read: its configuration and its key.
     pub running: Option<(Vec<u8>, Vec<u8>)>,
+    /// Whether its Corosync refuses to read its file again.
+    pub deaf: bool,
+    /// What systemd has read of its units, by path.
+    pub units_read: BTreeMap<String, Vec<u8>>,
     /// Whether Pacemaker has written its configuration itself.
     pub saved_cib: bool,
     /// How often Corosync was started.
@@ -101,7 +105,19 @@ impl MemoryMachine {
         Some(Conf::parse(&String::from_utf8_lossy(conf)))
     }
 
+    /// The units and drop-ins that are there.
+    pub(super) fn unit_files(&self) -> BTreeMap<String, Vec<u8>> {
+        let files = self.files.iter();
+        files
+            .filter(|(path, _)| path.starts_with("/etc/systemd/system/"))
+            .map(|(path, file)| (path.clone(), file.bytes.clone()))
+            .collect()
+    }
+
     pub(super) fn reload_corosync(&mut self) {
+        if self.deaf {
+            return;
+        }
         let conf = self.bytes(COROSYNC_CONF);
         if let Some(running) = &mut self.running {
             running.0 = conf;

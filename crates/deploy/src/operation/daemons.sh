@@ -12,6 +12,12 @@ order() {
   done
 }
 
+# Changed drop-ins count once systemd has read them. Where it does not run nobody else reads them.
+reload_systemd() {
+  [ -d /run/systemd/system ] || return 0
+  said=$(systemctl daemon-reload 2>&1) || fail "systemctl daemon-reload: $said"
+}
+
 # The state of the one-node cluster that a package came with is put aside, not removed.
 put_aside() {
   if [ -e /var/lib/pacemaker/cib/cib.xml ]; then
@@ -26,6 +32,34 @@ put_aside() {
 
 reload_corosync() {
   said=$(timeout 30 corosync-cfgtool -R 2>&1) || fail "corosync-cfgtool -R: $said"
+}
+
+# in_force KEY VALUE...: waits until this node's Corosync has these settings, and has not those whose value
+# is empty. Each node reads its own file, and the node that passes the word on does not hear of it.
+in_force() {
+  tries=60
+  until differs=$(difference "$@"); do
+    tries=$((tries - 1))
+    [ $tries -gt 0 ] || fail "the new configuration of Corosync is not in force: $differs"
+    sleep 0.25
+  done
+}
+
+# Prints the first setting that is another in the running Corosync.
+difference() {
+  timeout 10 corosync-cmapctl -g totem.version >/dev/null 2>&1 || {
+    echo "it does not answer"
+    return 1
+  }
+  while [ $# -gt 1 ]; do
+    is=$(timeout 10 corosync-cmapctl -g "$1" 2>/dev/null) || is=
+    is=${is#* = }
+    if [ "$is" != "$2" ]; then
+      echo "$1 is ${is:-not set}, and should be ${2:-absent}"
+      return 1
+    fi
+    shift 2
+  done
 }
 
 # configure VERSION, with the configuration in base64 on standard input. Refused if somebody else has

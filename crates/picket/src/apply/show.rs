@@ -188,6 +188,7 @@ fn rows(machine: &MachinePlan) -> Vec<(String, String)> {
         match effect {
             deploy::Effect::ReloadCorosync => row("corosync", "reload"),
             deploy::Effect::ReloadUnit(unit) => row(unit, "reload or restart"),
+            deploy::Effect::ReloadSystemd => row("systemd", "read its units again"),
             _ => row("corosync, pacemaker", "restart"),
         }
     }
