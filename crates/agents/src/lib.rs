@@ -4,6 +4,7 @@
 //! [`run`] picks one by the name the program was called by.
 
 mod multicall;
+pub mod scsi;
 pub mod virt;
 
-pub use multicall::{AGENTS, Entry, run};
+pub use multicall::{AGENTS, CHECKS, Check, Entry, run};

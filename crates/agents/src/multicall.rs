@@ -7,7 +7,7 @@ use std::path::Path;
 
 use fence_agent::{Agent, Exit, start};
 
-use crate::virt;
+use crate::{scsi, virt};
 
 /// One agent of the binary.
 #[derive(Debug)]
@@ -18,7 +18,7 @@ pub struct Entry {
 }
 
 /// Every agent.
-pub static AGENTS: [Entry; 2] = [
+pub static AGENTS: [Entry; 3] = [
     Entry {
         agent: &virt::FENCE_XVM,
         start: |program, args| start(&virt::FENCE_XVM, program, args, &virt::Virt::MULTICAST),
@@ -27,27 +27,64 @@ pub static AGENTS: [Entry; 2] = [
         agent: &virt::FENCE_VIRT,
         start: |program, args| start(&virt::FENCE_VIRT, program, args, &virt::Virt::CHANNEL),
     },
+    Entry {
+        agent: &scsi::FENCE_SCSI,
+        start: |program, args| start(&scsi::FENCE_SCSI, program, args, &scsi::Scsi),
+    },
+];
+
+/// A check for the watchdog daemon. It is no agent: Pacemaker must not find it beside them.
+#[derive(Debug)]
+pub struct Check {
+    /// Program base name.
+    pub name: &'static str,
+    /// One line.
+    pub shortdesc: &'static str,
+    start: fn(&OsStr, std::env::ArgsOs) -> Exit,
+}
+
+/// Every check.
+pub static CHECKS: [Check; 2] = [
+    Check {
+        name: "fence_scsi_check",
+        shortdesc: "Watchdog check: has this node been fenced by fence_scsi?",
+        start: |program, args| scsi::check(program, args),
+    },
+    Check {
+        name: "fence_scsi_check_hardreboot",
+        shortdesc: "The same; reboots at once",
+        start: |program, args| scsi::check(program, args),
+    },
 ];
 
 /// Runs the agent that the arguments ask for, the program's own name first.
 #[must_use]
 pub fn run(mut args: std::env::ArgsOs) -> Exit {
     let program = args.next().unwrap_or_default();
-    if let Some(entry) = find(&program) {
-        return (entry.start)(&program, args);
+    if let Some(start) = find(&program) {
+        return start(&program, args);
     }
     let Some(first) = args.next() else {
         complain(&format!("which agent?\n{}", usage()));
         return Exit::FAILED;
     };
-    if let Some(entry) = find(&first) {
-        return (entry.start)(&first, args);
+    if let Some(start) = find(&first) {
+        return start(&first, args);
     }
     match first.to_str() {
         Some("--list") => list(),
         Some("--help" | "-h") => say(&usage()),
         Some("--version" | "-V") => say(&format!("{}\n", env!("CARGO_PKG_VERSION"))),
-        Some("install") => install(args.next(), args.next()),
+        Some("install") => install(
+            AGENTS.iter().map(|entry| entry.agent.name),
+            args.next(),
+            args.next(),
+        ),
+        Some("install-checks") => install(
+            CHECKS.iter().map(|check| check.name),
+            args.next(),
+            args.next(),
+        ),
         _ => {
             complain(&format!(
                 "no agent named `{}`\n{}",
@@ -59,9 +96,13 @@ pub fn run(mut args: std::env::ArgsOs) -> Exit {
     }
 }
 
-fn find(program: &OsStr) -> Option<&'static Entry> {
+fn find(program: &OsStr) -> Option<fn(&OsStr, std::env::ArgsOs) -> Exit> {
     let name = Path::new(program).file_name()?;
-    AGENTS.iter().find(|entry| name == entry.agent.name)
+    let agents = AGENTS.iter().map(|entry| (entry.agent.name, entry.start));
+    let mut programs = agents.chain(CHECKS.iter().map(|check| (check.name, check.start)));
+    programs
+        .find(|(known, _)| name == *known)
+        .map(|(_, start)| start)
 }
 
 fn usage() -> String {
@@ -69,11 +110,16 @@ fn usage() -> String {
         "Usage: picket-agents AGENT [options]   run a fence agent; AGENT -h explains it\n\
         \x20      picket-agents --list            print the names of all agents\n\
         \x20      picket-agents install DIR       create a symbolic link to this program for each agent in DIR\n\
-         A link or copy named like an agent is that agent.\n\nAgents:\n",
+        \x20      picket-agents install-checks DIR   the same for the watchdog checks, e.g. in /usr/share/cluster\n\
+         A link or copy named like an agent or a check is that.\n\nAgents:\n",
     );
     for entry in &AGENTS {
         // Writing to a String cannot fail.
         let _ = writeln!(text, "  {:<12} {}", entry.agent.name, entry.agent.shortdesc);
+    }
+    text.push_str("\nWatchdog checks:\n");
+    for check in &CHECKS {
+        let _ = writeln!(text, "  {:<28} {}", check.name, check.shortdesc);
     }
     text
 }
@@ -85,9 +131,13 @@ fn list() -> Exit {
 
 /// Links that are there already and point to this program are left alone; anything else in their
 /// place is not touched.
-fn install(directory: Option<OsString>, rest: Option<OsString>) -> Exit {
+fn install(
+    names: impl Iterator<Item = &'static str>,
+    directory: Option<OsString>,
+    rest: Option<OsString>,
+) -> Exit {
     let (Some(directory), None) = (directory, rest) else {
-        complain("`install` takes one argument, the folder for the links, e.g. /usr/sbin");
+        complain("one argument is needed, the folder for the links, e.g. /usr/sbin");
         return Exit::FAILED;
     };
     let target = match std::env::current_exe() {
@@ -98,8 +148,8 @@ fn install(directory: Option<OsString>, rest: Option<OsString>) -> Exit {
         }
     };
     let mut exit = Exit::OK;
-    for entry in &AGENTS {
-        let link = Path::new(&directory).join(entry.agent.name);
+    for name in names {
+        let link = Path::new(&directory).join(name);
         if std::fs::read_link(&link).is_ok_and(|there| there == target) {
             continue;
         }

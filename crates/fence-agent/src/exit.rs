@@ -8,6 +8,7 @@
 //! | 3 | [`Exit::DENIED`] | `fence_xvm` and `fence_virt` only: the host's access rules refuse this guest |
 //! | 255 | [`Exit::NO_ANSWER`] | `fence_xvm` and `fence_virt` only: the request went out, the answer never came |
 //! | other | [`Exit::unknown_reply`] | `fence_xvm` and `fence_virt` only: the host's reply, which nobody knows |
+//! | other | [`Exit::not_repaired`] | watchdog checks called with `repair N` only: N |
 //!
 //! An agent never exits 0 or 2 without an answer from something that can know. FenceAgentAPI gives
 //! its callers only status 1 for everything else; 3, 255 and the unknown replies are what the C
@@ -41,6 +42,12 @@ impl Exit {
         } else {
             Self(reply)
         }
+    }
+
+    /// The error that the watchdog daemon asked a check to repair, handed back: nothing was repaired.
+    #[must_use]
+    pub const fn not_repaired(error: u8) -> Self {
+        Self(error)
     }
 
     /// The number the caller sees.

@@ -385,6 +385,13 @@ impl Opt {
         self
     }
 
+    /// Accepted everywhere, and metadata does not show it.
+    #[must_use]
+    pub const fn hidden(mut self) -> Self {
+        self.shown = false;
+        self
+    }
+
     /// Accepted on the command line only, and not advertised (`--help`).
     #[must_use]
     pub const fn command_line_only(mut self) -> Self {
@@ -463,7 +470,11 @@ impl Agent {
         let mut shorts: Vec<char> = Vec::new();
         for option in self.options {
             names.push(option.name);
-            names.extend(option.aliases.iter().map(|alias| alias.name));
+            // The same name with other dashes may be shown as its deprecated spelling: it is found under either.
+            let spellings = option.aliases.iter().map(|alias| alias.name);
+            names.extend(
+                spellings.filter(|name| *name == option.name || !same_name(name, option.name)),
+            );
             shorts.extend(option.short.iter().chain(&option.short_too));
             shorts.extend(option.aliases.iter().filter_map(|alias| alias.short));
         }

@@ -1,0 +1,150 @@
+//! The actions, over devices and state files that are given.
+
+use std::fs::OpenOptions;
+use std::io::Write as _;
+use std::path::Path;
+
+use fence_agent::{Exit, Failure, Level, Surroundings};
+use scsi::pr::Key;
+
+use super::admit::admit;
+use super::config::Device;
+use super::cut::{Cut, Parties, cut};
+use super::key;
+use super::look::{Access, access, ready};
+use super::parallel::each;
+use super::reach::Reach;
+use super::state::{StateError, Store};
+
+/// What an action works on.
+pub(crate) struct Work<'a> {
+    pub reach: &'a dyn Reach,
+    pub store: &'a Store,
+    pub devices: &'a [Device],
+    pub aptpl: bool,
+    pub read_only: bool,
+    /// Where standard output goes instead.
+    pub logfile: Option<&'a Path>,
+}
+
+impl Work<'_> {
+    /// `on`: registers this node.
+    ///
+    /// # Errors
+    /// If any device is not as it must be.
+    pub(crate) fn on(&self, own: Key, around: &mut dyn Surroundings) -> Result<Exit, Failure> {
+        // Before anything is registered, so that a node which may write always knows its key.
+        self.store.set_key(own).map_err(|error| unusable(&error))?;
+        each(self.devices, self.reach, false, around, |disk| {
+            admit(disk, own, self.aptpl)?;
+            self.store
+                .add_device(disk.name())
+                .map_err(|error| unusable(&error))
+        })?;
+        self.say("Success: Powered ON\n", around).map(|()| Exit::OK)
+    }
+
+    /// `off`: takes the key `victim` away everywhere.
+    ///
+    /// # Errors
+    /// If any device was not seen to keep its node out.
+    pub(crate) fn off(
+        &self,
+        victim: Key,
+        who: &str,
+        around: &mut dyn Surroundings,
+    ) -> Result<Exit, Failure> {
+        let own = self.own();
+        if own.as_ref() == Ok(&victim) {
+            return Err(Failure::refused(format!(
+                "{who} is this node: it cannot fence itself"
+            )));
+        }
+        let parties = Parties {
+            own: &own,
+            victim,
+            aptpl: self.aptpl,
+        };
+        let cuts = each(self.devices, self.reach, false, around, |disk| {
+            cut(disk, &parties)
+        })?;
+        let already = cuts.iter().all(|cut| *cut == Cut::Already);
+        around.log(
+            Level::Warning,
+            &format!(
+                "{who}: I/O cut off{}, node still running: {} of {0} devices keep key {} out; reset the node before it is \
+                 unfenced",
+                if already { " before" } else { "" },
+                cuts.len(),
+                key::text(victim)
+            ),
+        );
+        let text = if already {
+            "Success: Already OFF\n"
+        } else {
+            "Success: Powered OFF\n"
+        };
+        self.say(text, around).map(|()| Exit::OK)
+    }
+
+    /// `status`: whether the node with `key` may write anywhere.
+    ///
+    /// # Errors
+    /// If that cannot be told of every device.
+    pub(crate) fn status(&self, key: Key, around: &mut dyn Surroundings) -> Result<Exit, Failure> {
+        let all = each(self.devices, self.reach, self.read_only, around, |disk| {
+            access(disk, key)
+        })?;
+        if all.iter().all(|access| *access == Access::None) {
+            self.say("Status: OFF\n", around).map(|()| Exit::OFF)
+        } else {
+            self.say("Status: ON\n", around).map(|()| Exit::OK)
+        }
+    }
+
+    /// `monitor`: whether this node could fence another.
+    ///
+    /// # Errors
+    /// If it could not.
+    pub(crate) fn monitor(&self, around: &mut dyn Surroundings) -> Result<Exit, Failure> {
+        let own = self.own()?;
+        self.store
+            .devices()
+            .map_err(|error| never_unfenced(&error))?;
+        each(self.devices, self.reach, self.read_only, around, |disk| {
+            ready(disk, own)
+        })?;
+        Ok(Exit::OK)
+    }
+
+    fn own(&self) -> Result<Key, Failure> {
+        self.store.key().map_err(|error| never_unfenced(&error))
+    }
+
+    fn say(&self, text: &str, around: &mut dyn Surroundings) -> Result<(), Failure> {
+        let Some(path) = self.logfile else {
+            return around.print(text);
+        };
+        OpenOptions::new()
+            .append(true)
+            .create(true)
+            .open(path)
+            .and_then(|mut file| file.write_all(text.as_bytes()))
+            .map_err(|error| {
+                Failure::refused(format!("cannot write to {}: {error}", path.display()))
+            })
+    }
+}
+
+fn unusable(error: &StateError) -> Failure {
+    Failure::refused(error.to_string())
+}
+
+fn never_unfenced(error: &StateError) -> Failure {
+    let hint = if error.is_missing() {
+        " (this node has not been unfenced since it booted)"
+    } else {
+        ""
+    };
+    Failure::refused(format!("{error}{hint}"))
+}

@@ -1,0 +1,250 @@
+//! `off`: a node's registrations are taken away from a device, and its writes in flight aborted.
+//!
+//! ```text
+//!         ┌──────────────────────────────────────────────────────────────────────────────┐
+//!         ▼                                                                              │
+//! READ KEYS ─ victim absent ─▶ an answer was lost? ─ yes ─▶ one more command, in turn ───┤
+//!         │                      └─ no ─▶ reserved? ─ yes ─▶ cut off                     │
+//!         │                                 └─ no ─▶ reserve, and fail: writes in flight │
+//!         ├─ own key absent ─▶ fail: this node has been fenced                           │
+//!         ▼                                                                              │
+//! reserved? ─ no ─▶ reserve                                                              │
+//!         ▼                                                                              │
+//! PREEMPT AND ABORT ─ GOOD, answer lost ─────────────────────────────────────────────────┤
+//!         ├─ not known ─▶ fail                                                           │
+//!         └─ conflict ─▶ is this nexus registered? ─ yes ────────────────────────────────┤
+//!                          └─ no: register it, if the key is listed before and after ────┘
+//! ```
+//!
+//! A node that has been fenced has no registration, and gets none here: it cannot fence back. The one case in which the own
+//! key is registered is that an earlier session's registration with it is still listed, and was so afterwards too: then
+//! nobody has taken the key away.
+
+use disk::pr::PrError;
+use fence_agent::{Failure, FailureKind, Level};
+use scsi::pr::Key;
+
+use super::admit::reserve;
+use super::key;
+use super::reach::{Disk, RESERVATION, count, failure, keeps_others_out};
+
+/// How often the keys are read again.
+const ROUNDS: usize = 6;
+
+/// How a device came to keep the node out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Cut {
+    /// It did already.
+    Already,
+    /// By this call.
+    Now,
+}
+
+/// Whose keys.
+pub(crate) struct Parties<'a> {
+    /// This node's key; or why it has none.
+    pub own: &'a Result<Key, Failure>,
+    /// The key to take away.
+    pub victim: Key,
+    /// APTPL, where registrations are made.
+    pub aptpl: bool,
+}
+
+/// Takes the victim's access to a device away.
+///
+/// # Errors
+/// Unless the device was seen to keep it out afterwards.
+pub(crate) fn cut(disk: &mut Disk<'_>, parties: &Parties<'_>) -> Result<Cut, Failure> {
+    let mut cut = Cut::Already;
+    let mut lost = false;
+    for round in 0..ROUNDS {
+        let keys = disk.keys()?;
+        if !keys.contains(&parties.victim) {
+            if !lost {
+                return closed(disk, parties, &keys).map(|()| cut);
+            }
+            settle(disk, parties)?;
+            lost = false;
+            continue;
+        }
+        let own = registered(disk, parties, &keys)?;
+        if reserve(disk, own).is_err() {
+            stand(disk, round % disk.paths(), own, parties)?;
+            reserve(disk, own)?;
+        }
+        match preempt(disk, round, own, parties)? {
+            Sent::Done => cut = Cut::Now,
+            Sent::Lost => (cut, lost) = (Cut::Now, true),
+            Sent::Not => {}
+        }
+    }
+    let text = format!(
+        "key {} is registered still, after {ROUNDS} attempts to take it away",
+        key::text(parties.victim)
+    );
+    Err(disk.fail(FailureKind::Refused, text))
+}
+
+/// This node's key, if the device lists it.
+fn registered(disk: &Disk<'_>, parties: &Parties<'_>, keys: &[Key]) -> Result<Key, Failure> {
+    let own = parties.own.clone()?;
+    if keys.contains(&own) {
+        Ok(own)
+    } else {
+        Err(fenced(disk, own))
+    }
+}
+
+fn fenced(disk: &Disk<'_>, own: Key) -> Failure {
+    let text = format!(
+        "this node's key {} is not registered: this node has been fenced, and cannot fence another. Action on (unfencing) \
+         registers it again",
+        key::text(own)
+    );
+    disk.fail(FailureKind::Refused, text)
+}
+
+/// What became of PREEMPT AND ABORT.
+enum Sent {
+    /// Carried out.
+    Done,
+    /// Perhaps.
+    Lost,
+    /// Not: the keys are to be read again.
+    Not,
+}
+
+/// Sends PREEMPT AND ABORT over a path that works, another one in each round.
+fn preempt(
+    disk: &mut Disk<'_>,
+    round: usize,
+    own: Key,
+    parties: &Parties<'_>,
+) -> Result<Sent, Failure> {
+    for step in 0..disk.paths() {
+        let at = (round + step) % disk.paths();
+        let sent = disk.over(at, |path, limit| {
+            path.preempt(own, parties.victim, RESERVATION, true, limit)
+        });
+        match sent {
+            Ok(()) => return Ok(Sent::Done),
+            Err(PrError::Conflict { .. }) => {
+                return stand(disk, at, own, parties).map(|()| Sent::Not);
+            }
+            Err(error) if error.is_unknown() => {
+                disk.note(
+                    Level::Warning,
+                    format!("{}; reading the keys again", failure(&error)),
+                );
+                return Ok(Sent::Lost);
+            }
+            // Not sent: the next path, or after another look at the keys this one, opened anew.
+            Err(error @ PrError::Device(_)) => disk.note(Level::Warning, failure(&error).message),
+            Err(error) if error.is_unsupported() => {
+                let text = format!(
+                    "does not know PREEMPT AND ABORT, without which writes in flight survive: it cannot be used for fencing \
+                     ({})",
+                    failure(&error)
+                );
+                return Err(disk.fail(FailureKind::Refused, text));
+            }
+            Err(error) => return Err(failure(&error)),
+        }
+    }
+    Ok(Sent::Not)
+}
+
+/// After a conflict: either the victim's key has gone meanwhile, or this nexus is not registered with the own key.
+fn stand(disk: &mut Disk<'_>, at: usize, own: Key, parties: &Parties<'_>) -> Result<(), Failure> {
+    let aptpl = disk.persists(parties.aptpl);
+    let asked = disk.over(at, |path, limit| {
+        path.register(Some(own), Some(own), aptpl, limit)
+    });
+    match asked {
+        Ok(()) => return Ok(()),
+        Err(PrError::Conflict { .. }) => {}
+        Err(error) => return Err(failure(&error)),
+    }
+    let keys = disk.keys()?;
+    if !keys.contains(&parties.victim) {
+        return Ok(());
+    }
+    registered(disk, parties, &keys)?;
+    let sent = disk.over(at, |path, limit| {
+        path.register_ignoring(Some(own), aptpl, limit)
+    });
+    if let Err(error) = sent
+        && !error.is_unknown()
+    {
+        return Err(failure(&error));
+    }
+    // One more than before: the earlier registration is still there, so the key had not been taken away.
+    if disk
+        .keys()
+        .is_ok_and(|after| count(&after, own) > count(&keys, own))
+    {
+        let path = disk.path_name(at);
+        disk.note(
+            Level::Warning,
+            format!(
+                "path {path} was not registered, only an earlier session of it: registered now"
+            ),
+        );
+        return Ok(());
+    }
+    let withdrawn = disk.over(at, |path, limit| path.register_ignoring(None, aptpl, limit));
+    if let Err(error) = withdrawn {
+        let text = format!(
+            "the registration just made could not be withdrawn: {}",
+            failure(&error)
+        );
+        return Err(disk.fail(FailureKind::CannotKnow, text));
+    }
+    Err(fenced(disk, own))
+}
+
+/// After a lost answer: the device carries out PERSISTENT RESERVE OUT commands one at a time, each as an uninterrupted
+/// series of actions (SPC-4, "Preempting and aborting"), so that a later one has ended only when the lost one has,
+/// aborting included.
+fn settle(disk: &mut Disk<'_>, parties: &Parties<'_>) -> Result<(), Failure> {
+    let own = parties.own.clone()?;
+    let aptpl = disk.persists(parties.aptpl);
+    let mut last = None;
+    for at in 0..2 * disk.paths() {
+        let at = at % disk.paths();
+        match disk.over(at, |path, limit| {
+            path.register(Some(own), Some(own), aptpl, limit)
+        }) {
+            Ok(()) => return Ok(()),
+            Err(error) => last = Some(failure(&error)),
+        }
+    }
+    let why = last.map(|failure| failure.message).unwrap_or_default();
+    let text = format!(
+        "the node's key is gone, but nobody said that its writes in flight have ended: the answer to PREEMPT AND ABORT was \
+         lost, and the device cannot be asked again ({why})"
+    );
+    Err(disk.fail(FailureKind::CannotKnow, text))
+}
+
+/// The victim is not registered: does that keep it out?
+fn closed(disk: &mut Disk<'_>, parties: &Parties<'_>, keys: &[Key]) -> Result<(), Failure> {
+    if disk
+        .reservation()?
+        .is_some_and(|held| keeps_others_out(&held))
+    {
+        return Ok(());
+    }
+    let own = registered(disk, parties, keys).map_err(|failure| {
+        let text = format!(
+            "is not reserved, so that anybody may write to it, and cannot be: {}",
+            failure.message
+        );
+        disk.fail(failure.kind, text)
+    })?;
+    reserve(disk, own)?;
+    // Nothing aborts the commands of a nexus that is not registered.
+    let text = "was not reserved, so that anybody could write to it. It is reserved now; what was in flight may still be \
+                written: run off again when it must have ended";
+    Err(disk.fail(FailureKind::CannotKnow, text))
+}

@@ -1,0 +1,150 @@
+//! `fence_scsi`: a node is cut off from shared storage by SCSI-3 persistent reservations.
+//!
+//! ```text
+//! options ─ config ─▶ plan (key ◀─ cmap ◀─ corosync-cmapctl) ─┐
+//!                     discover (vgs) ─▶ devices ──────────────┴▶ act ─▶ parallel ─▶ each device: admit, cut, look
+//!                                                                 │                    └▶ reach ─▶ disk::ScsiDevice
+//!                                                                 └▶ state (/var/run/cluster.key, .dev)
+//! watchdog (fence_scsi_check) ─▶ state, reach
+//! ```
+//!
+//! What a node may do is decided by the device, and asked of it after every change: no action reports what was only sent.
+
+mod act;
+mod admit;
+mod check;
+mod cmap;
+mod config;
+mod cut;
+mod discover;
+mod key;
+mod look;
+mod parallel;
+mod plan;
+mod program;
+mod reach;
+mod state;
+mod table;
+
+use std::time::Duration;
+
+use deadline::Deadline;
+use fence_agent::{Behaviour, Exit, Failure, Options, Session};
+use scsi::pr::Key;
+
+use act::Work;
+pub use check::check;
+use cmap::Cluster;
+pub use config::Config;
+use config::{Device, Subject};
+use reach::Machine;
+use state::Store;
+pub use table::FENCE_SCSI;
+
+/// What is kept of the run's time for reporting that a device took too long.
+const REPORTING: Duration = Duration::from_secs(2);
+
+/// The behaviour of `fence_scsi`.
+#[derive(Debug)]
+pub struct Scsi;
+
+impl Behaviour for Scsi {
+    type Config = Config;
+
+    fn check(&self, options: &Options) -> Result<Config, Vec<String>> {
+        Config::new(options)
+    }
+
+    fn run(
+        &self,
+        config: Config,
+        options: &Options,
+        session: &mut Session,
+    ) -> Result<Exit, Failure> {
+        let action = options.action().name;
+        let (key, who) = subject(&config, action, session)?;
+        let devices = devices(&config, session)?;
+        let work = Work {
+            reach: &Machine,
+            store: &Store::default(),
+            devices: &devices,
+            aptpl: config.aptpl,
+            read_only: config.read_only,
+            logfile: config.logfile.as_deref(),
+        };
+        let end = session.deadline();
+        session
+            .guard("waiting for a device")
+            .map_err(|error| Failure::unreachable(format!("no thread can be started: {error}")))?;
+        let margin = REPORTING.min(end.remaining() / 4);
+        session.set_deadline(end.within(end.remaining().saturating_sub(margin)));
+        match (action, key) {
+            ("monitor", _) => work.monitor(session),
+            ("on", Some(key)) => work.on(key, session),
+            ("off", Some(key)) => work.off(key, &who, session),
+            ("status", Some(key)) => work.status(key, session),
+            _ => Err(Failure::usage(format!("unsupported action `{action}`"))),
+        }
+    }
+}
+
+/// The key the action is about, and what to call its node.
+fn subject(
+    config: &Config,
+    action: &str,
+    session: &mut Session,
+) -> Result<(Option<Key>, String), Failure> {
+    let node = match (&config.subject, action) {
+        (Subject::Nobody, _) | (_, "monitor") => return Ok((None, String::new())),
+        (Subject::Key(key), _) => return Ok((Some(*key), format!("key {}", key::text(*key)))),
+        (Subject::Node(node), _) => node,
+    };
+    let cluster = cluster(config, session)?;
+    let named = plan::key_of(node, &cluster, config.scheme).map_err(Failure::usage)?;
+    if action == "on" {
+        plan::is_here(node, &cluster).map_err(Failure::usage)?;
+    }
+    if let Some(doubt) = &named.doubt {
+        session.log().warning(doubt);
+    }
+    if let Some(other) = &named.twin {
+        let text = plan::collision(node, &named, other);
+        if action == "on" {
+            return Err(Failure::usage(text));
+        }
+        // Cutting off too many nodes is bad, cutting off none of them is worse.
+        session.log().warning(&text);
+    }
+    Ok((Some(named.key), format!("node `{node}`")))
+}
+
+fn cluster(config: &Config, session: &Session) -> Result<Cluster, Failure> {
+    let limit = Deadline::after(config.program_limit);
+    let ask = |what| program::output(&config.cmapctl, &[what], limit, session);
+    let (name, nodes) = (ask("totem.cluster_name")?, ask("nodelist")?);
+    Cluster::parse(&name, &nodes).map_err(Failure::refused)
+}
+
+/// The named devices, or those of shared volume groups.
+fn devices(config: &Config, session: &mut Session) -> Result<Vec<Device>, Failure> {
+    if let Some(devices) = &config.devices {
+        return Ok(devices.clone());
+    }
+    let limit = Deadline::after(config.program_limit);
+    let printed = program::output(&config.vgs, &discover::VGS, limit, session)?;
+    if discover::has_missing_volume(&printed) {
+        return Err(Failure::refused(
+            "a shared volume group has a physical volume that is not here: nobody could be cut off from it",
+        ));
+    }
+    let names = discover::shared_volumes(&printed);
+    if names.is_empty() {
+        return Err(Failure::usage(
+            "no devices: option `devices` is not given, and there is no shared volume group",
+        ));
+    }
+    config::collect(&names).map_err(|problems| Failure::usage(problems.join("; ")))
+}
+
+#[cfg(test)]
+mod tests;

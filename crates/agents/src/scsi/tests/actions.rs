@@ -1,0 +1,345 @@
+use scsi::pr::{OutAction, OutParameters, OutRequest, ReservationType};
+
+use super::*;
+
+#[test]
+fn unfenced_nodes_may_write_and_nobody_else() {
+    let world = World::new(3, 2, 2);
+    for number in [1, 2] {
+        let (result, output, _) = said(world.node(number), Action::On);
+        assert_eq!(
+            (result, output.as_str()),
+            (Ok(Exit::OK), "Success: Powered ON\n")
+        );
+        assert_eq!(world.node(number).store.key().unwrap(), key(number));
+        let mut devices = world.node(number).store.devices().unwrap();
+        devices.sort();
+        assert_eq!(devices, ["/dev/lun0", "/dev/lun1"]);
+    }
+    let writable: Vec<usize> = world.machines.iter().map(Machine::writable).collect();
+    assert_eq!(writable, [4, 4, 0], "two disks, two paths each");
+    for lun in &world.luns {
+        let kind = lun.lock().reservations.held().map(|held| held.kind);
+        assert_eq!(kind, Some(ReservationType::WriteExclusiveRegistrantsOnly));
+    }
+}
+
+#[test]
+fn a_fenced_node_writes_nothing_and_its_writes_in_flight_are_aborted() {
+    let world = World::unfenced(3, 2, 2);
+    let (result, output, log) = said(world.node(1), Action::Off(key(2)));
+    assert_eq!(
+        (result, output.as_str()),
+        (Ok(Exit::OK), "Success: Powered OFF\n")
+    );
+    assert!(log.contains("I/O cut off, node still running"), "{log}");
+    let writable: Vec<usize> = world.machines.iter().map(Machine::writable).collect();
+    assert_eq!(writable, [4, 0, 4]);
+    for lun in &world.luns {
+        assert_eq!(
+            lun.lock().aborted,
+            [world.node(2).nexus(0), world.node(2).nexus(1)]
+        );
+    }
+    let (result, output, _) = said(world.node(3), Action::Off(key(2)));
+    assert_eq!(
+        (result, output.as_str()),
+        (Ok(Exit::OK), "Success: Already OFF\n")
+    );
+    // Unfenced again, it is a node like the others.
+    world.node(2).run(Action::On).unwrap();
+    assert_eq!(world.node(2).writable(), 4);
+}
+
+/// The holder of the reservation is fenced: the reservation passes to who fences it.
+#[test]
+fn the_holder_can_be_fenced() {
+    let world = World::unfenced(2, 1, 1);
+    world.off(2, 1).unwrap();
+    assert_eq!((world.node(1).writable(), world.node(2).writable()), (0, 1));
+    assert!(
+        world.luns[0]
+            .lock()
+            .reservations
+            .holds(&world.node(2).nexus(0))
+    );
+}
+
+#[test]
+fn a_fenced_node_cannot_fence_back() {
+    let world = World::unfenced(3, 2, 1);
+    world.off(1, 2).unwrap();
+    let before: Vec<_> = world
+        .luns
+        .iter()
+        .map(|lun| lun.lock().reservations.clone())
+        .collect();
+    for victim in [1, 3] {
+        let failure = world.off(2, victim).unwrap_err();
+        assert!(failure.message.contains("has been fenced"), "{failure}");
+        assert!(failure.message.contains("2 of 2 devices"), "{failure}");
+    }
+    let after: Vec<_> = world
+        .luns
+        .iter()
+        .map(|lun| lun.lock().reservations.clone())
+        .collect();
+    assert_eq!(before, after, "nothing was changed");
+}
+
+#[test]
+fn a_node_that_was_never_unfenced_or_means_itself_is_refused() {
+    let world = World::unfenced(2, 1, 1);
+    let failure = world.off(1, 1).unwrap_err();
+    assert!(failure.message.contains("cannot fence itself"), "{failure}");
+    world.node(1).store.forget();
+    let failure = world.off(1, 2).unwrap_err();
+    assert!(failure.message.contains("not been unfenced"), "{failure}");
+    assert_eq!(world.node(2).writable(), 1);
+}
+
+#[test]
+fn unfencing_twice_changes_nothing() {
+    let world = World::unfenced(2, 2, 4);
+    assert_eq!(
+        world.registrations(),
+        [8, 8],
+        "one for each path of each node"
+    );
+    let before = world.luns[0].lock().reservations.clone();
+    world.node(1).run(Action::On).unwrap();
+    let after = world.luns[0].lock().reservations.clone();
+    assert_eq!(before.registrations(), after.registrations());
+    assert_eq!(before.held(), after.held());
+    // Its own writes were never at risk: nothing was preempted.
+    let orders = &world.luns[0].lock().orders;
+    assert!(
+        orders
+            .iter()
+            .all(|(_, action, _)| *action != OutAction::Preempt),
+        "{orders:?}"
+    );
+}
+
+/// After a restart with other initiator session ids the old registration is still listed: it must not pass for the new one.
+#[test]
+fn a_registration_from_before_a_restart_is_no_registration() {
+    for tells_port in [false, true] {
+        let mut world = World::unfenced(2, 1, 2);
+        world.machines[0].tells_port = tells_port;
+        world.machines[0].reboot(true);
+        assert_eq!(world.node(1).writable(), 0);
+        world.node(1).run(Action::On).unwrap();
+        assert_eq!(world.node(1).writable(), 2);
+        assert_eq!(world.registrations(), [4], "what was left of it is gone");
+        assert_eq!(world.node(2).writable(), 2);
+        assert_eq!(world.off(2, 1), Ok(Exit::OK));
+        assert!(!world.node(1).may_write());
+    }
+}
+
+/// The same without READ FULL STATUS: the leftovers stay, and are fenced with the rest.
+#[test]
+fn leftovers_that_nobody_can_tell_apart_are_left_and_warned_about() {
+    let mut world = World::unfenced(2, 1, 2);
+    world.luns[0].lock().no_full_status = true;
+    world.machines[0].reboot(true);
+    let (result, _, log) = said(world.node(1), Action::On);
+    assert_eq!(result, Ok(Exit::OK));
+    assert!(log.contains("does not tell by whom"), "{log}");
+    assert_eq!(world.registrations(), [6]);
+    world.off(2, 1).unwrap();
+    assert!(!world.node(1).may_write());
+    assert_eq!(world.registrations(), [2]);
+}
+
+#[test]
+fn a_key_that_another_node_has_is_refused() {
+    for (tells_port, tells_name) in [(true, true), (false, true), (false, false)] {
+        let mut world = World::unfenced(2, 2, 2);
+        world.machines.push(Machine {
+            name: "iqn.2026-11.example:intruder".to_owned(),
+            tells_port,
+            tells_name,
+            ..world.machines[0].clone()
+        });
+        world.machines[2].store = world.machines[1].store.clone();
+        let failure = world.node(3).run(Action::On).unwrap_err();
+        assert!(
+            failure.message.contains("iqn.2026-11.example:node1"),
+            "{failure}"
+        );
+        assert!(failure.message.contains("another node"), "{failure}");
+        assert_eq!(
+            world.registrations(),
+            [4, 4],
+            "its own registrations were withdrawn"
+        );
+        assert_eq!((world.node(1).writable(), world.node(3).writable()), (4, 0));
+    }
+}
+
+#[test]
+fn a_path_that_cannot_be_registered_fails_the_action() {
+    let world = World::new(1, 2, 2);
+    world.luns[1]
+        .lock()
+        .dead
+        .push((world.node(1).name.clone(), 1));
+    let failure = world.node(1).run(Action::On).unwrap_err();
+    assert!(failure.message.contains("/dev/lun1/1"), "{failure}");
+    assert!(failure.message.contains("1 of 2 devices"), "{failure}");
+}
+
+#[test]
+fn a_target_without_preempt_and_abort_is_refused() {
+    let world = World::unfenced(2, 2, 1);
+    world.luns[0].lock().no_abort = true;
+    let failure = world.off(1, 2).unwrap_err();
+    assert!(
+        failure.message.contains("does not know PREEMPT AND ABORT"),
+        "{failure}"
+    );
+    let orders = world.luns[0].lock().orders.clone();
+    assert!(
+        orders
+            .iter()
+            .all(|(_, action, _)| *action != OutAction::Preempt),
+        "no way around it: {orders:?}"
+    );
+    assert_eq!(
+        world.node(2).writable(),
+        1,
+        "cut off from the other device, not from this one"
+    );
+}
+
+#[test]
+fn another_type_of_reservation_is_refused() {
+    let world = World::unfenced(1, 1, 1);
+    let nexus = world.node(1).nexus(0);
+    let mut inner = world.luns[0].lock();
+    let around = scsi::pr::Surroundings {
+        ports: &[],
+        known: &[],
+        room: 9,
+    };
+    for (action, kind) in [
+        (
+            OutAction::Release,
+            ReservationType::WriteExclusiveRegistrantsOnly,
+        ),
+        (OutAction::Reserve, ReservationType::WriteExclusive),
+    ] {
+        let request = OutRequest {
+            action,
+            kind: Some(kind),
+            length: 24,
+        };
+        let (next, _) = inner
+            .reservations
+            .out(
+                &nexus,
+                &request,
+                &OutParameters::keys(Some(key(1)), None),
+                &around,
+            )
+            .unwrap();
+        inner.reservations = next;
+    }
+    drop(inner);
+    for action in [Action::On, Action::Monitor, Action::Status(key(9))] {
+        assert!(world.node(1).run(action).is_err(), "{action:?}");
+    }
+}
+
+/// Without a reservation anybody may write, whatever is registered.
+#[test]
+fn an_absent_key_on_a_device_that_is_not_reserved_is_not_off() {
+    let world = World::unfenced(2, 1, 1);
+    release(&world, 1);
+    let (result, output, log) = said(world.node(1), Action::Status(key(9)));
+    assert_eq!((result, output.as_str()), (Ok(Exit::OK), "Status: ON\n"));
+    assert!(log.contains("not reserved"), "{log}");
+    let failure = world.node(1).run(Action::Off(key(9))).unwrap_err();
+    assert!(failure.message.contains("It is reserved now"), "{failure}");
+    assert_eq!(world.node(1).run(Action::Off(key(9))), Ok(Exit::OK));
+    // A registered victim: reserved first, so that nothing gets in between.
+    release(&world, 1);
+    assert_eq!(world.off(1, 2), Ok(Exit::OK));
+    assert_eq!((world.node(1).writable(), world.node(2).writable()), (1, 0));
+}
+
+/// Gives up the reservation that node `number` holds.
+fn release(world: &World, number: usize) {
+    let machine = world.node(number);
+    let mut path = machine_path(machine);
+    let mut reservations = disk::pr::Reservations::of(path.as_mut());
+    let limit = deadline::Deadline::after(Duration::from_secs(9));
+    let kind = ReservationType::WriteExclusiveRegistrantsOnly;
+    reservations.release(machine.key, kind, limit).unwrap();
+    assert!(world.luns[0].lock().reservations.held().is_none());
+}
+
+fn machine_path(machine: &Machine) -> Box<dyn disk::ScsiDevice> {
+    use super::super::reach::Reach as _;
+    let path = "/dev/lun0/0".parse().unwrap();
+    machine
+        .open(
+            &path,
+            false,
+            deadline::Deadline::after(Duration::from_secs(9)),
+        )
+        .unwrap()
+}
+
+#[test]
+fn status_and_monitor() {
+    let mut world = World::unfenced(2, 2, 1);
+    let status = |world: &World, number| {
+        let (result, output, _) = said(world.node(1), Action::Status(key(number)));
+        (result.map(Exit::code), output)
+    };
+    assert_eq!(status(&world, 2), (Ok(0), "Status: ON\n".to_owned()));
+    assert_eq!(status(&world, 3), (Ok(2), "Status: OFF\n".to_owned()));
+    assert_eq!(world.node(2).run(Action::Monitor), Ok(Exit::OK));
+    world.off(1, 2).unwrap();
+    assert_eq!(status(&world, 2), (Ok(2), "Status: OFF\n".to_owned()));
+    let failure = world.node(2).run(Action::Monitor).unwrap_err();
+    assert!(failure.message.contains("has been fenced"), "{failure}");
+
+    // A node whose sessions have got new ids is registered by name only.
+    world.machines[0].tells_port = true;
+    world.machines[0].boots += 1;
+    let failure = world.node(1).run(Action::Monitor).unwrap_err();
+    assert!(failure.message.contains("not over path"), "{failure}");
+    world.machines[0].store.forget();
+    let failure = world.node(1).run(Action::Monitor).unwrap_err();
+    assert!(failure.message.contains("not been unfenced"), "{failure}");
+}
+
+#[test]
+fn aptpl_is_asked_for_kept_and_missed_aloud() {
+    let mut world = World::new(2, 1, 1);
+    world.machines[0].aptpl = true;
+    world.machines[1].aptpl = true;
+    world.luns[0].lock().no_aptpl = true;
+    let failure = world.node(1).run(Action::On).unwrap_err();
+    assert!(failure.message.contains("APTPL"), "{failure}");
+    world.luns[0].lock().no_aptpl = false;
+    world.node(1).run(Action::On).unwrap();
+    world.node(2).run(Action::On).unwrap();
+    // By hand, without the option, and with a lost answer so that something is registered by the way.
+    world.machines[0].aptpl = false;
+    lose_abort(&world, 1);
+    world.off(1, 2).unwrap();
+    assert!(world.luns[0].lock().reservations.aptpl());
+}
+
+/// The answer to the next PREEMPT AND ABORT of `by` is lost: it comes after the keys and the reservation were read.
+pub(super) fn lose_abort(world: &World, luns: usize) {
+    use super::memory::Fault;
+    for lun in &world.luns[..luns] {
+        lun.lock().faults = [Fault::None, Fault::None, Fault::LostAfter].into();
+    }
+}

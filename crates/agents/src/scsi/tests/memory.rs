@@ -1,0 +1,387 @@
+//! Disks in memory: the reservation state machine of the storage target, with several machines attached, and faults.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::path::Path;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use deadline::Deadline;
+use disk::{Address, Completion, Data, DeviceError, LostBy, Request, ScsiDevice};
+use fence_agent::Failure;
+use fence_agent::memory::Memory;
+use scsi::pr::{
+    Access, Capabilities, InAction, InitiatorPort, Key, Nexus, OutAction, OutParameters,
+    OutRequest, Refusal, RelativePort, Reservations, Surroundings,
+};
+use scsi::{AdditionalSense, Opcode, Sense, SenseKey, Status};
+
+use crate::scsi::act::Work;
+use crate::scsi::config::Device;
+use crate::scsi::reach::Reach;
+use crate::scsi::state::Store;
+
+/// What goes wrong with the next command.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Fault {
+    /// It arrives, and its answer.
+    None,
+    /// It is lost on the way.
+    LostBefore,
+    /// It is carried out, and the answer is lost.
+    LostAfter,
+    /// It is known not to have been sent.
+    NotSent,
+    /// A unit attention takes its place.
+    Attention,
+}
+
+/// What a disk can do, and what becomes of its commands.
+#[derive(Debug, Default)]
+pub(super) struct Inner {
+    pub reservations: Reservations,
+    /// Unit attentions to report.
+    attentions: BTreeMap<Nexus, VecDeque<AdditionalSense>>,
+    /// Whose commands were aborted.
+    pub aborted: Vec<Nexus>,
+    /// The service actions of PERSISTENT RESERVE OUT, with their outcome.
+    pub orders: Vec<(Nexus, OutAction, Status)>,
+    pub no_full_status: bool,
+    pub no_abort: bool,
+    pub no_aptpl: bool,
+    /// The faults of the next commands.
+    pub faults: VecDeque<Fault>,
+    /// Paths that nothing comes through: machine's initiator name and number of the path.
+    pub dead: Vec<(String, usize)>,
+    /// Paths that swallow commands.
+    pub hung: Vec<(String, usize)>,
+    /// Runs before the n-th command from now.
+    hook: Option<(usize, Hook)>,
+}
+
+struct Hook(Box<dyn FnOnce() + Send>);
+
+impl std::fmt::Debug for Hook {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Hook")
+    }
+}
+
+/// A disk.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Lun(Arc<Mutex<Inner>>);
+
+impl Lun {
+    pub(super) fn lock(&self) -> MutexGuard<'_, Inner> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Runs `what` just before the `at`-th command from now.
+    pub(super) fn before(&self, at: usize, what: impl FnOnce() + Send + 'static) {
+        self.lock().hook = Some((at, Hook(Box::new(what))));
+    }
+
+    fn due(&self) -> Option<Hook> {
+        let mut inner = self.lock();
+        match &mut inner.hook {
+            Some((0, _)) => inner.hook.take().map(|(_, hook)| hook),
+            Some((left, _)) => {
+                *left -= 1;
+                None
+            }
+            None => None,
+        }
+    }
+}
+
+impl Inner {
+    fn carry_out(&mut self, nexus: &Nexus, request: Request<'_>) -> Completion {
+        if let Some(news) = self.attentions.get_mut(nexus).and_then(VecDeque::pop_front) {
+            return check(Sense::new(SenseKey::UNIT_ATTENTION, news));
+        }
+        let answer = match (Opcode(request.cdb[0]), request.data) {
+            (Opcode::PERSISTENT_RESERVE_IN, Data::In(buffer)) => self.tell(request.cdb, buffer),
+            (Opcode::PERSISTENT_RESERVE_OUT, Data::Out(list)) => {
+                self.change(nexus, request.cdb, list).map(|()| 0)
+            }
+            _ => Err(Refusal::illegal(
+                AdditionalSense::INVALID_COMMAND_OPERATION_CODE,
+            )),
+        };
+        match answer {
+            Ok(transferred) => Completion {
+                status: Status::GOOD,
+                sense: None,
+                transferred,
+            },
+            Err(Refusal::Check(sense)) => check(sense),
+            Err(conflict) => Completion {
+                status: conflict.status(),
+                sense: None,
+                transferred: 0,
+            },
+        }
+    }
+
+    fn tell(&self, cdb: &[u8], buffer: &mut [u8]) -> Result<usize, Refusal> {
+        let (action, allocation) = InAction::parse(cdb)?;
+        if action == InAction::ReadFullStatus && self.no_full_status {
+            return Err(Refusal::illegal(AdditionalSense::INVALID_FIELD_IN_CDB));
+        }
+        let data = self.reservations.data(action).unwrap_or_else(|| {
+            let capabilities = Capabilities {
+                persist_active: self.reservations.aptpl(),
+                ..Capabilities::default()
+            };
+            capabilities.encode().to_vec()
+        });
+        let length = data.len().min(buffer.len()).min(usize::from(allocation));
+        buffer[..length].copy_from_slice(&data[..length]);
+        Ok(length)
+    }
+
+    fn change(&mut self, nexus: &Nexus, cdb: &[u8], list: &[u8]) -> Result<(), Refusal> {
+        let request = OutRequest::parse(cdb)?;
+        let result = self.decide(nexus, &request, list);
+        let status = result.map_or_else(Refusal::status, |()| Status::GOOD);
+        self.orders.push((nexus.clone(), request.action, status));
+        result
+    }
+
+    fn decide(&mut self, nexus: &Nexus, request: &OutRequest, list: &[u8]) -> Result<(), Refusal> {
+        let parameters = OutParameters::parse(request.action, list)?;
+        if request.action == OutAction::PreemptAndAbort && self.no_abort {
+            return Err(Refusal::illegal(AdditionalSense::INVALID_FIELD_IN_CDB));
+        }
+        if parameters.aptpl && self.no_aptpl {
+            return Err(Refusal::illegal(
+                AdditionalSense::INVALID_FIELD_IN_PARAMETER_LIST,
+            ));
+        }
+        let around = Surroundings {
+            ports: &[RelativePort(1)],
+            known: &[],
+            room: 64,
+        };
+        let (next, effects) = self
+            .reservations
+            .out(nexus, request, &parameters, &around)?;
+        self.reservations = next;
+        for (whom, what) in effects.attentions {
+            self.attentions.entry(whom).or_default().push_back(what);
+        }
+        self.aborted.extend(effects.abort);
+        Ok(())
+    }
+}
+
+fn check(sense: Sense) -> Completion {
+    Completion {
+        status: Status::CHECK_CONDITION,
+        sense: Some(sense),
+        transferred: 0,
+    }
+}
+
+/// One path of one machine to one disk.
+struct Wire {
+    lun: Lun,
+    nexus: Nexus,
+    place: (String, usize),
+    tells_port: bool,
+}
+
+impl ScsiDevice for Wire {
+    fn execute(
+        &mut self,
+        request: Request<'_>,
+        deadline: Deadline,
+    ) -> Result<Completion, DeviceError> {
+        if let Some(Hook(hook)) = self.lun.due() {
+            hook();
+        }
+        let lost = || DeviceError::Lost {
+            device: "wire".to_owned(),
+            source: LostBy::Closed,
+        };
+        let not_sent = || DeviceError::NotSent {
+            device: "wire".to_owned(),
+            reason: "the path is dead",
+        };
+        if self.lun.lock().hung.contains(&self.place) {
+            std::thread::sleep(deadline.remaining());
+            return Err(lost());
+        }
+        let mut inner = self.lun.lock();
+        if inner.dead.contains(&self.place) {
+            return Err(not_sent());
+        }
+        match inner.faults.pop_front().unwrap_or(Fault::None) {
+            Fault::None => Ok(inner.carry_out(&self.nexus, request)),
+            Fault::LostBefore => Err(lost()),
+            Fault::NotSent => Err(not_sent()),
+            Fault::Attention => Ok(check(Sense::new(
+                SenseKey::UNIT_ATTENTION,
+                AdditionalSense::MODE_PARAMETERS_CHANGED,
+            ))),
+            Fault::LostAfter => {
+                inner.carry_out(&self.nexus, request);
+                Err(lost())
+            }
+        }
+    }
+
+    fn name(&self) -> &str {
+        "wire"
+    }
+
+    fn initiator_port(&self) -> Option<InitiatorPort> {
+        self.tells_port.then(|| self.nexus.initiator.clone())
+    }
+}
+
+/// A machine with some paths to each disk.
+#[derive(Debug, Clone)]
+pub(super) struct Machine {
+    pub name: String,
+    pub key: Key,
+    pub luns: Vec<Lun>,
+    pub paths: usize,
+    /// How often it has started: with new initiator session ids each time.
+    pub boots: u8,
+    /// Whether it knows its own initiator ports, as our initiator does and a device node does not.
+    pub tells_port: bool,
+    /// Whether it knows its initiator name.
+    pub tells_name: bool,
+    pub aptpl: bool,
+    pub store: Store,
+}
+
+impl Machine {
+    pub(super) fn new(number: u64, luns: &[Lun], paths: usize, directory: &Path) -> Self {
+        Self {
+            name: format!("iqn.2026-11.example:node{number}"),
+            key: Key::new(number).unwrap(),
+            luns: luns.to_vec(),
+            paths,
+            boots: 0,
+            tells_port: false,
+            tells_name: true,
+            aptpl: false,
+            store: Store::at(&directory.join(format!("node{number}/cluster"))),
+        }
+    }
+
+    /// Starts anew: what it knew is gone, and with `renewed` it comes with other initiator ports.
+    pub(super) fn reboot(&mut self, renewed: bool) {
+        self.boots += u8::from(renewed);
+        self.store.forget();
+    }
+
+    pub(super) fn nexus(&self, path: usize) -> Nexus {
+        let path = u8::try_from(path).unwrap();
+        Nexus {
+            initiator: InitiatorPort::new(&self.name, [0x80, 0, 0, self.boots, 0, path]).unwrap(),
+            port: RelativePort(1),
+        }
+    }
+
+    /// Over how many paths, to all disks, it may write.
+    pub(super) fn writable(&self) -> usize {
+        let may = |lun: &Lun, path| {
+            lun.lock()
+                .reservations
+                .permits(&self.nexus(path), Access::Writes)
+        };
+        let all = self
+            .luns
+            .iter()
+            .flat_map(|lun| (0..self.paths).map(move |path| may(lun, path)));
+        all.filter(|may| *may).count()
+    }
+
+    /// Whether it, or what it was before a restart, may write anywhere.
+    pub(super) fn may_write(&self) -> bool {
+        (0..=self.boots).any(|boots| {
+            let then = Self {
+                boots,
+                ..self.clone()
+            };
+            then.writable() > 0
+        })
+    }
+
+    pub(super) fn devices(&self) -> Vec<Device> {
+        let name = |at| format!("/dev/lun{at}");
+        (0..self.luns.len())
+            .map(|at| Device::parse(&name(at)).unwrap())
+            .collect()
+    }
+
+    /// Does an action; what it said.
+    pub(super) fn act(
+        &self,
+        action: Action,
+        around: &mut Memory,
+    ) -> Result<fence_agent::Exit, Failure> {
+        let work = Work {
+            reach: self,
+            store: &self.store,
+            devices: &self.devices(),
+            aptpl: self.aptpl,
+            read_only: false,
+            logfile: None,
+        };
+        match action {
+            Action::On => work.on(self.key, around),
+            Action::Off(victim) => work.off(victim, "node `victim`", around),
+            Action::Status(key) => work.status(key, around),
+            Action::Monitor => work.monitor(around),
+        }
+    }
+
+    /// Does an action within a minute.
+    pub(super) fn run(&self, action: Action) -> Result<fence_agent::Exit, Failure> {
+        self.act(action, &mut Memory::new(Duration::from_secs(60)))
+    }
+}
+
+/// An action.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Action {
+    On,
+    Off(Key),
+    Status(Key),
+    Monitor,
+}
+
+impl Reach for Machine {
+    fn paths(&self, device: &Device) -> Result<Vec<Address>, Failure> {
+        let path = |at| format!("{}/{at}", device.name).parse().unwrap();
+        Ok((0..self.paths).map(path).collect())
+    }
+
+    fn open(
+        &self,
+        path: &Address,
+        _: bool,
+        _: Deadline,
+    ) -> Result<Box<dyn ScsiDevice>, DeviceError> {
+        let text = path.to_string();
+        let (lun, path) = text
+            .strip_prefix("/dev/lun")
+            .unwrap()
+            .split_once('/')
+            .unwrap();
+        let (lun, path): (usize, usize) = (lun.parse().unwrap(), path.parse().unwrap());
+        Ok(Box::new(Wire {
+            lun: self.luns[lun].clone(),
+            nexus: self.nexus(path),
+            place: (self.name.clone(), path),
+            tells_port: self.tells_port,
+        }))
+    }
+
+    fn initiator(&self) -> Option<String> {
+        self.tells_name.then(|| self.name.clone())
+    }
+}
