@@ -78,6 +78,13 @@ pub const DECLINED: u8 = 36;
 /// or on fewer nodes, because an administrator said so: a node in standby, a ban. The result names it.
 pub const HELD: u8 = 37;
 
+/// Render with `--check`: a tool found fault with what was rendered. Nothing was written.
+pub const REJECTED: u8 = 40;
+
+/// Render with `--check`: no tool found fault, and one that should have looked is not on this machine or
+/// could not be used: what it would have said is not known. All else was done.
+pub const UNCHECKED: u8 = 41;
+
 /// Status: the cluster has quorum, and something in it is not as it should be, or could not be seen.
 pub const DEGRADED: u8 = 50;
 
@@ -90,6 +97,12 @@ pub const UNREACHABLE: u8 = 52;
 
 /// Status: two partitions of the cluster claim quorum at the same time.
 pub const SPLIT: u8 = 53;
+
+/// Storage probe: the disk is in use, or holds something. Nothing was touched.
+pub const IN_USE: u8 = 60;
+
+/// Storage probe: something on the disk could not be put back as it was; the report says what.
+pub const LEFT_BEHIND: u8 = 61;
 
 /// Ended by SIGINT or SIGTERM; what had been started has been taken down.
 pub const CANCELLED: u8 = 130;
@@ -131,14 +144,17 @@ pub const TABLE: &[(u8, &str)] = &[
         NOT_KNOWN,
         "drill: whether acknowledged records are gone could not be found out",
     ),
-    (UNSAFE, "check: unsafe, data can be lost"),
+    (UNSAFE, "check, storage probe: unsafe, data can be lost"),
     (UNSUPPORTED, "check: not supported"),
-    (UNVERIFIED, "check: whether it is supported is not known"),
+    (
+        UNVERIFIED,
+        "check, storage probe: whether it is supported, or safe, is not known",
+    ),
     (PREVIEW, "check: a technology preview"),
     (WARNINGS, "check --strict: supported, with warnings"),
     (
         NOT_REACHED,
-        "apply: a machine could not be reached; nothing was changed",
+        "apply, storage probe: a machine could not be reached; nothing was changed",
     ),
     (
         NOT_READY,
@@ -166,6 +182,14 @@ pub const TABLE: &[(u8, &str)] = &[
         "apply: done, but an administrator keeps something from running",
     ),
     (
+        REJECTED,
+        "render --check: a tool found fault; nothing was written",
+    ),
+    (
+        UNCHECKED,
+        "render --check: rendered, but a tool that should have looked could not",
+    ),
+    (
         DEGRADED,
         "status: works, but something is wrong or could not be seen",
     ),
@@ -175,6 +199,14 @@ pub const TABLE: &[(u8, &str)] = &[
         "status: no node told anything about the cluster",
     ),
     (SPLIT, "status: two partitions claim quorum"),
+    (
+        IN_USE,
+        "storage probe: the disk is in use or holds something; nothing was touched",
+    ),
+    (
+        LEFT_BEHIND,
+        "storage probe: something could not be put back as it was",
+    ),
     (CANCELLED, "cancelled by SIGINT or SIGTERM"),
     (
         EXEC_FAILED,

@@ -14,6 +14,7 @@ pub mod platforms;
 pub mod render;
 pub mod setup;
 pub mod status;
+pub mod storage;
 
 use std::process::ExitCode;
 
@@ -45,6 +46,8 @@ enum Command {
     /// Show the state of a running cluster: nodes, services, fencing, quorum, hosts
     #[command(after_long_help = exit_codes())]
     Status(status::StatusArgs),
+    /// Find out whether fence_scsi can rely on a shared disk
+    Storage(storage::StorageArgs),
     /// Browse what each platform supports, with which agents and storage, and who says so
     Platforms(platforms::PlatformsArgs),
     /// Write the configuration files of every node and host of a cluster
@@ -68,6 +71,7 @@ pub fn main() -> ExitCode {
         Command::Check(args) => check::run(args),
         Command::Explain(args) => explain::run(args),
         Command::Status(args) => status::run(args),
+        Command::Storage(args) => storage::run(args),
         Command::Platforms(args) => platforms::run(args),
         Command::Render(args) => render::run(args),
     }

@@ -17,6 +17,7 @@ use serde::Serialize;
 
 use crate::drill::Console;
 use crate::exit;
+pub(crate) use text::width;
 
 /// The options of `picket platforms`.
 #[derive(Debug, Args)]
@@ -101,20 +102,16 @@ fn print(args: &PlatformsArgs) -> io::Result<()> {
     }
     if args.facts {
         let facts = gather::all_facts();
-        return show(args.json, &facts, || text::facts(&facts, text::width()));
+        return show(args.json, &facts, || text::facts(&facts, width()));
     }
     match args.platform {
         Some(platform) => {
             let details = gather::details(platform, &editions);
-            show(args.json, &details, || {
-                text::details(&details, text::width())
-            })
+            show(args.json, &details, || text::details(&details, width()))
         }
         None => {
             let listing = gather::listing(&editions);
-            show(args.json, &listing, || {
-                text::listing(&listing, text::width())
-            })
+            show(args.json, &listing, || text::listing(&listing, width()))
         }
     }
 }

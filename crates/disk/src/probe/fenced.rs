@@ -88,7 +88,7 @@ impl Exercise<'_> {
                 .scratch
                 .pattern(slot, u64::try_from(tag).unwrap_or_default());
             match self.scratch.write(writer, slot, &data) {
-                Err(error) => seen.push(chain(&error)),
+                Err(error) => seen.push(format!("{}: {}", writer.name(), chain(&error))),
                 Ok(()) if self.scratch.read(writer, slot)? != data => {
                     seen.push(format!(
                         "{} reads something else than it wrote",

@@ -122,7 +122,7 @@ impl Exercise<'_> {
     /// Without PREEMPT AND ABORT, or without sessions of our own, there is nothing to be seen.
     fn may_abort(&mut self, requirements: &[report::Requirement]) -> bool {
         let why = if !self.aborts {
-            "it takes PREEMPT AND ABORT"
+            "it cannot be seen without PREEMPT AND ABORT"
         } else if self.victim.session().is_none() {
             "it cannot be seen through a device node"
         } else {

@@ -151,7 +151,7 @@ impl Scratch {
         let done = link.command(&cdb, Data::In(&mut data));
         match done {
             Ok(done) if done.status.is_good() && done.transferred == data.len() => Ok(data),
-            other => Err(refused("reading", link, &other)),
+            other => Err(refused("reading", &other)),
         }
     }
 
@@ -160,7 +160,7 @@ impl Scratch {
         let cdb = write_command(slot);
         match link.command(&cdb, Data::Out(data)) {
             Ok(done) if done.status.is_good() => Ok(()),
-            other => Err(refused("writing", link, &other)),
+            other => Err(refused("writing", &other)),
         }
     }
 }
@@ -173,11 +173,7 @@ pub(super) fn write_command(slot: Slot) -> Vec<u8> {
     }
 }
 
-fn refused(
-    what: &str,
-    link: &Link,
-    done: &Result<crate::Completion, crate::DeviceError>,
-) -> Trouble {
+fn refused(what: &str, done: &Result<crate::Completion, crate::DeviceError>) -> Trouble {
     let why = match done {
         Ok(done) => match done.sense {
             Some(sense) => format!("{}, {sense}", done.status),
@@ -185,5 +181,5 @@ fn refused(
         },
         Err(error) => chain(error),
     };
-    Trouble::Failed(format!("{what} as {}: {why}", link.name()))
+    Trouble::Failed(format!("{what} is answered with {why}"))
 }

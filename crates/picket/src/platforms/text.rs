@@ -12,7 +12,7 @@ use super::gather::{
 pub(super) const WIDTH: u16 = 100;
 
 /// The longest line, in characters: as wide as the terminal, within what tables can be drawn and read in.
-pub(super) fn width() -> u16 {
+pub(crate) fn width() -> u16 {
     let terminal = tcgetwinsize(std::io::stdout()).ok().map(|size| size.ws_col);
     terminal
         .filter(|columns| *columns > 0)
