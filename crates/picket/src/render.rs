@@ -14,6 +14,8 @@ use clap::{Args, ValueEnum};
 use cluster::{Definition, Dialect, HostSettings, RenderOptions, Rendered, SetupStep, Units};
 use deploy::Keys;
 
+use check::Verdict;
+
 use crate::{exit, setup};
 
 /// The options of `picket render`.
@@ -38,7 +40,8 @@ pub struct RenderArgs {
     list: bool,
 
     /// Have Corosync, Pacemaker, LVM and libvirt check their files first, as far as their tools are on
-    /// this machine. What they reject is not written
+    /// this machine. What they reject is not written; what none of them could look at has an exit code
+    /// of its own
     #[arg(long)]
     check: bool,
 
@@ -141,9 +144,6 @@ pub enum Error {
         /// Why it is left alone.
         reason: String,
     },
-    /// A tool found fault with what was rendered.
-    #[error("{0} of the checks failed; nothing was written")]
-    Rejected(usize),
     /// Something cannot be read or written.
     #[error("cannot {doing} {}: {source}", path.display())]
     Io {
@@ -171,7 +171,7 @@ impl Error {
             Self::Unwritable(_) => exit::DEFINITION,
             Self::Nothing(_) => exit::USAGE,
             Self::Keys(_) | Self::Foreign { .. } => exit::UNFIT,
-            Self::Rejected(_) | Self::Io { .. } => exit::FAILED,
+            Self::Io { .. } => exit::FAILED,
         }
     }
 }
@@ -180,7 +180,7 @@ impl Error {
 #[must_use]
 pub fn run(args: &RenderArgs) -> ExitCode {
     match render(args) {
-        Ok(()) => exit::code(exit::SUCCESS),
+        Ok(code) => exit::code(code),
         Err(error) => {
             eprintln!("picket render: {error}");
             exit::code(error.exit_code())
@@ -188,9 +188,11 @@ pub fn run(args: &RenderArgs) -> ExitCode {
     }
 }
 
-fn render(args: &RenderArgs) -> Result<(), Error> {
+/// The exit code, once what there is to say has been said.
+fn render(args: &RenderArgs) -> Result<u8, Error> {
     let Some(path) = &args.definition else {
-        return show::schema();
+        show::schema()?;
+        return Ok(exit::SUCCESS);
     };
     let definition = setup::definition(path, args.nodes)?;
     let mut keys = Keys::open(&secrets_dir(args, &definition))?;
@@ -209,12 +211,9 @@ fn render(args: &RenderArgs) -> Result<(), Error> {
     } else {
         Vec::new()
     };
-    let rejected = checks.iter().filter(|check| check.is_failure()).count();
-    if rejected > 0 {
-        show::checks(&checks);
-        return Err(Error::Rejected(rejected));
-    }
-    if let Some(directory) = &args.output {
+    let verdict = Verdict::of(&checks);
+    let output = args.output.as_ref().filter(|_| verdict != Verdict::Failed);
+    if let Some(directory) = output {
         // The keys are kept before anything is written that was made from them.
         keys.keep()?;
         output::write(directory, &rendering, &args.only)?;
@@ -222,15 +221,19 @@ fn render(args: &RenderArgs) -> Result<(), Error> {
     let shown = show::Shown {
         rendering: &rendering,
         only: &args.only,
-        output: args.output.as_deref(),
+        output: output.map(PathBuf::as_path),
         secrets: keys.dir(),
         checks: &checks,
+        verdict,
     };
     if args.json {
-        shown.json()
+        shown.json()?;
+    } else if verdict == Verdict::Failed {
+        shown.rejection();
     } else {
-        shown.text()
+        shown.text()?;
     }
+    Ok(verdict.exit_code())
 }
 
 fn secrets_dir(args: &RenderArgs, definition: &Definition) -> PathBuf {

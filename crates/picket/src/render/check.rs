@@ -12,6 +12,7 @@ use deadline::Deadline;
 use serde::Serialize;
 
 use super::{Error, Rendering, Role};
+use crate::exit;
 
 /// The most a tool may take.
 const LIMIT: Duration = Duration::from_secs(60);
@@ -55,6 +56,46 @@ pub(super) enum Outcome {
 impl Check {
     pub(super) const fn is_failure(&self) -> bool {
         matches!(self.outcome, Outcome::Failed { .. })
+    }
+
+    const fn is_unknown(&self) -> bool {
+        matches!(self.outcome, Outcome::Unknown { .. })
+    }
+}
+
+/// What all checks together come to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub(super) enum Verdict {
+    /// Nobody was asked to check.
+    NotAsked,
+    /// Every tool is content.
+    Passed,
+    /// No tool finds fault, but not all could look.
+    Unknown,
+    /// Some tool finds fault.
+    Failed,
+}
+
+impl Verdict {
+    pub(super) fn of(checks: &[Check]) -> Self {
+        if checks.iter().any(Check::is_failure) {
+            Self::Failed
+        } else if checks.iter().any(Check::is_unknown) {
+            Self::Unknown
+        } else if checks.is_empty() {
+            Self::NotAsked
+        } else {
+            Self::Passed
+        }
+    }
+
+    pub(super) const fn exit_code(self) -> u8 {
+        match self {
+            Self::NotAsked | Self::Passed => exit::SUCCESS,
+            Self::Unknown => exit::UNCHECKED,
+            Self::Failed => exit::REJECTED,
+        }
     }
 }
 

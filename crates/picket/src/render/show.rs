@@ -6,7 +6,7 @@ use std::path::Path;
 use cluster::{File, Phase};
 use serde_json::{Value, json};
 
-use super::check::{Check, Outcome};
+use super::check::{Check, Outcome, Verdict};
 use super::{Error, Machine, Rendering, Role};
 
 /// What there is to say.
@@ -16,6 +16,7 @@ pub(super) struct Shown<'a> {
     pub(super) output: Option<&'a Path>,
     pub(super) secrets: &'a Path,
     pub(super) checks: &'a [Check],
+    pub(super) verdict: Verdict,
 }
 
 /// Prints the JSON schema of definitions.
@@ -24,7 +25,7 @@ pub(super) fn schema() -> Result<(), Error> {
 }
 
 /// Says what the tools said, on standard error.
-pub(super) fn checks(checks: &[Check]) {
+fn checks(checks: &[Check]) {
     for check in checks {
         match &check.outcome {
             Outcome::Passed => eprintln!("{}: {} is content", check.subject, check.tool),
@@ -53,6 +54,16 @@ fn indented(said: &str) -> String {
 }
 
 impl Shown<'_> {
+    /// Says what keeps it from being written.
+    pub(super) fn rejection(&self) {
+        checks(self.checks);
+        let failed = self.checks.iter().filter(|check| check.is_failure());
+        eprintln!(
+            "picket render: {} of the checks failed; nothing was written",
+            failed.count()
+        );
+    }
+
     pub(super) fn text(&self) -> Result<(), Error> {
         checks(self.checks);
         let mut out = String::new();
@@ -118,6 +129,8 @@ impl Shown<'_> {
             "machines": machines,
             "setup": setup,
             "checks": self.checks,
+            "verdict": self.verdict,
+            "exit_code": self.verdict.exit_code(),
         });
         print(&pretty(&document))
     }
