@@ -29,6 +29,17 @@ pub enum Event {
         /// Its nodes.
         nodes: Vec<String>,
     },
+    /// A client asks for the service, until it answers.
+    AwaitingService,
+    /// The nodes' writers were started.
+    AwaitingWriters,
+    /// All nodes were seen to write to shared storage before the fault.
+    Writing {
+        /// The file.
+        file: String,
+        /// The nodes.
+        nodes: Vec<String>,
+    },
     /// The service was seen to answer before the fault.
     Answering {
         /// Where it is asked for.

@@ -187,6 +187,10 @@ pub fn run(args: &DrillArgs) -> ExitCode {
 
 /// Runs `picket drill --load storage`.
 fn storage(args: &DrillArgs, plan: &Plan, mut console: Console) -> ExitCode {
+    if args.runs > 1 {
+        console.error("--runs: a drill of shared storage is done once");
+        return exit::code(exit::USAGE);
+    }
     let outcome = perform::storage::perform(plan, &mut |event| console.show(&event));
     match outcome {
         Ok(report) => {
@@ -215,6 +219,7 @@ pub const fn exit_code(verdict: Verdict) -> u8 {
         Verdict::NotProven => exit::NOT_PROVEN,
         Verdict::NotRecovered => exit::NOT_RECOVERED,
         Verdict::DataLost => exit::DATA_LOST,
+        Verdict::NotKnown => exit::NOT_KNOWN,
     }
 }
 

@@ -10,8 +10,10 @@
 //! survivor so much time that the figures would show it. What only the guests know is read from their
 //! logs afterwards.
 
+pub(super) mod aftermath;
 mod records;
 pub(super) mod storage;
+mod writer;
 
 use std::io::{Read, Seek, SeekFrom};
 use std::net::SocketAddr;
@@ -179,6 +181,7 @@ fn on_site(
 ) -> Result<Report, Error> {
     std::thread::scope(|scope| {
         let client = Client::start(scope, site, address);
+        show(Event::AwaitingService);
         let serving = client.first_answer(plan)?;
         show(Event::Answering {
             url: url(address),

@@ -51,7 +51,12 @@ impl Console {
                     lab::Origin::Found => "found running",
                 };
                 self.line(&format!("the lab is up ({how}): {}", nodes.join(", ")));
-                self.activity("waiting for the service to answer");
+            }
+            Event::AwaitingService => self.activity("waiting for the service to answer"),
+            Event::AwaitingWriters => self.activity("waiting for all nodes to write"),
+            Event::Writing { file, nodes } => {
+                self.line(&format!("{file} is written by {}", nodes.join(", ")));
+                self.activity("injecting the fault");
             }
             Event::Answering { url, node } => {
                 self.line(&format!("{url} is answered by {node}"));
@@ -213,26 +218,28 @@ pub(super) fn storage(report: &storage::Report) -> String {
     let mut text = timeline_table(&report.timeline);
     let evidence = evidence_line(&report.victim, report.power_off.as_ref(), report.stack);
     text.push_str(&format!("\n\n{evidence}\n"));
-    for one in &report.records {
-        let lost = match one.lost.len() {
-            0 => "all of them there".to_owned(),
-            count => format!("{count} of them LOST"),
+    let findings = &report.findings;
+    for one in &findings.records {
+        let lost = match one.lost.as_deref() {
+            None => "whether they are there is NOT KNOWN".to_owned(),
+            Some([]) => "all of them there".to_owned(),
+            Some(lost) => format!("{} of them LOST", lost.len()),
         };
         text.push_str(&format!(
             "{}: {} records acknowledged, {lost}\n",
             one.node, one.acknowledged
         ));
     }
-    if !report.same_everywhere {
-        text.push_str("the nodes read DIFFERENT files\n");
-    }
-    text.push_str(&match report.fsck.status {
-        0 => "fsck.gfs2 found nothing wrong\n".to_owned(),
-        -1 => format!("NOT checked: {}\n", report.fsck.said),
-        status => format!(
-            "fsck.gfs2 ended with status {status}:\n{}\n",
-            report.fsck.said
-        ),
+    text.push_str(match findings.same_everywhere {
+        Some(true) => "",
+        Some(false) => "the nodes read DIFFERENT files\n",
+        None => "whether all nodes read the same file is NOT KNOWN\n",
+    });
+    let said = &findings.fsck.said;
+    text.push_str(&match findings.fsck.status {
+        Some(0) => "fsck.gfs2 found nothing wrong\n".to_owned(),
+        Some(status) => format!("fsck.gfs2 ended with status {status}:\n{said}\n"),
+        None => format!("NOT checked: {said}\n"),
     });
     for gap in &report.gaps {
         text.push_str(&format!("not known: {gap}\n"));
@@ -246,13 +253,16 @@ pub(super) fn storage(report: &storage::Report) -> String {
             format!("RECOVERED, UNPROVEN: written to again {resumed:.2} s after the fault\n")
         }
         Verdict::NotProven => format!(
-            "FAILED: written to again after {resumed:.2} s, but nothing proves that {} is off\n",
+            "FAILED: written to again after {resumed:.2} s, but nothing had proved by then that {} is off\n",
             report.victim
         ),
         Verdict::NotRecovered => "FAILED: no survivor wrote again in time\n".to_owned(),
         Verdict::DataLost => {
-            "FAILED: data was lost, or the file system was not found whole\n".to_owned()
+            "FAILED: data was lost, or the file system was found damaged\n".to_owned()
         }
+        Verdict::NotKnown => format!(
+            "FAILED: written to again {resumed:.2} s after the fault, but whether data was lost is not known\n"
+        ),
     });
     text
 }
@@ -323,6 +333,7 @@ fn verdict_line(report: &Report) -> String {
             "FAILED: the service did not answer from a survivor in time".to_owned()
         }
         Verdict::DataLost => "FAILED: data was lost".to_owned(),
+        Verdict::NotKnown => "FAILED: whether data was lost is not known".to_owned(),
     }
 }
 
@@ -362,6 +373,7 @@ pub fn summary_table(reports: &[Report]) -> String {
             Verdict::NotProven => "NOT PROVEN",
             Verdict::NotRecovered => "NOT RECOVERED",
             Verdict::DataLost => "DATA LOST",
+            Verdict::NotKnown => "NOT KNOWN",
         };
         rows.add_row(cells(run.to_string(), &report.stages, verdict));
     }

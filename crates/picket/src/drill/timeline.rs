@@ -14,7 +14,7 @@ pub enum Milestone {
     Fault,
     /// The first request of a client that was not answered was sent.
     ServiceLost,
-    /// A survivor wrote its last record to shared storage before it had to wait.
+    /// A survivor wrote its last record to shared storage before it got the failed node's lock.
     WritesPaused,
     /// A survivor's Corosync declared the token lost.
     MembershipLost,
@@ -32,6 +32,8 @@ pub enum Milestone {
     ServiceStarted,
     /// A client was answered by a survivor.
     ServiceAnswering,
+    /// A survivor got a lock of the shared file system that the failed node had held.
+    LockPassedOn,
     /// A survivor wrote to shared storage again.
     WritesResumed,
 }
@@ -44,6 +46,7 @@ impl Milestone {
             Self::Fault => "fault",
             Self::ServiceLost => "service lost",
             Self::WritesPaused => "writes paused",
+            Self::LockPassedOn => "lock passed on",
             Self::WritesResumed => "writes resumed",
             Self::MembershipLost => "membership lost",
             Self::NewMembership => "new membership",
@@ -122,13 +125,16 @@ pub enum Verdict {
     /// The service answers from a survivor. That the failed node is off is the fencing agent's word
     /// only: the C daemon keeps no evidence.
     RecoveredUnproven,
-    /// The service answers from a survivor, but the daemon that should have it has no evidence that
-    /// the failed node was switched off.
+    /// The service answers from a survivor, or one writes to shared storage, but the daemon that should
+    /// have it has no evidence that the failed node was switched off by then.
     NotProven,
     /// The service did not answer from a survivor in time, or none wrote to shared storage again.
     NotRecovered,
     /// Records that had been acknowledged are gone, nodes read different ones, or the file system is damaged.
     DataLost,
+    /// A survivor wrote to shared storage again, with evidence of the power-off; but a node's file could not
+    /// be read, or the file system not be checked. Whether anything is lost is not known.
+    NotKnown,
 }
 
 /// The result of one drill. The names of its fields are an interface.

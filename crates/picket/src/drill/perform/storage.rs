@@ -5,13 +5,13 @@
 //!         ─▶ the failed node comes back ─▶ records compared ─▶ unmounted everywhere ─▶ fsck ─▶ lab down
 //! ```
 //!
-//! Every record is on storage before it is acknowledged, and every record takes the file's lock from the
-//! other node. So after the fault the survivor stands still until DLM has heard that the failed node is
-//! fenced, and every record that was acknowledged must be found afterwards, of both nodes.
+//! Every record is on storage before it is acknowledged, and every record that was acknowledged must be
+//! found afterwards, of both nodes.
+//!
+//! A survivor may write on for a while under locks that it holds, which is safe. So the failed node holds
+//! one of DLM's that the survivors wait for: it passes on only once DLM has heard that the node is fenced,
+//! and must not have done so before the power-off was proven.
 
-use std::io::{BufRead, BufReader, Write};
-use std::process::{Child, Command, Stdio};
-use std::sync::mpsc::{self, Receiver};
 use std::time::{Duration, Instant};
 
 use cluster::{Definition, FilesystemKind};
@@ -22,20 +22,18 @@ use serde::Serialize;
 
 use super::super::event::Event;
 use super::super::timeline::{self, Mark, Milestone, PowerOff, Step, Verdict};
-use super::records;
+use super::aftermath::{self, Findings, Found};
+use super::writer::Writer;
 use super::{Audit, Drill, Error, FAULT_LIMIT, LOOK, Plan, confirmed, load, survivors};
 
-const WRITER: &str = include_str!("../writer.py");
 /// Records that every node must have written before the fault.
 const BEFORE: u64 = 10;
-/// Records that the survivor must have written after the power-off was confirmed.
-const AFTER: u64 = 10;
+/// Records that make it certain that a survivor goes on writing.
+const AFTER: usize = 10;
 /// How long the writers may take to begin.
 const BEGIN_LIMIT: Duration = Duration::from_secs(120);
 /// How long the failed node may take to come back and join.
 const RETURN_LIMIT: Duration = Duration::from_secs(600);
-/// How long stopping, unmounting and checking may take.
-const CHECK_LIMIT: Duration = Duration::from_secs(300);
 
 /// The result of a storage drill. The names of its fields are an interface.
 #[derive(Debug, Clone, Serialize)]
@@ -58,36 +56,13 @@ pub(crate) struct Report {
     pub resumed: Option<f64>,
     /// The proof of the power-off.
     pub power_off: Option<PowerOff>,
-    /// What each node wrote.
-    pub records: Vec<Records>,
-    /// Whether all nodes read the same file afterwards.
-    pub same_everywhere: bool,
-    /// What `fsck.gfs2 -n` said of the unmounted file system.
-    pub fsck: Fsck,
+    /// What was found of the data afterwards.
+    #[serde(flatten)]
+    pub findings: Findings,
     /// Processes of this machine that ran or waited to run, on average over a minute.
     pub load: Option<f64>,
     /// What could not be found out, and why.
     pub gaps: Vec<String>,
-}
-
-/// The records of one node.
-#[derive(Debug, Clone, Serialize)]
-pub(crate) struct Records {
-    /// Which node.
-    pub node: String,
-    /// How many were acknowledged.
-    pub acknowledged: u64,
-    /// Those of them that are not there, or not as they were written.
-    pub lost: Vec<u64>,
-}
-
-/// What a check of the file system said.
-#[derive(Debug, Clone, Serialize)]
-pub(crate) struct Fsck {
-    /// Its exit status; 0 is a file system in which nothing is wrong.
-    pub status: i32,
-    /// The end of what it printed.
-    pub said: String,
 }
 
 /// Does one storage drill. The lab is taken down afterwards unless it is to be kept.
@@ -113,10 +88,11 @@ pub(crate) fn perform(plan: &Plan, show: &mut dyn FnMut(Event)) -> Result<Report
 }
 
 /// The file system that is written to.
-struct Target {
-    mount: String,
-    volume: String,
-    clone: String,
+pub(super) struct Target {
+    pub(super) mount: String,
+    pub(super) volume: String,
+    /// The resource that mounts it.
+    pub(super) clone: String,
 }
 
 impl Target {
@@ -136,80 +112,6 @@ impl Target {
     }
 }
 
-/// A node that writes. Ends with this.
-struct Writer {
-    node: String,
-    child: Child,
-    acknowledged: Receiver<(Instant, u64)>,
-    seen: Vec<(Instant, u64)>,
-}
-
-impl Writer {
-    fn start(lab: &Lab, node: &str, file: &str, index: usize, of: usize) -> std::io::Result<Self> {
-        let ssh = lab.ssh();
-        let mut words = ssh.prefix.iter();
-        let mut command = Command::new(
-            words
-                .next()
-                .map_or_else(|| "ssh".as_ref(), |word| word.as_os_str()),
-        );
-        command.args(words).arg("ssh").arg("-F").arg(&ssh.config);
-        command.args(["-T", "-o", "BatchMode=yes", "--", node]);
-        command.arg(format!("exec python3 -u - {file} {index} {of}"));
-        command
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::null());
-        let mut child = command.spawn()?;
-        if let Some(mut input) = child.stdin.take() {
-            input.write_all(WRITER.as_bytes())?;
-        }
-        let (sender, acknowledged) = mpsc::channel();
-        if let Some(output) = child.stdout.take() {
-            std::thread::spawn(move || {
-                for line in BufReader::new(output).lines().map_while(Result::ok) {
-                    let Ok(number) = line.trim().parse() else {
-                        break;
-                    };
-                    if sender.send((Instant::now(), number)).is_err() {
-                        break;
-                    }
-                }
-            });
-        }
-        Ok(Self {
-            node: node.to_owned(),
-            child,
-            acknowledged,
-            seen: Vec::new(),
-        })
-    }
-
-    fn look(&mut self) {
-        self.seen.extend(self.acknowledged.try_iter());
-    }
-
-    fn last(&self) -> Option<u64> {
-        self.seen.last().map(|(_, number)| *number)
-    }
-
-    fn count_after(&self, moment: Instant) -> u64 {
-        self.seen.iter().filter(|(at, _)| *at > moment).count() as u64
-    }
-
-    fn stop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-        self.look();
-    }
-}
-
-impl Drop for Writer {
-    fn drop(&mut self) {
-        self.stop();
-    }
-}
-
 fn on_lab(
     lab: &Lab,
     plan: &Plan,
@@ -226,11 +128,22 @@ fn on_lab(
         target.mount,
         Timestamp::now().as_second()
     );
-    let mut writers = Vec::new();
-    for (index, node) in nodes.iter().enumerate() {
-        writers.push(Writer::start(lab, node, &file, index, nodes.len()).map_err(Error::Writer)?);
-    }
-    begin(&mut writers, plan)?;
+    let failing = nodes.iter().position(|node| *node == victim);
+    let start = |(index, node): (usize, &String)| {
+        let failing = failing.unwrap_or_default();
+        Writer::start(lab, node, &file, index, nodes.len(), failing).map_err(Error::Writer)
+    };
+    let mut writers = nodes
+        .iter()
+        .enumerate()
+        .map(start)
+        .collect::<Result<Vec<_>, _>>()?;
+    show(Event::AwaitingWriters);
+    begin(&mut writers, &victim, plan)?;
+    show(Event::Writing {
+        file: file.clone(),
+        nodes: nodes.clone(),
+    });
     let mut drill = Drill {
         site: lab,
         plan,
@@ -253,19 +166,21 @@ fn on_lab(
     let clocks = drill.better_clocks(before);
     let mut marks = drill.collect(&injected, &clocks);
     marks.extend(own_marks(&injected, proof.as_ref()));
-    let resumed = pause(&writers, &injected).map(|(paused, resumed)| {
-        marks.push(of_writer(
-            Milestone::WritesPaused,
-            paused,
-            "the last record before the pause",
-        ));
-        marks.push(of_writer(
-            Milestone::WritesResumed,
-            resumed,
-            "the first record after it",
-        ));
-        resumed.as_secs_f64()
-    });
+    let recovery = Recovery::of(&writers, &injected);
+    marks.extend(recovery.marks(&injected));
+    let timeline = timeline::steps(marks);
+    let since = |moment: Option<Instant>| moment.map(|moment| since(moment, &injected));
+    let course = Course {
+        stack: lab.stack(),
+        off: proof
+            .as_ref()
+            .map(|proof| proof.at.duration_since(injected.at)),
+        has_word: timeline
+            .iter()
+            .any(|step| step.milestone == Milestone::FenceCallReturned),
+        lock_passed: since(recovery.lock_passed),
+        resumed: since(recovery.resumed),
+    };
     // The failed node comes back by itself: only then do all look at the same file system again.
     if let Err(error) = lab.wait_formed(Deadline::after(RETURN_LIMIT)) {
         drill
@@ -275,38 +190,58 @@ fn on_lab(
     for writer in &mut writers {
         writer.stop();
     }
-    let (records, same_everywhere) = compare(lab, &writers, &file)?;
-    let fsck = check(lab, target, &nodes, &victim)?;
-    let enough = proof.is_none() || resumed.is_some();
-    let whole =
-        same_everywhere && records.iter().all(|one| one.lost.is_empty()) && fsck.status == 0;
-    let verdict = match (whole, proof.is_some(), enough && resumed.is_some()) {
-        (_, _, false) => Verdict::NotRecovered,
-        (false, _, true) => Verdict::DataLost,
-        (true, true, true) => Verdict::Recovered,
-        (true, false, true) if lab.stack() == Stack::C => Verdict::RecoveredUnproven,
-        (true, false, true) => Verdict::NotProven,
-    };
+    let written: Vec<_> = writers.iter().map(Writer::acknowledged).collect();
+    let findings = aftermath::look(lab, target, &file, &written, &victim, &mut drill.gaps);
     Ok(Report {
-        verdict,
+        verdict: course.verdict(findings.found()),
         victim,
         fault: injected.fault,
         stack: lab.stack(),
         at: injected.at,
         file,
-        timeline: timeline::steps(marks),
-        resumed,
+        timeline,
+        resumed: course.resumed.map(timeline::seconds),
         power_off: proof,
-        records,
-        same_everywhere,
-        fsck,
+        findings,
         load: drill.load,
         gaps: std::mem::take(&mut drill.gaps),
     })
 }
 
-/// Until every node has written some records.
-fn begin(writers: &mut [Writer], plan: &Plan) -> Result<(), Error> {
+/// What the verdict rests on, besides the data. Moments are counted from the fault.
+struct Course {
+    stack: Stack,
+    /// When the failed node was proven to be off.
+    off: Option<SignedDuration>,
+    /// Whether the fencing agent itself reported success.
+    has_word: bool,
+    /// When the failed node's lock passed on to a survivor.
+    lock_passed: Option<SignedDuration>,
+    /// When that survivor wrote again, and went on.
+    resumed: Option<SignedDuration>,
+}
+
+impl Course {
+    fn verdict(&self, found: Found) -> Verdict {
+        if found == Found::Damaged {
+            return Verdict::DataLost;
+        }
+        let (Some(lock_passed), Some(_)) = (self.lock_passed, self.resumed) else {
+            return Verdict::NotRecovered;
+        };
+        match self.off {
+            // Two nodes may have held it at the same time.
+            Some(off) if lock_passed <= off => Verdict::NotProven,
+            None if self.stack != Stack::C || !self.has_word => Verdict::NotProven,
+            _ if found == Found::Unknown => Verdict::NotKnown,
+            Some(_) => Verdict::Recovered,
+            None => Verdict::RecoveredUnproven,
+        }
+    }
+}
+
+/// Until every node has written some records, and all but the `victim` wait for its lock.
+fn begin(writers: &mut [Writer], victim: &str, plan: &Plan) -> Result<(), Error> {
     let deadline = Deadline::after(BEGIN_LIMIT);
     loop {
         if plan.spec.cancel.is_set() {
@@ -315,9 +250,10 @@ fn begin(writers: &mut [Writer], plan: &Plan) -> Result<(), Error> {
         for writer in writers.iter_mut() {
             writer.look();
         }
-        let slow = writers
-            .iter()
-            .find(|writer| writer.last().unwrap_or(0) < BEFORE);
+        let slow = writers.iter().find(|writer| {
+            let waits = writer.waiting || writer.node == victim;
+            writer.last().unwrap_or(0) < BEFORE || !waits
+        });
         match slow {
             None => return Ok(()),
             Some(writer) if deadline.has_passed() => {
@@ -357,7 +293,8 @@ fn watch(
         }
         let fenced = proof.as_ref().map(|(_, at)| *at);
         let goes_on = |writer: &Writer| {
-            writer.node != injected.node && fenced.is_some_and(|at| writer.count_after(at) >= AFTER)
+            let moment = fenced.zip(writer.free).map(|(off, free)| off.max(free));
+            moment.is_some_and(|moment| writer.goes_on_after(moment, AFTER).is_some())
         };
         if writers.iter().any(goes_on) {
             break;
@@ -366,28 +303,63 @@ fn watch(
     Ok(proof.map(|(proof, _)| proof))
 }
 
-/// The longest pause of a survivor's writing after the fault, as the moments before and after it. None if
-/// it never wrote again.
-fn pause(writers: &[Writer], injected: &Injected) -> Option<(Duration, Duration)> {
-    let survivor = writers.iter().find(|writer| writer.node != injected.node)?;
-    let mut longest: Option<(Instant, Instant)> = None;
-    for pair in survivor.seen.windows(2) {
-        let (from, to) = (pair[0].0, pair[1].0);
-        if to > injected.instant && longest.is_none_or(|(a, b)| to - from > b - a) {
-            longest = Some((from, to));
-        }
-    }
-    let since = |moment: Instant| moment.saturating_duration_since(injected.instant);
-    longest.map(|(from, to)| (since(from), since(to)))
+/// How the first survivor that got the failed node's lock went on.
+#[derive(Debug, Default, Clone, Copy)]
+struct Recovery {
+    /// Its last record before that.
+    paused: Option<Instant>,
+    lock_passed: Option<Instant>,
+    /// Its first record after that, if more followed.
+    resumed: Option<Instant>,
 }
 
-fn of_writer(milestone: Milestone, after: Duration, detail: &str) -> Mark {
-    Mark {
-        milestone,
-        after: SignedDuration::try_from(after).unwrap_or(SignedDuration::MAX),
-        source: "writer".into(),
-        detail: detail.into(),
+impl Recovery {
+    fn of(writers: &[Writer], injected: &Injected) -> Self {
+        let survivors = writers.iter().filter(|one| one.node != injected.node);
+        let first = survivors
+            .filter_map(|writer| Some((writer, writer.free?)))
+            .min_by_key(|(_, free)| *free);
+        first.map_or_else(Self::default, |(writer, free)| Self {
+            paused: writer.last_before(free),
+            lock_passed: Some(free),
+            resumed: writer.goes_on_after(free, AFTER),
+        })
     }
+
+    fn marks(self, injected: &Injected) -> impl Iterator<Item = Mark> {
+        let mark = |milestone, at: Option<Instant>, detail: &str| {
+            at.map(|at| Mark {
+                milestone,
+                after: since(at, injected),
+                source: "writer".into(),
+                detail: detail.into(),
+            })
+        };
+        [
+            mark(
+                Milestone::WritesPaused,
+                self.paused,
+                "the last record before the failed node's lock passed on",
+            ),
+            mark(
+                Milestone::LockPassedOn,
+                self.lock_passed,
+                "DLM gave a survivor what the failed node had locked",
+            ),
+            mark(
+                Milestone::WritesResumed,
+                self.resumed,
+                "the first record after that",
+            ),
+        ]
+        .into_iter()
+        .flatten()
+    }
+}
+
+fn since(moment: Instant, injected: &Injected) -> SignedDuration {
+    let after = moment.saturating_duration_since(injected.instant);
+    SignedDuration::try_from(after).unwrap_or(SignedDuration::MAX)
 }
 
 fn own_marks(injected: &Injected, proof: Option<&PowerOff>) -> Vec<Mark> {
@@ -404,86 +376,6 @@ fn own_marks(injected: &Injected, proof: Option<&PowerOff>) -> Vec<Mark> {
         detail: format!("{}, seen {} by {}", proof.means, proof.state, proof.by),
     }));
     marks
-}
-
-/// What every node reads, compared with what was acknowledged to it.
-fn compare(lab: &Lab, writers: &[Writer], file: &str) -> Result<(Vec<Records>, bool), Error> {
-    let deadline = Deadline::after(CHECK_LIMIT);
-    let mut seen: Vec<Vec<u8>> = Vec::new();
-    for writer in writers {
-        let output = lab.exec(&writer.node, &["cat", file], deadline)?;
-        seen.push(if output.success() {
-            output.stdout
-        } else {
-            Vec::new()
-        });
-    }
-    let same = seen.windows(2).all(|pair| pair[0] == pair[1]);
-    let records = writers.iter().enumerate().map(|(index, writer)| Records {
-        node: writer.node.clone(),
-        acknowledged: writer.last().map_or(0, |last| last + 1),
-        // Read by another node than the one that wrote, where there is one.
-        lost: records::lost(
-            &seen[(index + 1) % seen.len()],
-            index,
-            writers.len(),
-            writer.last(),
-        ),
-    });
-    Ok((records.collect(), same))
-}
-
-/// Unmounts the file system everywhere by way of Pacemaker, checks it, and lets it be mounted again.
-fn check(lab: &Lab, target: &Target, nodes: &[String], victim: &str) -> Result<Fsck, Error> {
-    let deadline = Deadline::after(CHECK_LIMIT);
-    let survivor = nodes
-        .iter()
-        .find(|node| *node != victim)
-        .map_or(victim, String::as_str);
-    let role = |value: &str| {
-        format!(
-            "crm_resource --resource {} --meta {value} >/dev/null && crm_resource --wait --timeout 200s",
-            target.clone
-        )
-    };
-    let stop = role("--set-parameter target-role --parameter-value Stopped");
-    let stopped = lab.shell(survivor, &stop, deadline)?;
-    if !stopped.success() {
-        return Ok(unchecked(format!(
-            "it could not be unmounted: {}",
-            String::from_utf8_lossy(&stopped.stderr).trim()
-        )));
-    }
-    for node in nodes {
-        if lab
-            .exec(node, &["mountpoint", "-q", &target.mount], deadline)?
-            .success()
-        {
-            return Ok(unchecked(format!("it is still mounted on {node}")));
-        }
-    }
-    // The last volume that is deactivated takes its group's locks with it.
-    let volume = &target.volume;
-    let group = volume.split('/').next().unwrap_or(volume);
-    let script = format!(
-        "exec 2>&1\nvgchange --lock-start {group} && lvchange --activate ey {volume} || exit 100\n\
-         fsck.gfs2 -n /dev/{volume}\nstatus=$?\n\
-         lvchange --activate n {volume}\nvgchange --lock-stop {group}\nexit $status\n"
-    );
-    let output = lab.shell(survivor, &script, deadline)?;
-    let said = String::from_utf8_lossy(&output.stdout);
-    let lines: Vec<&str> = said.lines().collect();
-    let said = lines[lines.len().saturating_sub(4)..].join("\n");
-    let fsck = match output.status {
-        100 => unchecked(format!("its volume could not be activated: {said}")),
-        status => Fsck { status, said },
-    };
-    lab.shell(survivor, &role("--delete-parameter target-role"), deadline)?;
-    Ok(fsck)
-}
-
-fn unchecked(said: String) -> Fsck {
-    Fsck { status: -1, said }
 }
 
 #[cfg(test)]
@@ -505,5 +397,39 @@ mod tests {
             Target::of(&parse("web")),
             Err(Error::NoSharedFilesystem)
         ));
+    }
+
+    fn course(off: Option<i64>, lock_passed: Option<i64>, resumed: Option<i64>) -> Course {
+        Course {
+            stack: Stack::Picket,
+            off: off.map(SignedDuration::from_secs),
+            has_word: true,
+            lock_passed: lock_passed.map(SignedDuration::from_secs),
+            resumed: resumed.map(SignedDuration::from_secs),
+        }
+    }
+
+    #[test]
+    fn a_lock_that_passes_on_before_the_power_off_is_proven_is_no_recovery() {
+        let verdict = |off, passed, resumed| course(off, passed, resumed).verdict(Found::Whole);
+        assert_eq!(verdict(Some(12), Some(13), Some(14)), Verdict::Recovered);
+        assert_eq!(verdict(Some(12), Some(11), Some(14)), Verdict::NotProven);
+        assert_eq!(verdict(None, Some(13), Some(14)), Verdict::NotProven);
+        assert_eq!(verdict(Some(12), None, None), Verdict::NotRecovered);
+        assert_eq!(verdict(Some(12), Some(13), None), Verdict::NotRecovered);
+        let c = |has_word| Course {
+            stack: Stack::C,
+            has_word,
+            ..course(None, Some(13), Some(14))
+        };
+        assert_eq!(c(true).verdict(Found::Whole), Verdict::RecoveredUnproven);
+        assert_eq!(c(false).verdict(Found::Whole), Verdict::NotProven);
+    }
+
+    #[test]
+    fn what_is_not_known_is_neither_recovered_nor_lost() {
+        let course = course(Some(12), Some(13), Some(14));
+        assert_eq!(course.verdict(Found::Unknown), Verdict::NotKnown);
+        assert_eq!(course.verdict(Found::Damaged), Verdict::DataLost);
     }
 }
