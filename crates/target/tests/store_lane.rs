@@ -8,7 +8,7 @@ use std::time::Duration;
 use deadline::Deadline;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use scsi::lu::{Extent, MediumFailure, Operation};
-use target::store::{Buffer, Done, Finished, Lane, Options, Started, Store, Ticket};
+use target::store::{Buffer, Done, Finished, IoPath, Lane, Options, Started, Store, Ticket};
 
 /// A ticket that counts, and may be of an aborted command or wait before it begins.
 #[derive(Debug, Clone, Default)]
@@ -84,7 +84,7 @@ fn next<T: Ticket>(lane: &mut Lane<T>) -> Done<T> {
     }
 }
 
-fn readable<T>(lane: &Lane<T>) -> bool {
+fn readable<T: Ticket>(lane: &Lane<T>) -> bool {
     let mut fds = [PollFd::from_borrowed_fd(lane.as_fd(), PollFlags::IN)];
     poll(&mut fds, Some(&Timespec::default())).unwrap() == 1
 }
@@ -130,13 +130,13 @@ fn failures_come_back_with_their_operation() {
     );
 }
 
-fn everything_ends_once(direct: bool) {
+fn everything_ends_once(direct: bool, path: IoPath) {
     let directory = tempfile::tempdir().unwrap();
     let Some(store) = store(&directory, direct) else {
         return;
     };
     let counts = Arc::new(Counts::default());
-    let mut lane = Lane::new().unwrap();
+    let mut lane = Lane::with(path).unwrap();
     let mut ended = vec![0; 600];
     for tag in 0..600_u64 {
         let operation = match tag % 3 {
@@ -186,12 +186,93 @@ fn everything_ends_once(direct: bool) {
 
 #[test]
 fn through_the_page_cache_everything_ends_once() {
-    everything_ends_once(false);
+    everything_ends_once(false, IoPath::Fastest);
 }
 
 #[test]
 fn past_the_page_cache_everything_ends_once() {
-    everything_ends_once(true);
+    everything_ends_once(true, IoPath::Fastest);
+}
+
+#[test]
+fn on_threads_everything_ends_once() {
+    everything_ends_once(false, IoPath::Threads);
+    everything_ends_once(true, IoPath::Threads);
+}
+
+#[test]
+fn more_transfers_than_a_ring_holds_end_all_the_same() {
+    let directory = tempfile::tempdir().unwrap();
+    let Some(store) = store(&directory, true) else {
+        return;
+    };
+    let mut lane = Lane::new().unwrap();
+    let mut later = 0;
+    for tag in 0..400_u64 {
+        let data = Buffer::copied(&[u8::try_from(tag % 251).unwrap(); 512]);
+        if let Started::Later = lane.start(tag, &store, write(tag, false), data) {
+            later += 1;
+        }
+    }
+    assert_eq!(lane.under_way(), later);
+    let mut tags: Vec<_> = (0..later).map(|_| next(&mut lane).ticket).collect();
+    tags.sort_unstable();
+    assert!(tags.into_iter().eq(0..400));
+    for tag in 0..400_u64 {
+        let mut found = [0; 512];
+        store.read(tag, &mut found).unwrap();
+        assert_eq!(found, [u8::try_from(tag % 251).unwrap(); 512]);
+    }
+}
+
+/// What a ring only knows as "not as expected" is found out and named.
+#[test]
+fn a_transfer_that_fails_comes_back_with_its_reason() {
+    let directory = tempfile::tempdir().unwrap();
+    let Some(store) = store(&directory, true) else {
+        return;
+    };
+    let file = std::fs::File::options()
+        .write(true)
+        .open(directory.path().join("image"));
+    file.unwrap().set_len(4096).unwrap();
+    let mut lane = Lane::new().unwrap();
+    let Started::Later = lane.start(1_u64, &store, read(100), Buffer::default()) else {
+        panic!("a read past the page cache waits for a disk");
+    };
+    let done = next(&mut lane);
+    let truncated = MediumFailure::Truncated { at: 100 };
+    assert_eq!(
+        (done.ticket, done.finished),
+        (1, Finished::Failed(truncated))
+    );
+    assert_eq!(lane.under_way(), 0);
+    assert!(!readable(&lane));
+}
+
+#[test]
+fn a_lane_that_goes_in_the_midst_of_transfers_ends_them_all() {
+    let directory = tempfile::tempdir().unwrap();
+    let Some(store) = store(&directory, true) else {
+        return;
+    };
+    let counts = Arc::new(Counts::default());
+    let mut lane = Lane::new().unwrap();
+    for tag in 0..100_u64 {
+        let ticket = Counted {
+            tag,
+            counts: Arc::clone(&counts),
+            ..Counted::default()
+        };
+        let data = Buffer::copied(&[3; 512]);
+        let _under_way = lane.start(ticket, &store, write(tag, false), data);
+    }
+    drop(lane);
+    let begun = counts.begun.load(Ordering::SeqCst);
+    assert_eq!((begun, counts.ended.load(Ordering::SeqCst)), (100, 100));
+    let mut found = vec![0; 100 * 512];
+    store.read(0, &mut found).unwrap();
+    assert!(found.iter().all(|byte| *byte == 3));
 }
 
 #[test]

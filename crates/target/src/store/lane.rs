@@ -6,9 +6,10 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use rustix::event::{EventfdFlags, eventfd};
+use rustix::event::{EventfdFlags, epoll, eventfd};
 use scsi::lu::{MediumFailure, Operation};
 
+use super::ring::{Landed, Ring};
 use super::{Buffer, Now, Store};
 
 /// Whom an operation is for: what lets commands be aborted while they wait, and waited for while they run.
@@ -71,14 +72,39 @@ pub enum Started<T> {
     Later,
 }
 
+/// Which ways a lane may take.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum IoPath {
+    /// The page cache on the connection's own thread, transfers past it through io_uring if the kernel has it, the rest
+    /// on threads.
+    #[default]
+    Fastest,
+    /// Everything on threads: what the other is measured against.
+    Threads,
+}
+
 /// One connection's way to the media. Belongs to one thread, which polls its descriptor ([`AsFd`]) beside its socket.
 ///
-/// Dropped with operations under way, these still end as [`Ticket`] says, and nobody hears of it.
+/// Dropped with operations under way, these still end as [`Ticket`] says, and nobody hears of it; transfers past the page
+/// cache are waited for.
 #[derive(Debug)]
-pub struct Lane<T> {
+pub struct Lane<T: Ticket> {
+    path: IoPath,
     inbox: Arc<Inbox<T>>,
+    /// Readable while the inbox or the ring has something.
+    ready: OwnedFd,
+    ring: Way<T>,
     taken: VecDeque<Done<T>>,
     under_way: usize,
+}
+
+/// A ring that is made when it is first needed.
+#[derive(Debug)]
+enum Way<T: Ticket> {
+    Untried,
+    Open(Box<Ring<T>>),
+    /// The kernel has none, or not for this process.
+    Closed,
 }
 
 /// What has ended and was not yet taken.
@@ -94,12 +120,25 @@ impl<T: Ticket> Lane<T> {
     /// # Errors
     /// If the kernel gives no descriptor.
     pub fn new() -> io::Result<Self> {
+        Self::with(IoPath::default())
+    }
+
+    /// A lane that takes only some ways.
+    ///
+    /// # Errors
+    /// If the kernel gives no descriptor.
+    pub fn with(path: IoPath) -> io::Result<Self> {
         let bell = eventfd(0, EventfdFlags::NONBLOCK | EventfdFlags::CLOEXEC)?;
+        let ready = epoll::create(epoll::CreateFlags::CLOEXEC)?;
+        watch(&ready, bell.as_fd())?;
         Ok(Self {
+            path,
             inbox: Arc::new(Inbox {
                 bell,
                 done: Mutex::default(),
             }),
+            ready,
+            ring: Way::Untried,
             taken: VecDeque::new(),
             under_way: 0,
         })
@@ -120,6 +159,12 @@ impl<T: Ticket> Lane<T> {
             data,
             finished: Finished::Aborted,
         };
+        if self.path == IoPath::Threads {
+            return self.hand_on(store, work, false);
+        }
+        if store.is_direct_transfer(&work.operation) {
+            return self.transfer(store, work);
+        }
         if !store.worth_trying(&work.operation) {
             return self.hand_on(store, work, false);
         }
@@ -139,6 +184,37 @@ impl<T: Ticket> Lane<T> {
             work.finished = ended.into();
         }
         Started::AtOnce(work)
+    }
+
+    /// A transfer past the page cache: by the ring, if it has room.
+    fn transfer(&mut self, store: &Arc<Store>, mut work: Done<T>) -> Started<T> {
+        self.open_ring();
+        let Way::Open(ring) = &mut self.ring else {
+            return self.hand_on(store, work, false);
+        };
+        if !ring.has_room() {
+            return self.hand_on(store, work, false);
+        }
+        if !work.ticket.begin() {
+            return Started::AtOnce(work);
+        }
+        let Some(held) = store.prepare_transfer(&work.operation, &mut work.data) else {
+            return self.hand_on(store, work, true);
+        };
+        match ring.start(work, store, held) {
+            Ok(()) => {
+                self.under_way += 1;
+                Started::Later
+            }
+            Err(work) => self.hand_on(store, work, true),
+        }
+    }
+
+    fn open_ring(&mut self) {
+        if let Way::Untried = self.ring {
+            let opened = Ring::new().and_then(|ring| watch(&self.ready, ring.fd()).map(|()| ring));
+            self.ring = opened.map_or(Way::Closed, |ring| Way::Open(Box::new(ring)));
+        }
     }
 
     /// Leaves an operation to a thread of the medium.
@@ -165,10 +241,25 @@ impl<T: Ticket> Lane<T> {
         }
         if self.taken.is_empty() {
             self.inbox.take(&mut self.taken);
+            self.reap();
         }
         let done = self.taken.pop_front()?;
         self.under_way -= 1;
         Some(done)
+    }
+
+    /// Takes what has ended in the ring. Transfers that went wrong begin again elsewhere.
+    fn reap(&mut self) {
+        while let Way::Open(ring) = &mut self.ring {
+            match ring.finished() {
+                Some(Landed::Whole(done)) => self.taken.push_back(done),
+                Some(Landed::Odd(work, store)) => {
+                    self.under_way -= 1;
+                    let _under_way_again = self.hand_on(&store, work, true);
+                }
+                None => return,
+            }
+        }
     }
 
     /// How many operations are under way.
@@ -178,10 +269,15 @@ impl<T: Ticket> Lane<T> {
     }
 }
 
-impl<T> AsFd for Lane<T> {
+impl<T: Ticket> AsFd for Lane<T> {
     fn as_fd(&self) -> BorrowedFd<'_> {
-        self.inbox.bell.as_fd()
+        self.ready.as_fd()
     }
+}
+
+fn watch(ready: &OwnedFd, source: BorrowedFd<'_>) -> io::Result<()> {
+    let data = epoll::EventData::new_u64(0);
+    Ok(epoll::add(ready, source, data, epoll::EventFlags::IN)?)
 }
 
 impl<T> Inbox<T> {

@@ -21,8 +21,8 @@
 //!
 //! # Who waits for the disk
 //!
-//! A [`Lane`] serves the page cache on the thread of a connection; everything else it hands to threads that belong to this
-//! medium alone. Why it is so and what it costs is written, with the numbers, in this crate's ARCHITECTURE.md, "I/O
+//! A [`Lane`] serves the page cache on the thread of a connection and gives transfers past it to the kernel (io_uring);
+//! everything else it hands to threads that belong to this medium alone. Why it is so and what it costs is written, with the numbers, in this crate's ARCHITECTURE.md, "I/O
 //! path".
 //!
 //! The process must ignore `SIGXFSZ`: a limit on the size of files is then [`MediumFailure::Full`].
@@ -35,18 +35,20 @@ mod open;
 mod operations;
 mod patience;
 mod ranges;
+mod ring;
 mod workers;
 
 use std::path::Path;
+use std::sync::Arc;
 
 use scsi::lu::{BlockLength, Extent, MediumFailure};
 
 pub use buffer::{ALIGNMENT, Buffer};
 use device::Device;
 pub use error::OpenError;
-pub use lane::{Done, Finished, Lane, Started, Ticket};
+pub use lane::{Done, Finished, IoPath, Lane, Started, Ticket};
 use patience::Patience;
-use ranges::Ranges;
+use ranges::{Held, Ranges};
 use workers::Workers;
 
 /// How a medium is served.
@@ -105,7 +107,7 @@ pub struct Store {
     options: Options,
     device: Device,
     exponent: u8,
-    ranges: Ranges,
+    ranges: Arc<Ranges>,
     patience: Patience,
     workers: Workers,
 }
@@ -121,7 +123,7 @@ impl Store {
             options: *options,
             device,
             exponent,
-            ranges: Ranges::default(),
+            ranges: Arc::default(),
             patience: Patience::default(),
             workers: Workers::default(),
         })

@@ -5,7 +5,7 @@ use scsi::command::ByteCheck;
 use scsi::lu::{Extent, MediumFailure, Operation};
 
 use super::device::CHUNK;
-use super::{Buffer, Now, Store};
+use super::{Buffer, Held, Now, Store};
 
 type Result<T = ()> = std::result::Result<T, MediumFailure>;
 
@@ -102,6 +102,42 @@ impl Store {
                 self.write_now(extent.first, self.out(*extent, 1, data)?)
             }
             _ => Ok(Now::WouldBlock),
+        }
+    }
+
+    /// Whether an operation is one transfer past the page cache, for [`Ring`](super::ring::Ring).
+    pub(super) fn is_direct_transfer(&self, operation: &Operation) -> bool {
+        let plain = match operation {
+            Operation::Read {
+                extent,
+                from_medium,
+            } => !from_medium && extent.count > 0,
+            Operation::Write { extent, durable } => !durable && extent.count > 0,
+            _ => false,
+        };
+        self.options.direct && plain
+    }
+
+    /// Makes ready for such a transfer: memory and range. `None`: it cannot be started now, or fails, and a thread of the
+    /// medium is to find out.
+    pub(super) fn prepare_transfer(
+        &self,
+        operation: &Operation,
+        data: &mut Buffer,
+    ) -> Option<Option<Held>> {
+        match operation {
+            Operation::Read { extent, .. } => {
+                let (_, length) = self.offset(*extent).ok()?;
+                data.reset(memory(length).ok()?);
+                Some(None)
+            }
+            Operation::Write { extent, .. } => {
+                self.out(*extent, 1, data).ok()?;
+                self.check_writable().ok()?;
+                self.device.check_changeable(0).ok()?;
+                self.ranges.try_change(*extent).map(Some)
+            }
+            _ => None,
         }
     }
 

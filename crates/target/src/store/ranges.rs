@@ -7,7 +7,7 @@
 //!                 └─yes─▶ waits; meanwhile no new change gets in, so its turn comes
 //! ```
 
-use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
 use scsi::lu::Extent;
 
@@ -37,14 +37,14 @@ struct Entry {
 /// A change or step under way; ends when it is dropped.
 #[derive(Debug)]
 #[must_use]
-pub(super) struct Held<'a> {
-    ranges: &'a Ranges,
+pub(super) struct Held {
+    ranges: Arc<Ranges>,
     id: u64,
 }
 
 impl Ranges {
     /// Begins a change, after all steps that came earlier and overlap it.
-    pub(super) fn change(&self, extent: Extent) -> Held<'_> {
+    pub(super) fn change(self: &Arc<Self>, extent: Extent) -> Held {
         let mut table = self.lock();
         while overlapped(&table.steps, extent) {
             table = self.wait(table);
@@ -53,19 +53,20 @@ impl Ranges {
     }
 
     /// Begins a change if it need not wait.
-    pub(super) fn try_change(&self, extent: Extent) -> Option<Held<'_>> {
+    pub(super) fn try_change(self: &Arc<Self>, extent: Extent) -> Option<Held> {
         let table = self.lock();
         (!overlapped(&table.steps, extent)).then(|| self.enter_change(table, extent))
     }
 
-    fn enter_change(&self, mut table: MutexGuard<'_, Table>, extent: Extent) -> Held<'_> {
+    fn enter_change(self: &Arc<Self>, mut table: MutexGuard<'_, Table>, extent: Extent) -> Held {
         let id = table.take_id();
         table.changes.push(Entry { id, extent });
-        Held { ranges: self, id }
+        let ranges = Arc::clone(self);
+        Held { ranges, id }
     }
 
     /// Begins a step, after everything that came earlier and overlaps it.
-    pub(super) fn step(&self, extent: Extent) -> Held<'_> {
+    pub(super) fn step(self: &Arc<Self>, extent: Extent) -> Held {
         let mut table = self.lock();
         let id = table.take_id();
         table.steps.push(Entry { id, extent });
@@ -73,7 +74,8 @@ impl Ranges {
             let earlier = table.steps.iter().take_while(|step| step.id != id);
             let mut earlier = earlier.map(|step| step.extent);
             if !overlapped(&table.changes, extent) && !earlier.any(|it| overlap(it, extent)) {
-                return Held { ranges: self, id };
+                let ranges = Arc::clone(self);
+                return Held { ranges, id };
             }
             table = self.wait(table);
         }
@@ -103,7 +105,7 @@ impl Table {
     }
 }
 
-impl Drop for Held<'_> {
+impl Drop for Held {
     fn drop(&mut self) {
         let mut table = self.ranges.lock();
         if let Some(at) = table.changes.iter().position(|one| one.id == self.id) {
@@ -127,7 +129,6 @@ const fn overlap(a: Extent, b: Extent) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
     use std::sync::atomic::{AtomicUsize, Ordering};
     use std::thread;
 
@@ -147,7 +148,7 @@ mod tests {
 
     #[test]
     fn changes_run_beside_each_other_and_steps_keep_them_out() {
-        let ranges = Ranges::default();
+        let ranges = Arc::new(Ranges::default());
         let first = ranges.change(extent(0, 8));
         let second = ranges.try_change(extent(4, 8)).unwrap();
         drop((first, second));
@@ -178,7 +179,7 @@ mod tests {
 
     #[test]
     fn steps_are_alone_among_many_threads() {
-        let ranges = Ranges::default();
+        let ranges = Arc::new(Ranges::default());
         let inside = AtomicUsize::new(0);
         let changed = AtomicUsize::new(0);
         thread::scope(|scope| {
