@@ -92,6 +92,17 @@ impl Source {
         }
     }
 
+    /// This project's judgement of what a statement or a fact means elsewhere: `why` says in a few words
+    /// what was concluded. It is as sure as what it was concluded from.
+    #[must_use]
+    pub(crate) fn concluded(citation: &str, why: &str) -> Self {
+        let from = Self::cited(citation);
+        Self {
+            citation: format!("judgement, {why}; from: {}", from.citation),
+            ..from
+        }
+    }
+
     /// Whether `id` is the number of a statement of the requirement document.
     #[must_use]
     pub fn is_statement(id: &str) -> bool {

@@ -240,43 +240,49 @@ fn agent_not_listed(placement: &Placement<'_>, lists: &Lists<'_>, agent: &str) -
     );
     let elsewhere = other_platform(lists.edition, setting.platform, agent)
         .filter(|_| lists.edition == Edition::Today);
-    let (severity, message) = match elsewhere {
-        Some(other) => (
-            Severity::Unsupported,
-            format!("{agent} switches guests of {other}, not of {platform}"),
-        ),
-        None => (
-            unlisted(lists.edition),
-            match lists.edition {
-                Edition::Document => {
-                    format!("{agent} is not among the agents that may fence {guests} on {platform}")
-                }
-                Edition::Today => {
-                    format!("no source that was read names {agent} for {guests} on {platform}")
-                }
-            },
-        ),
+    if let Some((other, entry)) = elsewhere {
+        let why =
+            format!("an agent that asks what runs the guests of {other} cannot ask {platform}");
+        let source = Source::concluded(&entry.source, &why);
+        let message = format!("{agent} switches guests of {other}, not of {platform}");
+        let severity = severity(Level::Unsupported, source.confidence);
+        return Reason::new(rule, severity, message, source).remedy(remedy);
+    }
+    let message = match lists.edition {
+        Edition::Document => {
+            format!("{agent} is not among the agents that may fence {guests} on {platform}")
+        }
+        Edition::Today => {
+            format!("no source that was read names {agent} for {guests} on {platform}")
+        }
     };
-    Reason::new(rule, severity, message, Source::cited(rule)).remedy(remedy)
+    let source = Source::cited(rule);
+    Reason::new(rule, unlisted(lists.edition), message, source).remedy(remedy)
 }
 
-/// The other platform whose own agent this is. What works through libvirt is no other platform's where
+/// The other platform whose own agent this is, and what says so. What works through libvirt is no other platform's where
 /// libvirt is. Asked only of agents that the guests' own platform does not list, since it reads all
 /// sheets.
-fn other_platform(edition: Edition, own: PlatformKind, agent: &str) -> Option<&'static str> {
+fn other_platform(
+    edition: Edition,
+    own: PlatformKind,
+    agent: &str,
+) -> Option<(&'static str, &'static Agents)> {
     let matrix = Matrix::load(edition);
-    let names = |sheet: &Sheet| {
-        let mut agents = sheet.agents.iter().flat_map(|entry| &entry.names);
-        agents.any(|name| name == agent)
+    let naming = |sheet: &'static Sheet| {
+        let names = |entry: &&Agents| entry.names.iter().any(|name| name == agent);
+        sheet.agents.iter().find(names)
     };
-    if matrix.common().any(names) {
+    if matrix.common().any(|sheet| naming(sheet).is_some()) {
         return None;
     }
     PlatformKind::ALL
         .into_iter()
         .filter(|other| !(own.has_libvirt() && other.has_libvirt()))
-        .find(|other| matrix.sheets(*other).any(names))
-        .map(platform_name)
+        .find_map(|other| {
+            let entry = matrix.sheets(other).find_map(naming)?;
+            Some((platform_name(other), entry))
+        })
 }
 
 /// Whether the shared storage is of a kind in the guests' row, and lets reservations through where an

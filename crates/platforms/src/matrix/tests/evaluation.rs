@@ -4,6 +4,7 @@ use cluster::{Definition, PlatformKind};
 
 use super::super::*;
 use crate::check;
+use crate::source::Source;
 use crate::verdict::{Outcome, Reason, Severity, Verdict};
 
 /// A cluster of two guests.
@@ -640,4 +641,35 @@ nodes = ['n1', 'n2', 'n3', 'metal']
         "{:?}",
         verdict.outcome
     );
+}
+
+/// No text says of an agent what it cannot fence: that is concluded from what it is said to fence.
+#[test]
+fn another_platforms_agent_is_judged_by_what_names_it_there() {
+    let cluster = Cluster {
+        platform: "kind = 'kvm'\nos = 'rhel 9.4'",
+        guests: "os = 'rhel 9.4'",
+        agent: "fence_vmware_rest",
+        storage: None,
+    };
+    let reasons = cluster.reasons(Edition::Today);
+    let about = |reason: &&Reason| reason.message.contains("switches guests of");
+    let reason = reasons.iter().find(about).expect("it is told");
+    assert!(
+        reason.message.contains("VMware, not of KVM"),
+        "{}",
+        reason.message
+    );
+    let source = &reason.source;
+    assert!(
+        source.citation.starts_with("judgement, "),
+        "{}",
+        source.citation
+    );
+    let listed = Source::cited(&source.id);
+    assert!(source.citation.ends_with(&listed.citation));
+    assert_eq!(source.confidence, listed.confidence);
+    // What closes KVM's own list says nothing of it.
+    assert_ne!(source.id, reason.rule.as_str());
+    assert!(Matrix::fact(&source.id).is_some(), "{}", source.id);
 }
