@@ -42,7 +42,6 @@ static OPTIONS: [Opt; 29] = [
         .obsoletes()
         .help("", "Accepted; only the watchdog check knows errors that can be suppressed"),
     Opt::text("logfile")
-        .xml_type("boolean")
         .short('f')
         .order(5)
         .help("file", "Append what would go to standard output to this file"),
