@@ -346,13 +346,21 @@ fn shared_volume_groups_are_found() {
     assert!(ran.stderr.contains("not here"), "{ran:?}");
 }
 
+/// Key file, device file, arguments, exit status.
+type Situation = (
+    Option<&'static str>,
+    Option<&'static str>,
+    &'static [&'static str],
+    i32,
+);
+
 /// Both checks in every situation in which no device can be read.
 #[test]
 fn the_watchdog_check_exits_as_the_packaged_one() {
     if skipped(&[&NEEDS[..], &[Need::File(PACKAGED_CHECK, "fence-agents")]].concat()) {
         return;
     }
-    let situations: [(Option<&str>, Option<&str>, &[&str], i32); 7] = [
+    let situations: [Situation; 7] = [
         (None, None, &[], 0),
         (Some("1\n"), None, &["test"], 0),
         (None, Some("/dev/nothing\n"), &["test"], 0),
