@@ -1,7 +1,7 @@
 //! Every command × every type × {unregistered, registered, holder}: SPC-4, "Persistent reservations interactions with
 //! commands", and SBC-3, "Reservations", as a table of its own, against what the state machine lets through.
 
-use crate::common::{RequestBuilder, nexus, registered};
+use crate::pr::common::{RequestBuilder, nexus, registered};
 use scsi::pr::{Access, ReservationType, Reservations, access};
 
 /// Where a command is allowed, in five columns: not the holder under Write Exclusive, under Exclusive Access; registered
@@ -12,7 +12,7 @@ const READS: &str = "ACAAC";
 const WRITES: &str = "CCACC";
 
 /// A command's first bytes (with its service action where it has one) and its row.
-const TABLE: &[(&str, &[u8], &str)] = &[
+pub(crate) const TABLE: &[(&str, &[u8], &str)] = &[
     ("INQUIRY", &[0x12], FREE),
     ("REPORT LUNS", &[0xA0], FREE),
     ("REQUEST SENSE", &[0x03], FREE),
@@ -120,7 +120,7 @@ fn reserved(kind: ReservationType) -> Reservations {
     RequestBuilder::reserve(1, kind).run(&state, "h").unwrap().0
 }
 
-fn column(kind: ReservationType, who: &str) -> usize {
+pub(crate) fn column(kind: ReservationType, who: &str) -> usize {
     match (who, kind.serves_registrants(), kind.exclusive_access()) {
         (_, false, exclusive) => usize::from(exclusive),
         ("r", true, _) => 2,

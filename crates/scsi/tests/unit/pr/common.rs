@@ -58,6 +58,17 @@ impl RequestBuilder {
         self
     }
 
+    /// The command and its parameter list.
+    pub(crate) fn wire(&self) -> ([u8; 10], Vec<u8>) {
+        let list = self.parameters.encode();
+        let request = OutRequest {
+            action: self.action,
+            kind: self.kind,
+            length: u32::try_from(list.len()).unwrap(),
+        };
+        (request.cdb(), list)
+    }
+
     /// Through the wire format and back, as it would arrive.
     pub(crate) fn run(
         &self,
@@ -72,13 +83,8 @@ impl RequestBuilder {
         state: &Reservations,
         from: &Nexus,
     ) -> Result<(Reservations, Effects), Refusal> {
-        let list = self.parameters.encode();
-        let request = OutRequest {
-            action: self.action,
-            kind: self.kind,
-            length: u32::try_from(list.len()).unwrap(),
-        };
-        let request = OutRequest::parse(&request.cdb())?;
+        let (cdb, list) = self.wire();
+        let request = OutRequest::parse(&cdb)?;
         let parameters = OutParameters::parse(request.action, &list)?;
         let around = Surroundings {
             ports: &[RelativePort(1), RelativePort(2)],

@@ -1,6 +1,6 @@
 //! Persistent reservations from outside: through the wire format of each command, against the standard's tables.
 
-mod access_matrix;
-mod common;
+pub(crate) mod access_matrix;
+pub(crate) mod common;
 mod model;
 mod service_actions;

@@ -14,7 +14,7 @@ use scsi::pr::{
     parse_reservation,
 };
 
-use crate::common::{RequestBuilder, nexus_at};
+use crate::pr::common::{RequestBuilder, nexus_at};
 
 /// A nexus: number of the initiator, and of the target port.
 type Who = (u8, u16);

@@ -1,6 +1,6 @@
 //! What each PERSISTENT RESERVE OUT does, refuses and tells to whom: SPC-4, the clause named beside each test.
 
-use crate::common::{RequestBuilder, nexus, nexus_at, port, registered};
+use crate::pr::common::{RequestBuilder, nexus, nexus_at, port, registered};
 use scsi::AdditionalSense as Code;
 use scsi::pr::{
     Held, Holder, InAction, Key, OutAction, Refusal, Registration, RelativePort, ReservationType,
