@@ -568,6 +568,7 @@ fn no_report_repeats_a_secret() {
         "secrets = \"s3cret\"",
         "secrets = { password = \"s3cret\" }",
         "secrets = { password = [\"x\"], other = \"s3cret\" }",
+        "options = { community = \"s3cret\", nonsense = [] }",
         "password = \"s3cret\"",
         "passwd = \"s3cret\"\npasswd = \"s3cret\"",
     ] {

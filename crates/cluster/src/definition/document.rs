@@ -283,9 +283,11 @@ impl<'t> Document<'t> {
     }
 }
 
-/// Whether what is given by this name is likely to be a secret.
+/// Whether what is given by this name is likely to be a secret. An SNMP community is one that cannot be kept
+/// better than in an option, and need not be shown for that.
 fn smells(key: &str) -> bool {
-    OptionName::try_from(key.to_owned()).is_ok_and(|key| key.smells_of_a_secret())
+    key.eq_ignore_ascii_case("community")
+        || OptionName::try_from(key.to_owned()).is_ok_and(|key| key.smells_of_a_secret())
 }
 
 /// Where secrets may stand in a text that is no TOML: after keys that smell of one, to the end of the line.

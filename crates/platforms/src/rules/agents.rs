@@ -1,7 +1,7 @@
 //! What single fencing agents need, beyond what the matrix allows them.
 
 use super::view::{Chapter, Vendor};
-use super::{DOCUMENT, TODAY, list, place, reason, version};
+use super::{ALWAYS, DOCUMENT, TODAY, judged, list, place, reason, version};
 use crate::rule::{Facts, Rule};
 use crate::verdict::{Reason, Severity};
 
@@ -38,6 +38,45 @@ pub(super) const S27: Rule = Rule {
                     .remedy("update the guests to RHEL 5.6, or fence them with fence_scsi"),
                 );
             }
+        }
+    },
+};
+
+pub(super) const COMMUNITY: Rule = Rule {
+    id: "snmp-community",
+    title: "an SNMP community is a password that everybody on a node can read",
+    editions: ALWAYS,
+    statements: &[],
+    sources: &[],
+    explanation: "Who knows the community that may write can switch the device's outlets. Agents take passwords from \
+        a script that prints a file, and have no such script for a community: it stands in Pacemaker's \
+        configuration on every node, and among the arguments of the SNMP programs while they run. It also \
+        crosses the network in clear. SNMP version 3 has passwords instead, which can be secrets.",
+    check: |facts, out| {
+        for device in &facts.definition.fence_devices {
+            let community = device
+                .options
+                .keys()
+                .find(|name| name.as_str() == "community");
+            if community.is_none() || !facts.is_used(device) {
+                continue;
+            }
+            out.push(
+                judged(
+                    COMMUNITY.id,
+                    Severity::Warning,
+                    "no agent takes a community from a script or a file",
+                    format!(
+                        "the community of `{}` stands in clear in Pacemaker's configuration on every node",
+                        device.name
+                    ),
+                )
+                .about(place("fence", &device.name))
+                .remedy(
+                    "if the device speaks SNMP version 3, use it with `secrets = { password = …, snmp_priv_passwd = … }`; \
+                     else let the device answer to the nodes only, over a network of its own",
+                ),
+            );
         }
     },
 };

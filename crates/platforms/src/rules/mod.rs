@@ -39,6 +39,7 @@ pub const RULES: &[Rule] = &[
     evidence::SWITCHES,
     evidence::PLUGS,
     evidence::REACH,
+    agents::COMMUNITY,
     agents::S27,
     agents::S37,
     agents::CURATED,

@@ -126,6 +126,13 @@ fn fencing() -> Vec<Case> {
         ("reservations-reach", DOCUMENT, Severity::Unsafe, by_scsi(kvm6()).without(&["storage"]), by_scsi(kvm6())),
         ("reservations-reach", TODAY, Severity::Unsafe,
             of(3, by_scsi(good.clone())).set("storage.shared.nodes = ['n1', 'n2']"), of(3, by_scsi(good.clone()))),
+        ("snmp-community", TODAY, Severity::Warning,
+            good.clone().add(PDUS).set("fencing.levels = [['main'], ['pdu1']]\nfence.pdu1.agent = 'fence_apc_snmp'\nfence.pdu1.options.community = 'x'"),
+            good.clone().add(PDUS).set("fencing.levels = [['main'], ['pdu1']]\nfence.pdu1.agent = 'fence_apc_snmp'\nfence.pdu1.options.snmp_version = '3'\nfence.pdu1.secrets = { password = '/etc/picket/pdu' }")),
+        // What is in no level is not rendered.
+        ("snmp-community", DOCUMENT, Severity::Warning,
+            by_scsi(kvm6()).add(PDUS).set("fencing.levels = [['main'], ['pdu1']]\nfence.pdu1.options.community = 'x'"),
+            by_scsi(kvm6()).add(PDUS).set("fencing.levels = [['main'], ['pdu2']]\nfence.pdu1.options.community = 'x'")),
         ("S27", DOCUMENT, Severity::Unsupported, rhev().set("guests.os = 'rhel 5.5'"), rhev()),
         ("S37", DOCUMENT, Severity::Note, esx(), by_scsi(esx())),
         ("ubuntu-agents", TODAY, Severity::Warning, kvm("ubuntu 24.04"),
