@@ -18,7 +18,11 @@ use crate::server::{Server, chain};
 /// Exit codes: 0 ended as told; 1 cannot start; 2 wrong command line; 3 wrong configuration; 4 the server said no;
 /// 5 the server cannot be reached; 6 the server has not answered, and what was asked for may or may not have been done.
 #[derive(Debug, Parser)]
-#[command(name = "picket-target", version, args_conflicts_with_subcommands = true)]
+#[command(
+    name = "picket-target",
+    version,
+    args_conflicts_with_subcommands = true
+)]
 pub struct Options {
     #[command(flatten)]
     serve: ServeOptions,
@@ -73,12 +77,15 @@ pub fn serve(options: &ServeOptions) -> Result<(), Failure> {
     // Before anything that takes time: a signal must not kill a half-started server.
     let mut signals = Signals::new([SIGTERM, SIGINT, SIGQUIT]).map_err(failed)?;
     let (control, metrics) = (config.control.clone(), config.metrics);
-    let server = Server::start(config)
-        .map_err(|error| Failure::new(exit::START_FAILURE, chain(&error)))?;
+    let server =
+        Server::start(config).map_err(|error| Failure::new(exit::START_FAILURE, chain(&error)))?;
     let control = control.map(|path| {
         ControlSocket::open(&path, server.admin()).map_err(|error| {
             let path = path.display();
-            Failure::new(exit::START_FAILURE, format!("cannot listen at {path}: {error}"))
+            Failure::new(
+                exit::START_FAILURE,
+                format!("cannot listen at {path}: {error}"),
+            )
         })
     });
     let control = control.transpose()?;

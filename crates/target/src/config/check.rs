@@ -241,6 +241,15 @@ impl Check<'_> {
             block_length,
             size: given.size.map(|size| size.0),
         };
+        if let Some(physical) = given.physical_block_length {
+            let blocks = physical.get_ref() / block_length.bytes();
+            let whole = blocks * block_length.bytes() == *physical.get_ref();
+            if whole && blocks.is_power_of_two() && blocks <= 1 << 15 {
+                options.physical_exponent = u8::try_from(blocks.trailing_zeros()).unwrap_or(0);
+            } else {
+                self.find(&physical, "a power of two blocks, at most 32768");
+            }
+        }
         options.write_cache = given.write_cache.unwrap_or(options.write_cache);
         options.removable = given.removable.unwrap_or(false);
         for (text, most, into) in [

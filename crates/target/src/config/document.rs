@@ -81,6 +81,7 @@ pub(super) struct Lun {
     pub(super) path: Spanned<PathBuf>,
     pub(super) size: Option<Bytes>,
     pub(super) block_length: Option<Spanned<u32>>,
+    pub(super) physical_block_length: Option<Spanned<u32>>,
     pub(super) read_only: Option<bool>,
     pub(super) thin: Option<bool>,
     pub(super) direct: Option<bool>,

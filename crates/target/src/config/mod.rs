@@ -143,6 +143,9 @@ pub struct DiskOptions {
     pub write_cache: bool,
     /// Whether the medium can be ejected.
     pub removable: bool,
+    /// 2 to this power blocks are said to be best written together (physical block size). 0 unless configured: there are
+    /// initiators that take a physical block for a logical one.
+    pub physical_exponent: u8,
     /// T10 VENDOR IDENTIFICATION
     pub vendor: String,
     /// PRODUCT IDENTIFICATION
@@ -160,6 +163,7 @@ impl DiskOptions {
             store: store::Options::default(),
             write_cache: true,
             removable: false,
+            physical_exponent: 0,
             vendor: "PICKET".to_owned(),
             product: "DISK".to_owned(),
             serial: None,

@@ -203,7 +203,13 @@ fn show_session(session: &SessionInfo) -> String {
     let user = user.map(|user| format!(" as {user}")).unwrap_or_default();
     format!(
         "{}: {} (isid {}){user} from {} at {} group {}, {} s\n",
-        session.id, session.initiator, session.isid, session.peer, session.target, session.group, session.seconds
+        session.id,
+        session.initiator,
+        session.isid,
+        session.peer,
+        session.target,
+        session.group,
+        session.seconds
     )
 }
 
@@ -215,19 +221,35 @@ fn show_target(target: &TargetInfo) -> String {
     }
     for unit in &target.units {
         let path = unit.path.display();
-        let _ = writeln!(text, "  LUN {} {path}, {} bytes, serial {}, {} commands", unit.lun, unit.bytes, unit.serial, unit.tasks);
+        let _ = writeln!(
+            text,
+            "  LUN {} {path}, {} bytes, serial {}, {} commands",
+            unit.lun, unit.bytes, unit.serial, unit.tasks
+        );
         if let Some(trouble) = &unit.trouble {
             let _ = writeln!(text, "    TROUBLE: {trouble}");
         }
         let Some(reservations) = &unit.reservations else {
             continue;
         };
-        let lasting = if reservations.persistent { "kept over loss of power" } else { "not kept over loss of power" };
+        let lasting = if reservations.persistent {
+            "kept over loss of power"
+        } else {
+            "not kept over loss of power"
+        };
         let held = reservations.held.as_deref().unwrap_or("no reservation");
-        let _ = writeln!(text, "    {held}; generation {}, {lasting}", reservations.generation);
+        let _ = writeln!(
+            text,
+            "    {held}; generation {}, {lasting}",
+            reservations.generation
+        );
         for one in &reservations.registrations {
             let holds = if one.holds { ", holder" } else { "" };
-            let _ = writeln!(text, "    key {} of {} (isid {}) group {}{holds}", one.key, one.initiator, one.isid, one.group);
+            let _ = writeln!(
+                text,
+                "    key {} of {} (isid {}) group {}{holds}",
+                one.key, one.initiator, one.isid, one.group
+            );
         }
     }
     text

@@ -116,9 +116,8 @@ impl ControlSocket {
         if UnixStream::connect(path).is_ok() {
             return Err(io::ErrorKind::AddrInUse.into());
         }
-        let stale = fs::symlink_metadata(path).is_ok_and(|found| {
-            std::os::unix::fs::FileTypeExt::is_socket(&found.file_type())
-        });
+        let stale = fs::symlink_metadata(path)
+            .is_ok_and(|found| std::os::unix::fs::FileTypeExt::is_socket(&found.file_type()));
         if stale {
             fs::remove_file(path)?;
         }
@@ -160,7 +159,10 @@ fn serve(mut peer: UnixStream, admin: &Admin) -> io::Result<()> {
     while let Some(line) = read_line(&mut peer, &mut rest, Deadline::after(LIMIT))? {
         let reply = match serde_json::from_slice::<Request>(&line) {
             Ok(request) => {
-                if !matches!(request, Request::Targets {} | Request::Sessions {} | Request::Metrics {}) {
+                if !matches!(
+                    request,
+                    Request::Targets {} | Request::Sessions {} | Request::Metrics {}
+                ) {
                     tracing::info!(?request, "an administrator's change");
                 }
                 request.carry_out(admin)
@@ -209,7 +211,9 @@ pub struct MetricsListener {
 
 impl std::fmt::Debug for MetricsListener {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_tuple("MetricsListener").field(&self.address).finish()
+        f.debug_tuple("MetricsListener")
+            .field(&self.address)
+            .finish()
     }
 }
 

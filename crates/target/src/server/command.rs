@@ -292,8 +292,8 @@ impl Connection<'_> {
                 self.order(task, ticket, operation, then);
             }
             DataPhase::Out(bytes) => {
-                let came = u64::from(sends).min(bytes);
-                let Some(operation) = shortened(operation, came, bytes, length.bytes()) else {
+                let came = u64::from(sends);
+                let Some(operation) = fitted(operation, came, bytes, length.bytes()) else {
                     let sense = Sense::illegal(AdditionalSense::INVALID_FIELD_IN_CDB);
                     let answer = ticket.unit().refused(sense);
                     drop(ticket);
@@ -548,37 +548,49 @@ impl Connection<'_> {
     }
 }
 
-/// A write for which fewer bytes have come than the command says: the blocks that are there are written and the rest
-/// reported as residual (RFC 7143, "Residual Count"). `None`: it means nothing with fewer data.
-fn shortened(operation: Operation, came: u64, wanted: u64, block: u32) -> Option<Operation> {
-    if came == wanted {
-        return Some(operation);
-    }
-    let count = came / u64::from(block);
-    let less = |extent: Extent| Extent {
+/// The operation for the data that came, where the command wants `wanted` bytes. Of a write with fewer, the blocks that
+/// are there are written and the rest is reported as residual (RFC 7143, "Residual Count"). `None`: it means nothing
+/// with that many.
+fn fitted(operation: Operation, came: u64, wanted: u64, block: u32) -> Option<Operation> {
+    let count = came.min(wanted) / u64::from(block);
+    let fits = |extent: Extent| Extent {
         first: extent.first,
-        count,
+        count: extent.count.min(count),
     };
-    match operation {
-        Operation::Write { extent, durable } => Some(Operation::Write {
-            extent: less(extent),
+    Some(match operation {
+        Operation::Write { extent, durable } => Operation::Write {
+            extent: fits(extent),
             durable,
-        }),
-        Operation::WriteAndVerify { extent, check } => Some(Operation::WriteAndVerify {
-            extent: less(extent),
+        },
+        Operation::WriteAndVerify { extent, check } => Operation::WriteAndVerify {
+            extent: fits(extent),
             check,
-        }),
-        Operation::Orwrite { extent, durable } => Some(Operation::Orwrite {
-            extent: less(extent),
+        },
+        Operation::Orwrite { extent, durable } => Operation::Orwrite {
+            extent: fits(extent),
             durable,
-        }),
+        },
         Operation::Verify {
             extent,
             check: check @ ByteCheck::Data,
-        } => Some(Operation::Verify {
-            extent: less(extent),
+        } => Operation::Verify {
+            extent: fits(extent),
             check,
-        }),
-        _ => None,
-    }
+        },
+        _ if came != wanted => return None,
+        // Who sets UNMAP gives the blocks up, whatever the data say: the other targets that initiators are tested with
+        // take it so. The blocks read as zeros.
+        Operation::WriteSame {
+            extent,
+            unmap: true,
+            durable,
+            ..
+        } => Operation::WriteSame {
+            extent,
+            unmap: true,
+            zeros: true,
+            durable,
+        },
+        other => other,
+    })
 }

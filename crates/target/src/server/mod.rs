@@ -33,10 +33,10 @@ use scsi::pr::RelativePort;
 use crate::config::{Config, LunOptions, PortalAddress, TargetOptions};
 
 pub(crate) use admin::chain;
-pub(crate) use mailbox::Mailbox;
 pub use admin::{
     Admin, AdminError, RegistrationInfo, ReservationInfo, SessionInfo, TargetInfo, UnitInfo,
 };
+pub(crate) use mailbox::Mailbox;
 pub use unit::{Gate, UnitError};
 
 use letter::{Ending, Letter};

@@ -31,6 +31,12 @@ const PERSISTENT_RESERVE_OUT: u8 = Opcode::PERSISTENT_RESERVE_OUT.0;
 /// LOGICAL UNIT NOT READY, MANUAL INTERVENTION REQUIRED (SPC-4, "Sense key and additional sense code definitions").
 const MANUAL_INTERVENTION: AdditionalSense = AdditionalSense(0x0403);
 
+/// The most data of one command, in bytes. Initiators are known to send 65,536 blocks of 512 bytes without a look at the
+/// limits.
+const MAX_TRANSFER: u32 = 32 << 20;
+/// The most blocks that one UNMAP gives up. More are held to be a mistake of the target by some initiators.
+const MAX_UNMAP: u32 = 1 << 20;
+
 /// Why a logical unit cannot be served.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -311,7 +317,7 @@ impl Unit {
             geometry: Geometry {
                 block_length: store.block_length(),
                 blocks: store.blocks(),
-                physical_exponent: store.physical_exponent(),
+                physical_exponent: options.physical_exponent,
             },
             ports: around.ports.clone(),
             thin: options.store.thin,
@@ -319,7 +325,11 @@ impl Unit {
             removable: options.removable,
             read_only: options.store.read_only,
             write_cache: options.write_cache,
-            limits: Limits::default(),
+            limits: Limits {
+                transfer_bytes: MAX_TRANSFER,
+                unmap: MAX_UNMAP,
+                ..Limits::default()
+            },
         };
         Ok(Self {
             options: options.clone(),
