@@ -3,7 +3,8 @@
 //!
 //! Only systemd is stood in for: namespaces have no first process that could be it. A shell script takes
 //! the place of `systemctl` (`support/systemctl`); it starts and stops the real daemons and remembers what
-//! is enabled. With real systemd the same code runs in the lab.
+//! is enabled. With real systemd the same code runs in the lab, for nodes only: no test gives a host's
+//! `fence_virtd` to a real systemd.
 
 use std::{
     fs,
