@@ -176,7 +176,11 @@ fn pacemaker_fences_with_our_agent() {
         "n1",
         &["stonith_admin", "--reboot", "n2", "--timeout", "50"],
     );
-    assert!(fenced.status.success(), "{fenced:?}");
+    assert!(
+        fenced.status.success(),
+        "{fenced:?}\n{}",
+        what_fenced_says()
+    );
     let audit = fs::read_to_string(format!("/run/picket/lab/{NAME}/audit.jsonl")).expect("audit");
     let proven = audit.lines().any(|line| {
         let record: Value = serde_json::from_str(line).expect("JSON lines");
@@ -191,6 +195,20 @@ fn pacemaker_fences_with_our_agent() {
     wait_whole();
     assert_eq!(boot("n1"), survivor);
     assert_ne!(boot("n2"), before);
+}
+
+/// What Pacemaker's fencer and `fence_virtd` last said: `stonith_admin` itself tells no more than that an
+/// agent failed.
+fn what_fenced_says() -> String {
+    let log = run(&["logs", "n1", "pacemaker"]);
+    let fencer: Vec<&str> = log
+        .lines()
+        .filter(|line| line.contains("pacemaker-fenced"))
+        .collect();
+    let daemon = run(&["logs", "fence_virtd"]);
+    let daemon: Vec<&str> = daemon.lines().collect();
+    let last = |lines: &[&str]| lines[lines.len().saturating_sub(20)..].join("\n");
+    format!("{}\n{}", last(&fencer), last(&daemon))
 }
 
 /// Until every node is online and every resource is started.

@@ -3,7 +3,7 @@
 //!
 //! The guests are started anew if there is no saved state of them: minutes on a machine of two cores.
 
-use std::{path::Path, process::Command};
+use std::{fs, path::Path, process::Command};
 
 use picket_tests::{
     skip::{Need, skipped},
@@ -39,15 +39,28 @@ fn picket(args: &[&str]) -> Command {
     picket
 }
 
+/// The example, with time for what starting a volume takes in a guest that is emulated on a busy machine.
+fn definition() -> String {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../examples/kvm-storage.toml");
+    let text = fs::read_to_string(path).expect("the example");
+    let more = "[options]\noperation_timeout = \"300s\"\n";
+    let text = text.replacen("[options]\n", more, 1);
+    assert!(text.contains(more));
+    text
+}
+
 #[test]
 fn what_both_nodes_wrote_outlives_one_of_them() {
     if skipped(&NEEDS) {
         return;
     }
     let _down = Down;
+    let directory = tempfile::tempdir().expect("a directory");
+    let file = directory.path().join("storage.toml");
+    fs::write(&file, definition()).expect("a file");
     let output = picket(&[
         "drill",
-        "examples/kvm-storage.toml",
+        file.to_str().expect("a plain path"),
         "--name",
         NAME,
         "--load",

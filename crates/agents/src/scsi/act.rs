@@ -72,8 +72,8 @@ impl Work<'_> {
         around.log(
             Level::Warning,
             &format!(
-                "{who}: I/O cut off{}, node still running: {} of {0} devices keep key {} out; reset the node before it is \
-                 unfenced",
+                "{who}: I/O cut off{}, node still running: every device ({}) keeps key {} out; reset the node before \
+                 it is unfenced",
                 if already { " before" } else { "" },
                 cuts.len(),
                 key::text(victim)
