@@ -108,8 +108,10 @@ impl Default for Limits {
         Self {
             transfer_bytes: 16 << 20,
             compare_and_write: 128,
-            write_same: 1 << 22,
-            unmap: 1 << 22,
+            // What one command writes must end soon: PREEMPT AND ABORT waits for it.
+            write_same: 1 << 16,
+            // Some initiators hold more to be a mistake.
+            unmap: 1 << 20,
             unmap_descriptors: 256,
             registrations: 256,
             nexuses: 1024,
