@@ -8,6 +8,7 @@
 //! many rounds as asked for; printed are medians, with the quartiles of the ratio of the pairs.
 
 use std::error::Error;
+use std::fs::File;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -26,6 +27,8 @@ const TIME: Duration = Duration::from_millis(700);
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Kind {
     Read,
+    /// Of what the page cache does not hold.
+    Cold,
     Write,
     /// FUA, or the write cache off.
     Durable,
@@ -45,7 +48,10 @@ struct Row {
 fn rows() -> Vec<Row> {
     let mut rows = Vec::new();
     for direct in [false, true] {
-        for kind in [Kind::Read, Kind::Write, Kind::Durable] {
+        for kind in [Kind::Read, Kind::Cold, Kind::Write, Kind::Durable] {
+            if direct && kind == Kind::Cold {
+                continue;
+            }
             let shapes = [
                 (4096, 1, true),
                 (4096, 32, true),
@@ -99,7 +105,7 @@ impl Places {
             count: blocks,
         };
         match self.row.kind {
-            Kind::Read => Operation::Read {
+            Kind::Read | Kind::Cold => Operation::Read {
                 extent,
                 from_medium: false,
             },
@@ -205,6 +211,18 @@ fn fill(directory: &Path) -> Result<(), Box<dyn Error>> {
     Ok(store.flush()?)
 }
 
+/// For what is to be cold: takes the image out of the page cache. Else it is read into it.
+fn forget(directory: &Path, row: Row) -> Result<(), Box<dyn Error>> {
+    let mut image = File::open(directory.join("io-path.img"))?;
+    if row.kind == Kind::Cold {
+        image.sync_all()?;
+        rustix::fs::fadvise(&image, 0, None, rustix::fs::Advice::DontNeed)?;
+    } else if !row.direct {
+        std::io::copy(&mut image, &mut std::io::sink())?;
+    }
+    Ok(())
+}
+
 fn main() -> Result<(), Box<dyn Error>> {
     let mut arguments = std::env::args().skip(1);
     let directory = arguments
@@ -221,7 +239,9 @@ fn main() -> Result<(), Box<dyn Error>> {
         let store = open(directory, row.direct)?;
         let mut pairs = Vec::new();
         for round in 0..rounds {
+            forget(directory, row)?;
             let threads = measure(&store, row, IoPath::Threads, round)?;
+            forget(directory, row)?;
             pairs.push((threads, measure(&store, row, IoPath::Fastest, round)?));
         }
         let ratios = || {

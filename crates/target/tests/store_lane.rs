@@ -225,6 +225,37 @@ fn more_transfers_than_a_ring_holds_end_all_the_same() {
     }
 }
 
+#[test]
+fn what_the_page_cache_does_not_hold_comes_from_the_disk() {
+    let directory = tempfile::tempdir().unwrap();
+    let store = store(&directory, false).unwrap();
+    let blocks: Vec<u8> = (0..2048_u64)
+        .flat_map(|block| [u8::try_from(block % 251).unwrap(); 512])
+        .collect();
+    store.write(0, &blocks, true).unwrap();
+    let image = std::fs::File::open(directory.path().join("image")).unwrap();
+    rustix::fs::fadvise(&image, 0, None, rustix::fs::Advice::DontNeed).unwrap();
+    let mut lane = Lane::new().unwrap();
+    let mut later = 0;
+    let check = |done: Done<u64>| {
+        assert_eq!(done.finished, Finished::Done);
+        assert_eq!(
+            done.data[..],
+            [u8::try_from(done.ticket % 251).unwrap(); 512]
+        );
+    };
+    for first in (0..2048).rev().step_by(97) {
+        match lane.start(first, &store, read(first), Buffer::default()) {
+            Started::AtOnce(done) => check(done),
+            Started::Later => later += 1,
+        }
+    }
+    assert!(later > 0, "the page cache was emptied");
+    for _ in 0..later {
+        check(next(&mut lane));
+    }
+}
+
 /// What a ring only knows as "not as expected" is found out and named.
 #[test]
 fn a_transfer_that_fails_comes_back_with_its_reason() {

@@ -75,8 +75,8 @@ pub enum Started<T> {
 /// Which ways a lane may take.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum IoPath {
-    /// The page cache on the connection's own thread, transfers past it through io_uring if the kernel has it, the rest
-    /// on threads.
+    /// The page cache on the connection's own thread; reads that it cannot serve and transfers past it through io_uring,
+    /// if the kernel has it; the rest on threads.
     #[default]
     Fastest,
     /// Everything on threads: what the other is measured against.
@@ -175,7 +175,8 @@ impl<T: Ticket> Lane<T> {
         }
         let now = guarded(|| store.carry_out_now(&work.operation, &mut work.data));
         let ended = match now {
-            Ok(Now::WouldBlock) => return self.hand_on(store, work, begun),
+            Ok(Now::WouldBlock) if begun => return self.hand_on(store, work, true),
+            Ok(Now::WouldBlock) => return self.transfer(store, work),
             Ok(Now::Done) => Ok(()),
             Err(failure) => Err(failure),
         };
@@ -186,7 +187,7 @@ impl<T: Ticket> Lane<T> {
         Started::AtOnce(work)
     }
 
-    /// A transfer past the page cache: by the ring, if it has room.
+    /// A transfer that waits for the disk: by the ring, if it has room.
     fn transfer(&mut self, store: &Arc<Store>, mut work: Done<T>) -> Started<T> {
         self.open_ring();
         let Way::Open(ring) = &mut self.ring else {
@@ -228,6 +229,8 @@ impl<T: Ticket> Lane<T> {
                 work.ticket.end();
                 work.finished = result.into();
             }
+            // Whoever hears of the end may close the medium, and open it again.
+            drop(medium);
             inbox.put(work);
         }));
         Started::Later

@@ -21,9 +21,9 @@
 //!
 //! # Who waits for the disk
 //!
-//! A [`Lane`] serves the page cache on the thread of a connection and gives transfers past it to the kernel (io_uring);
-//! everything else it hands to threads that belong to this medium alone. Why it is so and what it costs is written, with the numbers, in this crate's ARCHITECTURE.md, "I/O
-//! path".
+//! A [`Lane`] serves the page cache on the thread of a connection. Reads that it cannot serve, and transfers past it, it
+//! gives to the kernel (io_uring); everything else it hands to threads that belong to this medium alone. Why it is so and
+//! what it costs is written, with the numbers, in this crate's ARCHITECTURE.md, "I/O path".
 //!
 //! The process must ignore `SIGXFSZ`: a limit on the size of files is then [`MediumFailure::Full`].
 

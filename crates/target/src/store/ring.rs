@@ -1,4 +1,4 @@
-//! Transfers past the page cache through io_uring: the disk works while the thread of the connection goes on, and no
+//! Reads of what the page cache does not hold, and transfers past it, through io_uring: the disk works while the thread of the connection goes on, and no
 //! other thread is woken. Only what goes as expected ends here; whatever else happens, a thread of the medium repeats
 //! the transfer and says what is wrong.
 
