@@ -375,7 +375,7 @@ impl<'a> Run<'a, '_> {
             return Ok(());
         }
         // Taking a node from a cluster that is not well may take its services.
-        self.wait_until_healthy(Phase::Restart)?;
+        self.wait_until_whole()?;
         for (wanted, _) in nodes {
             let units = vec![COROSYNC.to_owned(), PACEMAKER.to_owned()];
             let orders = Orders {
@@ -386,7 +386,7 @@ impl<'a> Run<'a, '_> {
             };
             let job = (&wanted.machine, Operation::Units(orders));
             self.act(Phase::Restart, vec![job], DAEMONS)?;
-            self.wait_until_healthy(Phase::Restart)?;
+            self.wait_until_whole()?;
         }
         Ok(())
     }
@@ -514,29 +514,30 @@ impl<'a> Run<'a, '_> {
 
     // The end.
 
-    /// Waits until nothing is missing but what an administrator holds; that it says.
     fn health(&mut self) -> Result<Vec<String>, Error> {
-        self.wait_until(Phase::Health, |lacks| lacks.missing.is_empty())
+        self.wait_until_healthy(Phase::Health)
     }
 
-    /// What is held is missing here as well: what a restarted node leaves could not start elsewhere.
-    fn wait_until_healthy(&mut self, phase: Phase) -> Result<(), Error> {
-        let whole = |lacks: &Lacks| *lacks == Lacks::default();
-        self.wait_until(phase, whole).map(drop)
+    /// Before and after each restart: what a restarted node leaves may have nowhere to start while an
+    /// administrator holds something, and waiting does not change that.
+    fn wait_until_whole(&mut self) -> Result<(), Error> {
+        let held = self.wait_until_healthy(Phase::Restart)?;
+        if held.is_empty() {
+            Ok(())
+        } else {
+            Err(Error::Held { held })
+        }
     }
 
-    fn wait_until(
-        &mut self,
-        phase: Phase,
-        is_enough: impl Fn(&Lacks) -> bool,
-    ) -> Result<Vec<String>, Error> {
+    /// Waits until nothing is missing but what an administrator holds; that it says.
+    fn wait_until_healthy(&mut self, phase: Phase) -> Result<Vec<String>, Error> {
         let (began, limit) = (Instant::now(), self.fleet.options.timeout);
         let mut said = String::new();
         let mut repeated = 0;
         loop {
             self.begin(phase)?;
             let lacks = look_at_health(self.desired, self.fleet);
-            if is_enough(&lacks) {
+            if lacks.missing.is_empty() {
                 self.fleet.ended(phase, began, true);
                 return Ok(lacks.held);
             }

@@ -118,6 +118,13 @@ pub enum Error {
         /// What is missing.
         missing: Vec<String>,
     },
+    /// Nodes are not restarted one after the other while an administrator keeps something from running.
+    /// Applying again goes on from there.
+    #[error("the nodes are not restarted, or not all, while an administrator keeps something from running; applying again goes on from there:\n{}", lines(.held))]
+    Held {
+        /// What does not run, and on whose word.
+        held: Vec<String>,
+    },
     /// Cancelled by the user.
     #[error("cancelled before {}{}", .phase.describe(), if *.changed { "; some machines have been changed, applying again goes on from there" } else { "; nothing was changed" })]
     Cancelled {

@@ -437,6 +437,40 @@ fn nodes_are_restarted_one_after_the_other_or_all_together() {
     );
 }
 
+/// It is said, it is no failure, and no node is restarted meanwhile.
+#[test]
+fn what_an_administrator_holds_is_told_from_failure() {
+    let machines = applied();
+    for node in NODES {
+        machines.change(node, |machine| machine.standby = true);
+    }
+    let report = run(&machines, &FIRST, false).unwrap();
+    assert!(!report.changed);
+    let words = "resource web is not started: n1 is in standby, n2 is in standby, n3 is in standby";
+    assert_eq!(report.held, [words]);
+    let reload = Wish {
+        token: 3000,
+        ..FIRST
+    };
+    let report = run(&machines, &reload, false).unwrap();
+    assert!(report.changed);
+    assert_eq!(report.held, [words]);
+    let restart = Wish {
+        environment: "A=2",
+        ..reload
+    };
+    let starts = |name: &str| machines.machine(name).unwrap().starts;
+    match run(&machines, &restart, true) {
+        Err(Error::Held { held }) => assert_eq!(held, [words]),
+        other => panic!("{other:?}"),
+    }
+    assert_eq!(NODES.map(starts), [1; 3], "nothing was restarted");
+    machines.change("n2", |machine| machine.standby = false);
+    let report = run(&machines, &restart, true).unwrap();
+    assert!(report.changed && report.held.is_empty());
+    assert_eq!(NODES.map(starts), [2; 3]);
+}
+
 /// Before anything is started, and also where a drop-in is all that changes.
 #[test]
 fn systemd_reads_changed_drop_ins() {

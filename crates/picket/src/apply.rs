@@ -145,7 +145,7 @@ fn of_deploy(error: &deploy::Error) -> u8 {
         deploy::Error::NeedsRestart { .. } => exit::NEEDS_RESTART,
         deploy::Error::Declined => exit::DECLINED,
         deploy::Error::RolledBack { .. } => exit::ROLLED_BACK,
-        deploy::Error::Incomplete { .. } => exit::INCOMPLETE,
+        deploy::Error::Incomplete { .. } | deploy::Error::Held { .. } => exit::INCOMPLETE,
         deploy::Error::Unhealthy { .. } | deploy::Error::Unwell { .. } => exit::UNHEALTHY,
         deploy::Error::Cancelled { .. } => exit::CANCELLED,
         deploy::Error::Secrets(_) => exit::UNFIT,

@@ -247,21 +247,24 @@ impl State {
              with_quorum=\"{quorum}\"/></summary><nodes>"
         );
         for member in &joined {
+            let standby = self.machines.get(*member).is_some_and(|one| one.standby);
             let _ = write!(
                 out,
-                "<node name=\"{member}\" online=\"true\" pending=\"false\" unclean=\"false\"/>"
+                "<node name=\"{member}\" standby=\"{standby}\" online=\"true\" pending=\"false\" unclean=\"false\"/>"
             );
         }
         out.push_str("</nodes><resources>");
+        let in_standby = |name: &&str| self.machines.get(*name).is_some_and(|one| one.standby);
+        let role = if joined.iter().all(in_standby) {
+            "Stopped"
+        } else {
+            "Started"
+        };
         if let (true, Ok(configuration)) = (quorum, cib::configuration(xml.as_bytes())) {
             configuration.walk(&mut |element| {
                 if element.name == "primitive" {
                     for _ in &joined {
-                        let _ = write!(
-                            out,
-                            "<resource id=\"{}\" role=\"Started\" active=\"true\"/>",
-                            element.id()
-                        );
+                        let _ = write!(out, "<resource id=\"{}\" role=\"{role}\"/>", element.id());
                     }
                 }
             });

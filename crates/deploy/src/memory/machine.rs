@@ -45,6 +45,8 @@ pub struct MemoryMachine {
     pub missing: BTreeSet<String>,
     /// What the running Corosync has read: its configuration and its key.
     pub running: Option<(Vec<u8>, Vec<u8>)>,
+    /// Whether an administrator has put the node in standby.
+    pub standby: bool,
     /// Whether its Corosync refuses to read its file again.
     pub deaf: bool,
     /// What systemd has read of its units, by path.
