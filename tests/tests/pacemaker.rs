@@ -320,30 +320,14 @@ fn options_are_validated() {
     assert!(wrong.printed().contains("/nonexistent/key"), "{wrong:?}");
 }
 
-/// The schema of fence-agents: where the package puts it, or where the set-up has unpacked it.
-fn schema() -> Option<String> {
-    let unpacked = Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/peers/metadata.rng");
-    let named = std::env::var("PICKET_METADATA_RNG").ok();
-    named
-        .into_iter()
-        .chain([
-            "/usr/share/cluster/relaxng/metadata.rng".to_owned(),
-            unpacked.display().to_string(),
-        ])
-        .find(|path| Path::new(path).is_file())
-}
+/// The schema of fence-agents.
+const SCHEMA: &str = "/usr/share/cluster/relaxng/metadata.rng";
 
 #[test]
 fn metadata_follows_the_schema_of_fence_agents() {
-    if skipped_with(&NEEDS) {
+    if skipped_with(&[&NEEDS[..], &[Need::File(SCHEMA, "fence-agents")]].concat()) {
         return;
     }
-    let Some(schema) = schema() else {
-        picket_tests::skip::skip(
-            "needs metadata.rng of the Debian package fence-agents: unpack it and name it in PICKET_METADATA_RNG",
-        );
-        return;
-    };
     let rig = Rig::new();
     for program in Program::BOTH {
         for call in [
@@ -354,7 +338,7 @@ fn metadata_follows_the_schema_of_fence_agents() {
             assert_eq!(ran.code, Some(0), "{ran:?}");
             let file = rig.write_private("metadata.xml", ran.stdout.as_bytes());
             let mut xmllint = Command::new("xmllint");
-            xmllint.args(["--noout", "--relaxng", &schema]).arg(file);
+            xmllint.args(["--noout", "--relaxng", SCHEMA]).arg(file);
             let checked = run(&mut xmllint, None, rig.dir(), None, PATIENCE);
             assert_eq!(checked.code, Some(0), "{}: {checked:?}", program.name());
         }
