@@ -4,6 +4,7 @@
 //! `corosync-cmapctl` does.
 
 mod agent;
+mod fencer;
 mod targets;
 
 use std::{

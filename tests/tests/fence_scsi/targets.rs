@@ -16,15 +16,15 @@ const TARGET: &str = "iqn.2026-11.example:shared";
 const NAMES: [&str; 3] = ["node1", "node2", "node3"];
 
 /// Nodes on one network with a target.
-struct World {
-    rig: Rig,
-    nodes: Vec<Node>,
-    devices: String,
+pub(crate) struct World {
+    pub(crate) rig: Rig,
+    pub(crate) nodes: Vec<Node>,
+    pub(crate) devices: String,
     scheme: &'static str,
 }
 
 impl World {
-    fn new(scheme: &'static str, luns: std::ops::Range<usize>) -> Self {
+    pub(crate) fn new(scheme: &'static str, luns: std::ops::Range<usize>) -> Self {
         let device = |lun| format!("iscsi://{HOST_V4}:3260/{TARGET}/{lun}");
         Self {
             rig: Rig::new(),
@@ -37,7 +37,7 @@ impl World {
     }
 
     /// Our target with two disks.
-    fn target(&self) -> Process {
+    pub(crate) fn target(&self) -> Process {
         let mut command = Command::new(ours("picket-target"));
         command.args([
             "--listen",
@@ -103,7 +103,7 @@ impl World {
         self.with(number, &["-o", action, &name])
     }
 
-    fn with(&self, number: usize, args: &[&str]) -> Ran {
+    pub(crate) fn with(&self, number: usize, args: &[&str]) -> Ran {
         let node = &self.nodes[number - 1];
         let (devices, scheme) = (
             format!("--devices={}", self.devices),
@@ -120,11 +120,16 @@ impl World {
         )
     }
 
-    /// Unfences all nodes, the first one as soon as the target answers.
-    fn unfence(&self) {
+    /// Waits until the target answers.
+    pub(crate) fn await_target(&self) {
         wait_for("the target to answer", PATIENCE, || {
-            (self.act(1, "status", 1).code != Some(1)).then_some(())
+            (self.with(1, &["-o", "status", "-k", "1"]).code != Some(1)).then_some(())
         });
+    }
+
+    /// Unfences all nodes.
+    fn unfence(&self) {
+        self.await_target();
         for number in 1..=NAMES.len() {
             ended(
                 &self.act(number, "on", number),
@@ -136,7 +141,7 @@ impl World {
     }
 }
 
-fn ended(ran: &Ran, code: i32, stdout: &str, stderr: &str) {
+pub(crate) fn ended(ran: &Ran, code: i32, stdout: &str, stderr: &str) {
     assert_eq!(
         (ran.code, ran.stdout.as_str()),
         (Some(code), stdout),
