@@ -19,7 +19,7 @@ use crate::storage::Server;
 /// Where the guests' multi-call agent binary is; the agents' names are links to it.
 const AGENTS: &str = "usr/lib/picket/picket-agents";
 /// The agents' names, in `/usr/sbin`, where Pacemaker's fencer looks for them.
-const AGENT_NAMES: [&str; 2] = ["fence_xvm", "fence_virt"];
+const AGENT_NAMES: [&str; 3] = ["fence_scsi", "fence_virt", "fence_xvm"];
 
 /// A tar archive in POSIX ustar format (IEEE Std 1003.1, pax, "ustar Interchange Format").
 #[derive(Default)]

@@ -22,7 +22,8 @@ use crate::preflight::require_root;
 use crate::spec::{LabName, Node, Spec, Stack};
 use crate::ssh::Ssh;
 use crate::state::{Phase, Place, State};
-use crate::{bmc, domain, fencing, form, up};
+use crate::target::Reserved;
+use crate::{bmc, domain, fencing, form, target, up};
 
 /// How long processes may take to be gone after SIGKILL.
 const END_LIMIT: Duration = Duration::from_secs(30);
@@ -476,6 +477,24 @@ impl Lab {
         fencing::log(&self.directory)
     }
 
+    /// Who may write to which disk, as `picket-target` says. Empty if it serves none of the lab's disks.
+    ///
+    /// # Errors
+    /// If it does not answer.
+    pub fn reserved(&self, deadline: Deadline) -> Result<Vec<Reserved>, Error> {
+        let target = self.state.target.as_ref();
+        target.map_or_else(
+            || Ok(Vec::new()),
+            |target| target.reserved(&self.directory, self.nodes(), deadline),
+        )
+    }
+
+    /// What `picket-target` prints.
+    #[must_use]
+    pub fn target_log(&self) -> PathBuf {
+        target::log(&self.directory)
+    }
+
     /// The lab's state directory.
     #[must_use]
     pub fn directory(&self) -> &std::path::Path {
@@ -525,7 +544,9 @@ impl Lab {
     /// Whether the daemons outside the guests run.
     pub(crate) fn has_daemons(&self) -> bool {
         let runs = |program| crate::libvirt::running(&self.netns, program).is_some();
-        let of_guests = self.libvirt_at(&self.directory).is_some() && runs("fence_virtd");
+        let of_guests = self.libvirt_at(&self.directory).is_some()
+            && (!self.state.fence_virtd || runs("fence_virtd"))
+            && (self.state.target.is_none() || runs(target::PROGRAM));
         let of_metal =
             || self.libvirt_at(&bmc::hall(&self.directory)).is_some() && runs("ipmi_sim");
         of_guests && (self.state.metal.is_empty() || of_metal())

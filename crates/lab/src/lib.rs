@@ -14,9 +14,10 @@
 //!  └─ network namespace NAME
 //!     ├─ br0 10.9.0.254/24 ── t1 ── guest 1 (10.9.0.1)
 //!     │                    ├─ t2 ── guest 2 (10.9.0.2)
-//!     │                    └─ t3 ── storage guest, if the definition has iSCSI disks
+//!     │                    └─ t3 ── storage guest, if the kernel's target serves iSCSI disks of the definition
+//!     ├─ picket-target, if that serves iSCSI disks of the definition
 //!     ├─ libvirtd (private mount namespace; persistent definitions)
-//!     └─ fence_virtd (same namespaces; multicast on br0, backend qemu:///system)
+//!     └─ fence_virtd, if a device asks it (same namespaces; multicast on br0, backend qemu:///system)
 //! ```
 //!
 //! # States of a lab
@@ -57,6 +58,7 @@ mod spec;
 mod ssh;
 mod state;
 mod storage;
+mod target;
 mod tsc;
 mod up;
 
@@ -71,6 +73,7 @@ pub use lab::{Form, Lab, Origin, Removed, Summary};
 pub use preflight::{Precondition, check as preflight};
 pub use spec::{LabName, Node, Spec, Stack};
 pub use ssh::Ssh;
+pub use target::{Registration, Reserved};
 
 /// Address of the machine itself on the lab's bridge, where `fence_virtd` listens.
 pub const HOST_ADDRESS: std::net::Ipv4Addr = std::net::Ipv4Addr::new(10, 9, 0, 254);

@@ -281,18 +281,19 @@ impl Machine {
         if spec.definition.nodes.iter().any(|node| !node.is_guest()) {
             programs.push((crate::bmc::SIMULATOR, "openipmi"));
         }
-        let mut missing_own = Vec::new();
-        match spec.stack {
-            Stack::C => programs.push(("fence_virtd", "fence-virtd")),
-            Stack::Picket => missing_own.extend(
-                [
-                    crate::config::agents_binary(&spec.bindir),
-                    crate::fencing::daemon_binary(&spec.bindir),
-                ]
-                .into_iter()
-                .filter(|path| !path.is_file()),
-            ),
+        let mut own = Vec::new();
+        if spec.stack == Stack::Picket {
+            own.push(crate::config::agents_binary(&spec.bindir));
         }
+        match spec.stack {
+            _ if spec.definition.virt().is_none() => {}
+            Stack::C => programs.push(("fence_virtd", "fence-virtd")),
+            Stack::Picket => own.push(crate::fencing::daemon_binary(&spec.bindir)),
+        }
+        if spec.definition.storage.iter().any(crate::target::serves) {
+            own.push(crate::target::Target::binary(&spec.bindir));
+        }
+        own.retain(|path| !path.is_file());
         Self {
             capable: capable(),
             architecture: rustix::system::uname()
@@ -310,7 +311,7 @@ impl Machine {
             free_disk_mib: free_disk(cache.root()),
             tun: Path::new("/dev/net/tun").exists(),
             network_namespaces: Path::new("/proc/self/ns/net").exists(),
-            missing_own,
+            missing_own: own,
         }
     }
 }

@@ -18,6 +18,7 @@ use crate::form::Wanted;
 use crate::lab::{Form, Origin};
 use crate::spec::{LabName, Node, Stack};
 use crate::storage::Server;
+use crate::target::Target;
 
 /// Where labs keep their state.
 const ROOT: &str = "/run/picket/lab";
@@ -117,6 +118,11 @@ pub(crate) struct State {
     pub(crate) image: String,
     pub(crate) nodes: Vec<Node>,
     pub(crate) storage: Option<Server>,
+    #[serde(default)]
+    pub(crate) target: Option<Target>,
+    /// Whether a fencing device asks `fence_virtd`.
+    #[serde(default = "yes")]
+    pub(crate) fence_virtd: bool,
     /// The names of the nodes that are bare metal.
     #[serde(default)]
     pub(crate) metal: Vec<String>,
@@ -129,6 +135,11 @@ pub(crate) struct State {
     pub(crate) memory_mib: u32,
     pub(crate) origin: Origin,
     pub(crate) form: Option<Form>,
+}
+
+/// A state that was written before this could be otherwise.
+const fn yes() -> bool {
+    true
 }
 
 impl State {

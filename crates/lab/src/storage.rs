@@ -1,5 +1,5 @@
 //! The storage guest: it serves the definition's iSCSI disks from inside the lab, with Linux's own target
-//! (LIO), for the machine's own kernel may have none.
+//! (LIO), for the machine's own kernel may have none. Those that `picket-target` serves are [`crate::target`]'s.
 
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
@@ -18,7 +18,11 @@ pub(crate) const NAME: &str = "lab-storage";
 /// Its memory in MiB: it runs nothing but the kernel's target.
 pub(crate) const MEMORY_MIB: u32 = 256;
 /// How Linux's target names disks: NAA 6, its own company number, 25 digits of the serial number.
-const WWN: &str = "/dev/disk/by-id/wwn-0x6001405";
+const WWN: [&str; 2] = [
+    "/dev/disk/by-id/wwn-0x6001405",
+    // Over several paths: dm-multipath's name, without friendly ones.
+    "/dev/mapper/36001405",
+];
 const DIGITS: usize = 25;
 /// The first of the letters by which the guest knows the disks: a to c are its image, configuration and own.
 const FIRST: u8 = b'd';
@@ -48,10 +52,8 @@ pub(crate) struct Served {
 impl Server {
     /// The storage guest that `definition` needs, if any.
     pub(crate) fn of(definition: &Definition) -> Result<Option<Self>, Error> {
-        let disks: Vec<_> = definition
-            .storage
-            .iter()
-            .filter(|storage| storage.kind == StorageKind::Iscsi)
+        let disks: Vec<_> = iscsi(definition)
+            .filter(|storage| !crate::target::serves(storage))
             .collect();
         let Some(first) = disks.first() else {
             return Ok(None);
@@ -129,17 +131,7 @@ impl Server {
 
 impl Served {
     fn of(storage: &Storage) -> Result<Self, Error> {
-        let target = storage
-            .target
-            .as_ref()
-            .map(ToString::to_string)
-            .ok_or_else(|| bad(format!("storage `{}` has no target", storage.name)))?;
-        if storage.chap.is_some() {
-            return Err(bad(format!(
-                "storage `{}` asks for CHAP, which the lab's target does not do",
-                storage.name
-            )));
-        }
+        let target = target(storage)?;
         Ok(Self {
             serial: serial(storage),
             portals: portals(storage)?
@@ -153,7 +145,25 @@ impl Served {
     }
 }
 
-fn lun(storage: &Storage) -> u32 {
+/// The disks that the nodes reach over iSCSI.
+pub(crate) fn iscsi(definition: &Definition) -> impl Iterator<Item = &Storage> {
+    let disks = definition.storage.iter();
+    disks.filter(|storage| storage.kind == StorageKind::Iscsi)
+}
+
+/// The name of a storage's target.
+pub(crate) fn target(storage: &Storage) -> Result<String, Error> {
+    if storage.chap.is_some() {
+        return Err(bad(format!(
+            "storage `{}` asks for CHAP, which the lab's target does not do",
+            storage.name
+        )));
+    }
+    let target = storage.target.as_ref().map(ToString::to_string);
+    target.ok_or_else(|| bad(format!("storage `{}` has no target", storage.name)))
+}
+
+pub(crate) fn lun(storage: &Storage) -> u32 {
     storage.lun.map_or(0, |lun| lun.get())
 }
 
@@ -162,7 +172,7 @@ fn serial(storage: &Storage) -> String {
     let device = storage.device.as_ref().map(ToString::to_string);
     let expected = device
         .as_deref()
-        .and_then(|device| device.strip_prefix(WWN))
+        .and_then(|device| WWN.iter().find_map(|name| device.strip_prefix(name)))
         .filter(|digits| digits.len() == DIGITS && digits.bytes().all(|b| b.is_ascii_hexdigit()));
     expected.map_or_else(
         || {
@@ -175,7 +185,7 @@ fn serial(storage: &Storage) -> String {
 }
 
 /// A storage's portals, which must lie in the lab's network.
-fn portals(storage: &Storage) -> Result<Vec<(Ipv4Addr, u16)>, Error> {
+pub(crate) fn portals(storage: &Storage) -> Result<Vec<(Ipv4Addr, u16)>, Error> {
     let portals: Vec<_> = storage
         .portals
         .iter()
@@ -197,6 +207,6 @@ fn portals(storage: &Storage) -> Result<Vec<(Ipv4Addr, u16)>, Error> {
     Ok(portals)
 }
 
-const fn bad(reason: String) -> Error {
+pub(crate) const fn bad(reason: String) -> Error {
     Error::BadSpec { reason }
 }

@@ -26,6 +26,7 @@ use crate::spec::{Node, Spec};
 use crate::ssh::Keys;
 use crate::state::{Phase, Place, State, machines, root};
 use crate::storage::Server;
+use crate::target::{self, Target};
 use crate::{apply, config, disk, fencing, form, preflight, tsc};
 
 /// Limits are four times what an idle machine of two cores takes under emulation, or more.
@@ -62,6 +63,10 @@ pub(crate) fn up(spec: &Spec, events: &mut dyn FnMut(Event)) -> Result<Lab, Erro
         Some(Cluster::of(&apply::desired(&spec.definition, &keys)?))
     };
     let storage = Server::of(&spec.definition)?;
+    let target = Target::of(&spec.definition)?;
+    if let Some(target) = &target {
+        target::check(&spec.definition, target)?;
+    }
     let keys = Keys::of_this_machine(&cache, &spec.cancel)?;
     let archive = config::archive(
         spec,
@@ -86,6 +91,7 @@ pub(crate) fn up(spec: &Spec, events: &mut dyn FnMut(Event)) -> Result<Lab, Erro
         machines: machines(&nodes, storage.as_ref()),
         nodes,
         storage,
+        target,
         controllers,
         cluster,
         contents,
@@ -251,6 +257,7 @@ struct Start<'a> {
     place: Place,
     nodes: Vec<Node>,
     storage: Option<Server>,
+    target: Option<Target>,
     /// Of the bare-metal nodes.
     controllers: Vec<Controller>,
     /// The nodes, and the storage guest.
@@ -292,11 +299,14 @@ impl Start<'_> {
         let mut lab = Lab::of(self.place.clone(), self.state());
         lab.write_state()?;
         let power = steps.run(Step::Host, |_| self.host())?;
-        steps.run(Step::FenceDaemon, |_| {
-            fencing::start(&power.guests, &directory, self.spec, &self.secrets)
-        })?;
+        if self.fence_virtd() {
+            steps.run(Step::FenceDaemon, |_| {
+                fencing::start(&power.guests, &directory, self.spec, &self.secrets)
+            })?;
+        }
         let key = saved::key(&self.spec.name, &lab.full_contents(), self.accel);
-        let usable = Saved::find(self.cache, &key, self.tsc_khz).filter(|_| !self.spec.fresh);
+        let usable = Saved::find(self.cache, &key, self.tsc_khz)
+            .filter(|_| !self.spec.fresh && self.can_be_saved());
         let restored = match usable {
             Some(saved) => self.restore_or_give_up(&lab, &power, saved, steps)?,
             None => None,
@@ -313,6 +323,17 @@ impl Start<'_> {
         Ok(lab)
     }
 
+    /// Whether there is anybody to ask `fence_virtd`.
+    fn fence_virtd(&self) -> bool {
+        self.spec.definition.virt().is_some()
+    }
+
+    /// Whether the guests can be brought back from what is in the cache. Not where their disks are served from
+    /// outside: the server would know neither their sessions nor their registrations.
+    const fn can_be_saved(&self) -> bool {
+        self.target.is_none()
+    }
+
     fn state(&self) -> State {
         let cluster = self.cluster.as_ref();
         State {
@@ -323,6 +344,8 @@ impl Start<'_> {
             image: self.image.key.clone(),
             nodes: self.nodes.clone(),
             storage: self.storage.clone(),
+            target: self.target.clone(),
+            fence_virtd: self.fence_virtd(),
             metal: self.metal(),
             resources: cluster.map_or_else(Vec::new, |cluster| cluster.resources.clone()),
             cluster: cluster.map(|cluster| cluster.hash.clone()),
@@ -342,6 +365,10 @@ impl Start<'_> {
         let disk = directory.join(CONFIG_DISK);
         fs::write(&disk, &self.archive).map_err(Error::io("write", &disk))?;
         self.keys.write(&directory, &self.machines)?;
+        if let Some(target) = &self.target {
+            let mib = self.spec.disk_mib.into();
+            target.start(&netns, &self.spec.bindir, &directory, mib, cancel)?;
+        }
         let power = Power {
             guests: Libvirt::start(&netns, &directory, &self.cache.libvirt(), cancel)?,
             hall: self.hall(&netns)?,
@@ -507,6 +534,9 @@ impl Start<'_> {
         steps: &mut Steps<'_>,
     ) -> Result<Up, Error> {
         let form = self.boot(lab, power, steps)?;
+        if !self.can_be_saved() {
+            return Ok(form);
+        }
         let (directory, disks) = (self.place.directory(), self.disks());
         let guests = self.guests(power, &directory, &disks);
         if !guests.have_room(self.cache, self.spec.memory_mib) {
