@@ -136,9 +136,10 @@ fn initiator(definition: &Definition, node: &Node, iscsi: &[&Storage]) -> String
     format!("{authority}:{cluster}.{}", node.name)
 }
 
-/// Every node must know a device by the same name: the unit's own, not a number counted on each node.
+/// Every node must know a device by the same name: the unit's own, not a number counted on each node. Some
+/// distributions (Debian) let multipathd take only units that it has been told of, unless this says otherwise.
 fn multipath(key: Option<u32>) -> String {
-    let mut out = String::from("defaults {\n\tuser_friendly_names no\n");
+    let mut out = String::from("defaults {\n\tuser_friendly_names no\n\tfind_multipaths yes\n");
     if let Some(key) = key {
         let _ = writeln!(out, "\treservation_key 0x{key:x}");
     }
