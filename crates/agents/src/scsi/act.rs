@@ -10,9 +10,10 @@ use scsi::pr::Key;
 use super::admit::admit;
 use super::config::Device;
 use super::cut::{Cut, Parties, cut};
-use super::key;
+use super::key::{self, Scheme};
 use super::look::{Access, access, ready};
 use super::parallel::each;
+use super::plan::Whom;
 use super::reach::Reach;
 use super::state::{StateError, Store};
 
@@ -44,18 +45,21 @@ impl Work<'_> {
         self.say("Success: Powered ON\n", around).map(|()| Exit::OK)
     }
 
-    /// `off`: takes the key `victim` away everywhere.
+    /// `off`: takes the victim's keys away everywhere.
     ///
     /// # Errors
     /// If any device was not seen to keep its node out.
     pub(crate) fn off(
         &self,
-        victim: Key,
-        who: &str,
+        victim: &Whom,
         around: &mut dyn Surroundings,
     ) -> Result<Exit, Failure> {
+        let who = &victim.name;
         let own = self.own();
-        if own.as_ref() == Ok(&victim) {
+        if own
+            .as_ref()
+            .is_ok_and(|own| victim.keys().any(|key| key == *own))
+        {
             return Err(Failure::refused(format!(
                 "{who} is this node: it cannot fence itself"
             )));
@@ -76,7 +80,7 @@ impl Work<'_> {
                  it is unfenced",
                 if already { " before" } else { "" },
                 cuts.len(),
-                key::text(victim)
+                key::text(victim.key)
             ),
         );
         let text = if already {
@@ -87,13 +91,17 @@ impl Work<'_> {
         self.say(text, around).map(|()| Exit::OK)
     }
 
-    /// `status`: whether the node with `key` may write anywhere.
+    /// `status`: whether a node may write anywhere.
     ///
     /// # Errors
     /// If that cannot be told of every device.
-    pub(crate) fn status(&self, key: Key, around: &mut dyn Surroundings) -> Result<Exit, Failure> {
+    pub(crate) fn status(
+        &self,
+        whom: &Whom,
+        around: &mut dyn Surroundings,
+    ) -> Result<Exit, Failure> {
         let all = each(self.devices, self.reach, self.read_only, around, |disk| {
-            access(disk, key)
+            access(disk, whom)
         })?;
         if all.iter().all(|access| *access == Access::None) {
             self.say("Status: OFF\n", around).map(|()| Exit::OFF)
@@ -102,15 +110,33 @@ impl Work<'_> {
         }
     }
 
-    /// `monitor`: whether this node could fence another.
+    /// `monitor`: whether this node could fence another. `expected` is the key it would be given today.
     ///
     /// # Errors
     /// If it could not.
-    pub(crate) fn monitor(&self, around: &mut dyn Surroundings) -> Result<Exit, Failure> {
+    pub(crate) fn monitor(
+        &self,
+        expected: Option<Key>,
+        scheme: Scheme,
+        around: &mut dyn Surroundings,
+    ) -> Result<Exit, Failure> {
         let own = self.own()?;
         self.store
             .devices()
             .map_err(|error| never_unfenced(&error))?;
+        if let Some(expected) = expected.filter(|expected| *expected != own) {
+            let text = format!(
+                "this node was unfenced with key {}, and would be given {} today: the node list or key_value has changed. \
+                 Unfence every node again",
+                key::text(own),
+                key::text(expected)
+            );
+            // Others find this node by its key of today: by its position they would find another node, or none.
+            if scheme == Scheme::Id {
+                return Err(Failure::refused(text));
+            }
+            around.log(Level::Warning, &text);
+        }
         each(self.devices, self.reach, self.read_only, around, |disk| {
             ready(disk, own)
         })?;

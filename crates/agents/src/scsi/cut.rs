@@ -26,6 +26,7 @@ use scsi::pr::Key;
 
 use super::admit::reserve;
 use super::key;
+use super::plan::Whom;
 use super::reach::{Disk, RESERVATION, count, failure, keeps_others_out};
 
 /// How often the keys are read again.
@@ -44,8 +45,8 @@ pub(crate) enum Cut {
 pub(crate) struct Parties<'a> {
     /// This node's key; or why it has none.
     pub own: &'a Result<Key, Failure>,
-    /// The key to take away.
-    pub victim: Key,
+    /// Whose keys to take away.
+    pub victim: &'a Whom,
     /// APTPL, where registrations are made.
     pub aptpl: bool,
 }
@@ -59,30 +60,52 @@ pub(crate) fn cut(disk: &mut Disk<'_>, parties: &Parties<'_>) -> Result<Cut, Fai
     let mut lost = false;
     for round in 0..ROUNDS {
         let keys = disk.keys()?;
-        if !keys.contains(&parties.victim) {
+        if let Some(stranger) = parties.victim.stranger(&keys) {
+            return Err(unknown(disk, parties, stranger));
+        }
+        let Some(victim) = parties.victim.keys().find(|key| keys.contains(key)) else {
             if !lost {
                 return closed(disk, parties, &keys).map(|()| cut);
             }
             settle(disk, parties)?;
             lost = false;
             continue;
-        }
+        };
         let own = registered(disk, parties, &keys)?;
+        let order = Order { own, victim };
         if reserve(disk, own).is_err() {
-            stand(disk, round % disk.paths(), own, parties)?;
+            stand(disk, round % disk.paths(), &order, parties)?;
             reserve(disk, own)?;
         }
-        match preempt(disk, round, own, parties)? {
+        match preempt(disk, round, &order, parties)? {
             Sent::Done => cut = Cut::Now,
             Sent::Lost => (cut, lost) = (Cut::Now, true),
             Sent::Not => {}
         }
     }
     let text = format!(
-        "key {} is registered still, after {ROUNDS} attempts to take it away",
-        key::text(parties.victim)
+        "{} is registered still, after {ROUNDS} attempts to take its key away",
+        parties.victim.name
     );
     Err(disk.fail(FailureKind::Refused, text))
+}
+
+/// In the scheme `id`, a key that no node has by its position today is one that a node was given at another position. It may
+/// be the victim's, whose key of today may be another node's.
+fn unknown(disk: &Disk<'_>, parties: &Parties<'_>, stranger: Key) -> Failure {
+    let text = format!(
+        "key {} is registered, which is no node's by the node list of today. It may be of {}: positions shift when a node is \
+         removed. Unfence every node again, fence by key (-k), or use key_value=unique",
+        key::text(stranger),
+        parties.victim.name
+    );
+    disk.fail(FailureKind::CannotKnow, text)
+}
+
+/// What PREEMPT AND ABORT is sent with.
+struct Order {
+    own: Key,
+    victim: Key,
 }
 
 /// This node's key, if the device lists it.
@@ -118,18 +141,18 @@ enum Sent {
 fn preempt(
     disk: &mut Disk<'_>,
     round: usize,
-    own: Key,
+    order: &Order,
     parties: &Parties<'_>,
 ) -> Result<Sent, Failure> {
     for step in 0..disk.paths() {
         let at = (round + step) % disk.paths();
         let sent = disk.over(at, |path, limit| {
-            path.preempt(own, parties.victim, RESERVATION, true, limit)
+            path.preempt(order.own, order.victim, RESERVATION, true, limit)
         });
         match sent {
             Ok(()) => return Ok(Sent::Done),
             Err(PrError::Conflict { .. }) => {
-                return stand(disk, at, own, parties).map(|()| Sent::Not);
+                return stand(disk, at, order, parties).map(|()| Sent::Not);
             }
             Err(error) if error.is_unknown() => {
                 disk.note(
@@ -155,7 +178,13 @@ fn preempt(
 }
 
 /// After a conflict: either the victim's key has gone meanwhile, or this nexus is not registered with the own key.
-fn stand(disk: &mut Disk<'_>, at: usize, own: Key, parties: &Parties<'_>) -> Result<(), Failure> {
+fn stand(
+    disk: &mut Disk<'_>,
+    at: usize,
+    order: &Order,
+    parties: &Parties<'_>,
+) -> Result<(), Failure> {
+    let own = order.own;
     let aptpl = disk.persists(parties.aptpl);
     let asked = disk.over(at, |path, limit| {
         path.register(Some(own), Some(own), aptpl, limit)
@@ -166,7 +195,7 @@ fn stand(disk: &mut Disk<'_>, at: usize, own: Key, parties: &Parties<'_>) -> Res
         Err(error) => return Err(failure(&error)),
     }
     let keys = disk.keys()?;
-    if !keys.contains(&parties.victim) {
+    if !keys.contains(&order.victim) {
         return Ok(());
     }
     registered(disk, parties, &keys)?;

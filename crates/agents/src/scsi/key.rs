@@ -28,6 +28,9 @@ pub(crate) enum Scheme {
 }
 
 impl Scheme {
+    /// All of them.
+    pub(crate) const ALL: [Self; 3] = [Self::Id, Self::Hash, Self::Unique];
+
     /// The values of option `key_value`.
     pub(crate) const NAMES: &'static [&'static str] = &["id", "hash", "unique"];
 

@@ -4,6 +4,7 @@ use fence_agent::{Failure, FailureKind, Level};
 use scsi::pr::Key;
 
 use super::key;
+use super::plan::Whom;
 use super::reach::{Disk, failure, keeps_others_out};
 
 /// Whether a node may write.
@@ -17,15 +18,24 @@ pub(crate) enum Access {
     None,
 }
 
-/// Whether the node with `key` may write to the device.
+/// Whether a node may write to the device.
 ///
 /// # Errors
 /// If that cannot be told.
-pub(crate) fn access(disk: &mut Disk<'_>, key: Key) -> Result<Access, Failure> {
+pub(crate) fn access(disk: &mut Disk<'_>, whom: &Whom) -> Result<Access, Failure> {
     // The reservation first: with it in place, a key that is absent afterwards is kept out.
     let held = disk.reservation()?;
-    if disk.keys()?.contains(&key) {
+    let keys = disk.keys()?;
+    if whom.keys().any(|key| keys.contains(&key)) {
         return Ok(Access::Registered);
+    }
+    if let Some(stranger) = whom.stranger(&keys) {
+        let text = format!(
+            "key {} is registered, which is no node's by the node list of today: it may be of {}",
+            key::text(stranger),
+            whom.name
+        );
+        return Err(disk.fail(FailureKind::CannotKnow, text));
     }
     match held {
         Some(held) if keeps_others_out(&held) => Ok(Access::None),

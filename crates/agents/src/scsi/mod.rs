@@ -37,6 +37,7 @@ pub use check::check;
 use cmap::Cluster;
 pub use config::Config;
 use config::{Device, Subject};
+use plan::Whom;
 use reach::Machine;
 use state::Store;
 pub use table::FENCE_SCSI;
@@ -62,7 +63,7 @@ impl Behaviour for Scsi {
         session: &mut Session,
     ) -> Result<Exit, Failure> {
         let action = options.action().name;
-        let (key, who) = subject(&config, action, session)?;
+        let about = about(&config, action, session)?;
         let devices = devices(&config, session)?;
         let work = Work {
             reach: &Machine,
@@ -78,44 +79,51 @@ impl Behaviour for Scsi {
             .map_err(|error| Failure::unreachable(format!("no thread can be started: {error}")))?;
         let margin = REPORTING.min(end.remaining() / 4);
         session.set_deadline(end.within(end.remaining().saturating_sub(margin)));
-        match (action, key) {
-            ("monitor", _) => work.monitor(session),
-            ("on", Some(key)) => work.on(key, session),
-            ("off", Some(key)) => work.off(key, &who, session),
-            ("status", Some(key)) => work.status(key, session),
+        match (action, about) {
+            ("monitor", About::Itself(expected)) => work.monitor(expected, config.scheme, session),
+            ("on", About::Node(node)) => work.on(node.key, session),
+            ("off", About::Node(node)) => work.off(&node, session),
+            ("status", About::Node(node)) => work.status(&node, session),
             _ => Err(Failure::usage(format!("unsupported action `{action}`"))),
         }
     }
 }
 
-/// The key the action is about, and what to call its node.
-fn subject(
-    config: &Config,
-    action: &str,
-    session: &mut Session,
-) -> Result<(Option<Key>, String), Failure> {
+/// Whom an action is about.
+enum About {
+    /// A node, this one or another.
+    Node(Box<Whom>),
+    /// This one; with the key it should have, if that is known.
+    Itself(Option<Key>),
+}
+
+fn about(config: &Config, action: &str, session: &mut Session) -> Result<About, Failure> {
     let node = match (&config.subject, action) {
-        (Subject::Nobody, _) | (_, "monitor") => return Ok((None, String::new())),
-        (Subject::Key(key), _) => return Ok((Some(*key), format!("key {}", key::text(*key)))),
+        (Subject::Key(_), "monitor") => return Ok(About::Itself(None)),
+        (Subject::Key(key), _) => return Ok(About::Node(Box::new(Whom::with_key(*key)))),
+        (_, "monitor") | (Subject::Nobody, _) => {
+            let cluster = cluster(config, session)?;
+            return Ok(About::Itself(plan::own_key(&cluster, config.scheme)));
+        }
         (Subject::Node(node), _) => node,
     };
     let cluster = cluster(config, session)?;
-    let named = plan::key_of(node, &cluster, config.scheme).map_err(Failure::usage)?;
+    let whom = plan::key_of(node, &cluster, config.scheme).map_err(Failure::usage)?;
     if action == "on" {
         plan::is_here(node, &cluster).map_err(Failure::usage)?;
     }
-    if let Some(doubt) = &named.doubt {
+    if let Some(doubt) = &whom.doubt {
         session.log().warning(doubt);
     }
-    if let Some(other) = &named.twin {
-        let text = plan::collision(node, &named, other);
+    if let Some(other) = &whom.twin {
+        let text = plan::collision(&whom, other);
         if action == "on" {
             return Err(Failure::usage(text));
         }
         // Cutting off too many nodes is bad, cutting off none of them is worse.
         session.log().warning(&text);
     }
-    Ok((Some(named.key), format!("node `{node}`")))
+    Ok(About::Node(Box::new(whom)))
 }
 
 fn cluster(config: &Config, session: &Session) -> Result<Cluster, Failure> {

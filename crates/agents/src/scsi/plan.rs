@@ -2,24 +2,58 @@
 
 use scsi::pr::Key;
 
-use super::cmap::{Cluster, Member, Place};
+use super::cmap::{Cluster, Place};
 use super::key::{self, Scheme};
 
-/// A node's key, and what is odd about it.
+/// A node, by its keys.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Named {
+pub(crate) struct Whom {
+    /// For messages.
+    pub name: String,
+    /// Its key.
     pub key: Key,
+    /// The keys it would have by other schemes: those of a node that was unfenced before `key_value` was changed. None of
+    /// them is another node's.
+    pub also: Vec<Key>,
+    /// Every key that a node of the list may have, where a key that is none of them may be this node's: positions shift
+    /// when a node is removed from the list.
+    pub known: Option<Vec<Key>>,
     /// Another node of the list that has the same key.
     pub twin: Option<String>,
     /// Worth a warning.
     pub doubt: Option<String>,
 }
 
+impl Whom {
+    /// Whoever has this key.
+    pub(crate) fn with_key(key: Key) -> Self {
+        Self {
+            name: format!("key {}", key::text(key)),
+            key,
+            also: Vec::new(),
+            known: None,
+            twin: None,
+            doubt: None,
+        }
+    }
+
+    /// Every key that gives it access.
+    pub(crate) fn keys(&self) -> impl Iterator<Item = Key> {
+        std::iter::once(self.key).chain(self.also.iter().copied())
+    }
+
+    /// A listed key that may be this node's, and is nobody's by the node list of today.
+    pub(crate) fn stranger(&self, listed: &[Key]) -> Option<Key> {
+        let known = self.known.as_ref()?;
+        listed.iter().copied().find(|key| !known.contains(key))
+    }
+}
+
 /// The key of `node`.
 ///
 /// # Errors
 /// If the cluster has no such node, or the scheme makes no key of it.
-pub(crate) fn key_of(node: &str, cluster: &Cluster, scheme: Scheme) -> Result<Named, String> {
+pub(crate) fn key_of(node: &str, cluster: &Cluster, scheme: Scheme) -> Result<Whom, String> {
     let (position, doubt) = match (cluster.place(node)?, scheme) {
         (Place::At(position), _) => (position, None),
         (Place::Nowhere, _) | (Place::Untold, Scheme::Id) => {
@@ -39,17 +73,52 @@ pub(crate) fn key_of(node: &str, cluster: &Cluster, scheme: Scheme) -> Result<Na
     let key = scheme.key(&cluster.name, node, position).ok_or_else(|| {
         format!("the key of `{node}` would be 0, which is none: use another key_value")
     })?;
-    let twin = |other: &&Member| {
-        other.position != position
-            && other.label() != node
-            && scheme.key(&cluster.name, other.label(), other.position) == Some(key)
+    let others = || {
+        cluster
+            .members
+            .iter()
+            .filter(|other| other.position != position && other.label() != node)
     };
-    let twin = cluster
+    let twin = others()
+        .find(|other| scheme.key(&cluster.name, other.label(), other.position) == Some(key));
+    let theirs: Vec<Key> = others()
+        .flat_map(|other| all_keys(cluster, other.label(), other.position))
+        .collect();
+    let mine: Vec<Key> = all_keys(cluster, node, position).collect();
+    let known = || theirs.iter().chain(&mine).copied().collect();
+    Ok(Whom {
+        name: format!("node `{node}`"),
+        key,
+        also: mine
+            .iter()
+            .copied()
+            .filter(|one| *one != key && !theirs.contains(one))
+            .collect(),
+        known: (scheme == Scheme::Id).then(known),
+        twin: twin.map(|other| other.label().to_owned()),
+        doubt,
+    })
+}
+
+/// The keys of a node by every scheme; by its position only if it has one.
+fn all_keys<'a>(
+    cluster: &'a Cluster,
+    node: &'a str,
+    position: u32,
+) -> impl Iterator<Item = Key> + 'a {
+    Scheme::ALL
+        .into_iter()
+        .filter(move |scheme| *scheme != Scheme::Id || position != u32::MAX)
+        .filter_map(move |scheme| scheme.key(&cluster.name, node, position))
+}
+
+/// What this machine's own key is by the node list; `None` if that does not say which node it is.
+pub(crate) fn own_key(cluster: &Cluster, scheme: Scheme) -> Option<Key> {
+    let local = cluster
         .members
         .iter()
-        .find(twin)
-        .map(|other| other.label().to_owned());
-    Ok(Named { key, twin, doubt })
+        .find(|member| Some(member.position) == cluster.local)?;
+    scheme.key(&cluster.name, local.label(), local.position)
 }
 
 /// Refuses to register another machine's key from here: fencing that machine would then cut this one off.
@@ -66,10 +135,11 @@ pub(crate) fn is_here(node: &str, cluster: &Cluster) -> Result<(), String> {
 }
 
 /// The words for two nodes with one key.
-pub(crate) fn collision(node: &str, named: &Named, other: &str) -> String {
+pub(crate) fn collision(whom: &Whom, other: &str) -> String {
     format!(
-        "nodes `{node}` and `{other}` have the same key {}: fencing one would fence the other; use key_value=unique",
-        key::text(named.key)
+        "{} and node `{other}` have the same key {}: fencing one would fence the other; use key_value=unique",
+        whom.name,
+        key::text(whom.key)
     )
 }
 
@@ -109,6 +179,45 @@ mod tests {
         for scheme in [Scheme::Id, Scheme::Unique] {
             assert_eq!(key_of("node1", &cluster, scheme).unwrap().twin, None);
         }
+    }
+
+    /// What a node had before `key_value` was changed is its key still, unless it has become another's.
+    #[test]
+    fn keys_of_other_schemes_count_as_well() {
+        let cluster = cluster(NODELIST);
+        let texts = |scheme| {
+            let whom = key_of("node1", &cluster, scheme).unwrap();
+            let mut texts: Vec<String> = whom.keys().map(key::text).collect();
+            texts.sort();
+            texts
+        };
+        assert_eq!(texts(Scheme::Id).len(), 3);
+        assert_eq!(texts(Scheme::Id), texts(Scheme::Unique));
+        assert_eq!(texts(Scheme::Id), texts(Scheme::Hash));
+        assert_eq!(
+            own_key(&cluster, Scheme::Id).map(key::text).as_deref(),
+            Some("6c9d0001")
+        );
+    }
+
+    /// After `node1` was removed from the list: the key that `node2` had is nobody's, and may be anybody's.
+    #[test]
+    fn positions_that_have_shifted_are_noticed() {
+        let before = cluster(NODELIST);
+        let old = key_of("node2", &before, Scheme::Id).unwrap().key;
+        let after = cluster(
+            "nodelist.node.0.name (str) = node2\nnodelist.node.1.name (str) = node4\nnodelist.node.2.name (str) = node5\n",
+        );
+        let whom = key_of("node5", &after, Scheme::Id).unwrap();
+        assert_eq!(whom.stranger(&[old]), None, "it is node4's now");
+        let gone = key::parse("6c9d0003").unwrap();
+        assert_eq!(whom.stranger(&[old, gone]), Some(gone));
+        assert_eq!(
+            key_of("node5", &after, Scheme::Hash)
+                .unwrap()
+                .stranger(&[gone]),
+            None
+        );
     }
 
     #[test]

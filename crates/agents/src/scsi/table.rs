@@ -108,7 +108,10 @@ const NOTE_KEYS: (&str, &str) = (
     "key_value must be the same on all nodes. id and hash make the keys that fence-agents' fence_scsi makes, so that \
      nodes with either agent understand each other. Both have 16 bits for the cluster and 16 for the node: two clusters on \
      one array, or with hash two nodes, may come to have the same key, and fencing one would then fence the other; with id, \
-     a node's key also changes when a node before it is removed from the list. unique is the recommended scheme where no \
+     a node's key also changes when a node before it is removed from the list: off then refuses as long as a key is \
+     registered that is no node's by today's list, and monitor when this node's key is not the one of its position. Unfence \
+     every node again after removing one, or fence by key. A key that a node has by another scheme, because key_value was \
+     changed since it was unfenced, is taken away with its key of today. unique is the recommended scheme where no \
      node uses another agent.\n\n\
      Whatever the scheme, on refuses a key that another node has: one of the node list with the same key, or a registration \
      with this key that the device says belongs to another initiator (READ FULL STATUS). A device that does not tell whose \

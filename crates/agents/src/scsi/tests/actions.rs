@@ -270,6 +270,55 @@ fn an_absent_key_on_a_device_that_is_not_reserved_is_not_off() {
     assert_eq!((world.node(1).writable(), world.node(2).writable()), (1, 0));
 }
 
+/// In the scheme `id`: the key of a position that nobody has any more may be the victim's.
+#[test]
+fn a_key_that_is_nobodys_today_stops_everything() {
+    let mut world = World::unfenced(3, 2, 1);
+    world.machines[0].known = Some(vec![key(1), key(2)]);
+    for action in [
+        Action::Off(key(2)),
+        Action::Off(key(9)),
+        Action::Status(key(9)),
+    ] {
+        let failure = world.node(1).run(action).unwrap_err();
+        assert_eq!(failure.kind, fence_agent::FailureKind::CannotKnow);
+        assert!(
+            failure
+                .message
+                .contains("key 3 is registered, which is no node's"),
+            "{failure}"
+        );
+    }
+    assert_eq!(
+        world.registrations(),
+        [3, 3],
+        "nobody was cut off on a guess"
+    );
+    world.machines[0].known = Some(vec![key(1), key(2), key(3)]);
+    assert_eq!(world.off(1, 2), Ok(Exit::OK));
+}
+
+/// The node was unfenced before `key_value` was changed: today's key is not registered, and it may write all the same.
+#[test]
+fn a_node_with_the_key_of_another_scheme_is_cut_off_as_well() {
+    let mut world = World::unfenced(3, 2, 1);
+    world.machines[0].also = vec![key(2), key(3)];
+    assert_eq!(world.node(1).run(Action::Status(key(9))), Ok(Exit::OK));
+    assert_eq!(world.node(1).run(Action::Off(key(9))), Ok(Exit::OK));
+    assert_eq!((world.node(2).writable(), world.node(3).writable()), (0, 0));
+    world.machines[0].also = vec![key(1)];
+    let failure = world.node(1).run(Action::Off(key(9))).unwrap_err();
+    assert!(failure.message.contains("cannot fence itself"), "{failure}");
+}
+
+#[test]
+fn a_key_that_would_be_another_today_fails_the_monitor() {
+    let mut world = World::unfenced(2, 1, 1);
+    world.machines[0].key = key(2);
+    let failure = world.node(1).run(Action::Monitor).unwrap_err();
+    assert!(failure.message.contains("has changed"), "{failure}");
+}
+
 /// Gives up the reservation that node `number` holds.
 fn release(world: &World, number: usize) {
     let machine = world.node(number);

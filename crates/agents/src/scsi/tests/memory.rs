@@ -17,6 +17,8 @@ use scsi::{AdditionalSense, Opcode, Sense, SenseKey, Status};
 
 use crate::scsi::act::Work;
 use crate::scsi::config::Device;
+use crate::scsi::key::Scheme;
+use crate::scsi::plan::Whom;
 use crate::scsi::reach::Reach;
 use crate::scsi::state::Store;
 
@@ -254,6 +256,10 @@ pub(super) struct Machine {
     pub tells_name: bool,
     pub aptpl: bool,
     pub store: Store,
+    /// The keys of all nodes, in the scheme that has to look at them.
+    pub known: Option<Vec<Key>>,
+    /// The keys that a victim has by other schemes.
+    pub also: Vec<Key>,
 }
 
 impl Machine {
@@ -268,6 +274,8 @@ impl Machine {
             tells_name: true,
             aptpl: false,
             store: Store::at(&directory.join(format!("node{number}/cluster"))),
+            known: None,
+            also: Vec::new(),
         }
     }
 
@@ -317,6 +325,14 @@ impl Machine {
             .collect()
     }
 
+    fn whom(&self, key: Key) -> Whom {
+        Whom {
+            known: self.known.clone(),
+            also: self.also.clone(),
+            ..Whom::with_key(key)
+        }
+    }
+
     /// Does an action; what it said.
     pub(super) fn act(
         &self,
@@ -333,9 +349,9 @@ impl Machine {
         };
         match action {
             Action::On => work.on(self.key, around),
-            Action::Off(victim) => work.off(victim, "node `victim`", around),
-            Action::Status(key) => work.status(key, around),
-            Action::Monitor => work.monitor(around),
+            Action::Off(victim) => work.off(&self.whom(victim), around),
+            Action::Status(key) => work.status(&self.whom(key), around),
+            Action::Monitor => work.monitor(Some(self.key), Scheme::Id, around),
         }
     }
 
