@@ -9,7 +9,7 @@ use std::time::Duration;
 
 /// The most threads of one medium: enough to let a disk order its work and a file system commit several durable
 /// writes at once.
-pub(super) const MOST: usize = 8;
+pub(super) const MOST: usize = 16;
 
 /// How long a thread stays without work.
 const PATIENCE: Duration = Duration::from_secs(10);
