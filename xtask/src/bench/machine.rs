@@ -62,7 +62,8 @@ fn system() -> Option<String> {
     Some(line.split_once('=')?.1.trim_matches('"').to_owned())
 }
 
-fn load() -> Option<f64> {
+/// Load average over one minute.
+pub(crate) fn load() -> Option<f64> {
     let text = std::fs::read_to_string("/proc/loadavg").ok()?;
     text.split_whitespace().next()?.parse().ok()
 }

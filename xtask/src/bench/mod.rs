@@ -2,6 +2,7 @@
 //! into `docs/benchmarks.md`.
 
 mod agent;
+mod apply;
 mod check;
 mod cost;
 mod daemon;
@@ -9,6 +10,7 @@ mod lab;
 mod load;
 mod machine;
 mod network;
+mod pcs;
 mod render;
 mod results;
 mod site;
@@ -36,11 +38,19 @@ pub(crate) enum Area {
     Lab,
     /// Checking and rendering a large definition.
     Check,
+    /// A cluster on blank guests, put there by `picket apply` and by pcs.
+    Apply,
 }
 
 impl Area {
     /// In the order of the report.
-    pub(crate) const ALL: [Self; 4] = [Self::Agent, Self::Daemon, Self::Lab, Self::Check];
+    pub(crate) const ALL: [Self; 5] = [
+        Self::Agent,
+        Self::Daemon,
+        Self::Lab,
+        Self::Check,
+        Self::Apply,
+    ];
 
     /// The key in the results.
     pub(crate) const fn name(self) -> &'static str {
@@ -49,6 +59,7 @@ impl Area {
             Self::Daemon => "daemon",
             Self::Lab => "lab",
             Self::Check => "check",
+            Self::Apply => "apply",
         }
     }
 
@@ -59,6 +70,7 @@ impl Area {
             Self::Daemon => "Daemon under load",
             Self::Lab => "Fault to service in the lab",
             Self::Check => "Check and render",
+            Self::Apply => "From blank guests to a cluster",
         }
     }
 
@@ -67,6 +79,15 @@ impl Area {
         match self {
             Self::Agent | Self::Daemon | Self::Lab => "C program",
             Self::Check => "–",
+            Self::Apply => "pcs",
+        }
+    }
+
+    /// The same as short as targets name it.
+    pub(crate) const fn peer_in_targets(self) -> &'static str {
+        match self {
+            Self::Agent | Self::Daemon | Self::Lab | Self::Check => "C",
+            Self::Apply => "pcs",
         }
     }
 }
@@ -150,6 +171,9 @@ pub(crate) struct Options {
     /// Drills per combination of fault and stack in the lab.
     #[arg(long, default_value_t = 5, value_name = "N")]
     drills: usize,
+    /// How often each side puts its cluster on blank guests: minutes each time.
+    #[arg(long, default_value_t = 2, value_name = "N")]
+    rounds: usize,
 }
 
 /// Runs the bench in the release build of this program: a load generator without optimisation
@@ -215,6 +239,10 @@ fn measure(area: Area, repo: &Repo, programs: &Programs, options: &Options) -> R
         (Area::Lab, quick) => {
             let drills = if quick { 1 } else { options.drills };
             lab::measure(repo, &programs.picket, drills)
+        }
+        (Area::Apply, quick) => {
+            let rounds = if quick { 1 } else { options.rounds };
+            apply::measure(repo, &programs.picket, rounds)
         }
         (Area::Check, true) => {
             check::measure(&programs.picket, &programs.meter, check::Plan::QUICK)

@@ -1,15 +1,16 @@
 //! What the figures should be. One table; the report and the exit code derive from it.
 
+use super::Area;
 use super::results::{Row, Summary};
 
 /// What a figure must satisfy.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Rule {
-    /// Ours is not above so many times the C program's.
+    /// Ours is not above so many times the other program's.
     RatioAtMost(f64),
-    /// Ours is below the C program's.
+    /// Ours is below so many times the other program's.
     RatioBelow(f64),
-    /// Ours is at least so many times the C program's.
+    /// Ours is at least so many times the other program's.
     RatioAtLeast(f64),
     /// Ours is below a number.
     Below(f64),
@@ -43,6 +44,7 @@ pub(crate) const TARGETS: &[Target] = &[
     target("lab", "hang/fence", Rule::AtMost(2.0)),
     target("check", "wall/check", Rule::Below(20.0)),
     target("check", "wall/render", Rule::Below(50.0)),
+    target("apply", "total", Rule::RatioBelow(1.0)),
 ];
 
 /// How a row stands to one of its targets.
@@ -59,24 +61,29 @@ pub(crate) fn verdicts(area: &str, row: &Row, rows: &[Row]) -> Vec<Verdict> {
     TARGETS
         .iter()
         .filter(|target| target.area == area && row.id.starts_with(target.rows))
-        .map(|target| judge(target.rule, row, rows))
+        .map(|target| judge(target.rule, peer(area), row, rows))
         .collect()
 }
 
-fn judge(rule: Rule, row: &Row, rows: &[Row]) -> Verdict {
+fn peer(area: &str) -> &'static str {
+    let area = Area::ALL.into_iter().find(|known| known.name() == area);
+    area.map_or("C", Area::peer_in_targets)
+}
+
+fn judge(rule: Rule, peer: &str, row: &Row, rows: &[Row]) -> Verdict {
     let unit = row.unit.symbol();
     let ours = row.ours.filter(|ours| !ours.at_least).map(|s| s.median);
     let (target, met) = match rule {
         Rule::RatioAtMost(limit) => (
-            format!("≤ {limit} × C"),
+            format!("≤ {limit} × {peer}"),
             compare(row, |ours, theirs| ours <= limit * theirs),
         ),
         Rule::RatioBelow(limit) => (
-            format!("< {limit} × C"),
+            format!("< {limit} × {peer}"),
             compare(row, |ours, theirs| ours < limit * theirs),
         ),
         Rule::RatioAtLeast(limit) => (
-            format!("≥ {limit} × C"),
+            format!("≥ {limit} × {peer}"),
             compare(row, |ours, theirs| ours > 0.0 && ours >= limit * theirs),
         ),
         Rule::Below(limit) => (format!("< {limit} {unit}"), ours.map(|v| v < limit)),
@@ -154,9 +161,7 @@ mod tests {
     #[test]
     fn every_target_belongs_to_an_area() {
         for target in TARGETS {
-            let known = super::super::Area::ALL
-                .iter()
-                .any(|a| a.name() == target.area);
+            let known = Area::ALL.iter().any(|a| a.name() == target.area);
             assert!(known, "{target:?}");
         }
     }
