@@ -85,13 +85,6 @@ pub const REJECTED: u8 = 40;
 /// could not be used: what it would have said is not known. All else was done.
 pub const UNCHECKED: u8 = 41;
 
-/// Render with `--check`: a tool found fault with what was rendered. Nothing was written.
-pub const REJECTED: u8 = 40;
-
-/// Render with `--check`: no tool found fault, and one that should have looked is not on this machine or
-/// could not be used: what it would have said is not known. All else was done.
-pub const UNCHECKED: u8 = 41;
-
 /// Status: the cluster has quorum, and something in it is not as it should be, or could not be seen.
 pub const DEGRADED: u8 = 50;
 
@@ -187,14 +180,6 @@ pub const TABLE: &[(u8, &str)] = &[
     (
         HELD,
         "apply: done, but an administrator keeps something from running",
-    ),
-    (
-        REJECTED,
-        "render --check: a tool found fault; nothing was written",
-    ),
-    (
-        UNCHECKED,
-        "render --check: rendered, but a tool that should have looked could not",
     ),
     (
         REJECTED,
