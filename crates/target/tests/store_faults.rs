@@ -141,6 +141,45 @@ fn a_full_file_system_refuses_new_blocks_and_harms_no_old_ones() {
     store.write(number * BLOCKS_PER_MIB, &mib(4), true).unwrap();
 }
 
+/// Names the image for the child of the test below, and makes this test do something.
+const LIMITED: &str = "PICKET_TEST_LIMITED_IMAGE";
+
+/// Not a test by itself: runs in a process whose files may not grow beyond one MiB.
+#[test]
+fn beyond_a_limit_on_the_size_of_files() {
+    let Some(path) = std::env::var_os(LIMITED) else {
+        return;
+    };
+    let store = Store::open(Path::new(&path), &Options::default()).unwrap();
+    for durable in [false, true] {
+        store.write(0, &[1; 4096], durable).unwrap();
+        let beyond = store.write(BLOCKS_PER_MIB, &[2; 4096], durable);
+        assert_eq!(beyond, Err(MediumFailure::Full));
+    }
+    assert_eq!((store.health(), store.flush()), (Health::Sound, Ok(())));
+    println!("both were refused");
+}
+
+#[test]
+fn a_limit_on_the_size_of_files_is_one_more_way_to_be_full() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("image");
+    drop(image(&path, 4 * MIB));
+    // As a server does, it ignores the signal that would end it.
+    let script = "trap '' XFSZ; ulimit -f 2048; exec \"$0\" --exact beyond_a_limit_on_the_size_of_files --nocapture";
+    let child = Command::new("sh")
+        .args(["-c", script])
+        .arg(std::env::current_exe().unwrap())
+        .env(LIMITED, &path)
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&child.stdout);
+    assert!(
+        child.status.success() && said.contains("both were refused"),
+        "{child:?}"
+    );
+}
+
 #[test]
 fn a_thick_image_without_space_is_refused_and_leaves_nothing() {
     let Some(disk) = SmallDisk::new() else { return };
