@@ -19,7 +19,6 @@ use scsi::lu::{DataPhase, Extent, NexusId, Operation, Reply};
 use scsi::{AdditionalSense, Opcode, Sense, SenseKey, Status, luns};
 
 use crate::server::connection::{AfterDrain, Connection};
-use crate::server::letter::{Ending, Letter};
 use crate::server::login::View;
 use crate::server::unit::{After, Answer, Judged, Ticket, Unit};
 use crate::store::{self, Done, Finished, Started};
@@ -445,14 +444,13 @@ impl Connection<'_> {
     }
 
     /// A task management function (SAM-5, "Task management functions"). The tasks are stopped; it is answered once none
-    /// of them can touch the medium.
+    /// of them can touch the medium. TARGET COLD RESET is not supported: one initiator would end the sessions of all
+    /// others with it.
     fn manage(&mut self, id: ManagementId, function: u8, lun: Lun, tasks: &[TaskId]) {
         let drain = self.drain_id();
         let owner = Arc::clone(&self.link.owner);
         let views: Vec<View> = match function {
-            TaskManagement::ABORT_TASK
-            | TaskManagement::TARGET_WARM_RESET
-            | TaskManagement::TARGET_COLD_RESET => self
+            TaskManagement::ABORT_TASK | TaskManagement::TARGET_WARM_RESET => self
                 .normal
                 .as_ref()
                 .map(|normal| normal.views.clone())
@@ -461,9 +459,9 @@ impl Connection<'_> {
         };
         let wait = |view: &View| match function {
             TaskManagement::CLEAR_TASK_SET => view.unit.clear(&owner, view.nexus, drain),
-            TaskManagement::LOGICAL_UNIT_RESET
-            | TaskManagement::TARGET_WARM_RESET
-            | TaskManagement::TARGET_COLD_RESET => view.unit.reset(&owner, drain),
+            TaskManagement::LOGICAL_UNIT_RESET | TaskManagement::TARGET_WARM_RESET => {
+                view.unit.reset(&owner, drain)
+            }
             _ => view
                 .unit
                 .abort_own(&owner, drain, |task| tasks.contains(&task)),
@@ -475,7 +473,6 @@ impl Connection<'_> {
                 | TaskManagement::CLEAR_TASK_SET
                 | TaskManagement::LOGICAL_UNIT_RESET
                 | TaskManagement::TARGET_WARM_RESET
-                | TaskManagement::TARGET_COLD_RESET
         );
         if !known {
             return self
@@ -489,12 +486,7 @@ impl Connection<'_> {
         for task in tasks {
             self.forget(*task);
         }
-        let then = if function == TaskManagement::TARGET_COLD_RESET {
-            AfterDrain::Restart(id)
-        } else {
-            AfterDrain::Managed(id)
-        };
-        self.after(drain, letters, then);
+        self.after(drain, letters, AfterDrain::Managed(id));
     }
 
     /// Tasks are gone, or it cannot be said that they are.
@@ -508,16 +500,6 @@ impl Connection<'_> {
             AfterDrain::Managed(id) => self.protocol.managed(id, response),
             AfterDrain::Answered(task, answer) if gone => self.answer(task, answer),
             AfterDrain::Answered(task, _) => self.answer(task, Answer::internal()),
-            AfterDrain::Restart(id) => {
-                self.protocol.managed(id, response);
-                if let Some(normal) = &self.normal {
-                    let target = normal.target.name.as_str();
-                    let letter = Letter::End(Ending::Dropped);
-                    self.shared
-                        .sessions
-                        .post(&letter, |session| session.target == target);
-                }
-            }
         }
     }
 

@@ -89,8 +89,6 @@ pub(super) enum AfterDrain {
     Managed(ManagementId),
     /// A command is answered.
     Answered(TaskId, Answer),
-    /// All sessions of the target end: TARGET COLD RESET.
-    Restart(ManagementId),
 }
 
 /// A connection.

@@ -284,7 +284,11 @@ fn attend(shared: &Arc<Shared>, socket: TcpStream, peer: SocketAddr, group: u16,
         .target
         .clone()
         .unwrap_or_else(|| "discovery".to_owned());
-    tracing::info!(%peer, initiator, target, "logged in");
+    let session = logged_in
+        .normal
+        .as_ref()
+        .map(|normal| normal.presence.session.id);
+    tracing::info!(%peer, initiator, target, session, "logged in");
     match Connection::new(shared, link, slots, logged_in) {
         Ok(mut connection) => match connection.serve() {
             ended @ (Ended::Protocol(_) | Ended::Silent | Ended::Stuck | Ended::Io(_)) => {

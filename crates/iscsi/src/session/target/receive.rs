@@ -364,9 +364,7 @@ impl TargetConnection {
             TaskManagement::ABORT_TASK_SET
             | TaskManagement::CLEAR_TASK_SET
             | TaskManagement::LOGICAL_UNIT_RESET => self.stop(|task| task.lun == lun),
-            TaskManagement::TARGET_WARM_RESET | TaskManagement::TARGET_COLD_RESET => {
-                self.stop(|_| true)
-            }
+            TaskManagement::TARGET_WARM_RESET => self.stop(|_| true),
             _ => Vec::new(),
         };
         let id = ManagementId(self.next_management);

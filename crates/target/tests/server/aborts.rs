@@ -1,0 +1,288 @@
+//! Nothing of an aborted command reaches the medium after whoever aborted it has been answered. The gate stands between
+//! the task table and the medium: what waits there runs, and has not written.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use disk::initiator::{Payload, TaskEnd};
+use iscsi::pdu::TaskManagement;
+use iscsi::session::TaskId;
+use scsi::pr::OutAction;
+use scsi::{AdditionalSense, SenseKey, Status};
+
+use crate::harness::{
+    BLOCK, Door, Fixture, Initiator, LUN, OpensAtEnd, a_while, failed_with, key, reserve_out, soon,
+    write10,
+};
+
+const VICTIM: u64 = 0xB;
+const SURVIVOR: u64 = 0xA;
+/// How many writes are in flight: more than a disk has threads.
+const WRITES: u32 = 24;
+
+/// Two registered nodes; the survivor holds the reservation.
+fn cluster(fixture: &Fixture) -> (Initiator, Initiator) {
+    let (mut survivor, mut victim) = (fixture.connect("survivor"), fixture.connect("victim"));
+    survivor.register(SURVIVOR, false);
+    victim.register(VICTIM, false);
+    survivor.reserve(SURVIVOR);
+    (survivor, victim)
+}
+
+/// Sends writes, each to a block of its own, and waits until some stand at the gate.
+fn send_writes(victim: &mut Initiator, door: &Door, fill: u8) -> Vec<TaskId> {
+    let tasks = (0..WRITES)
+        .map(|lba| {
+            let data = Payload::Out(vec![fill; BLOCK]);
+            victim
+                .0
+                .submit(LUN, &write10(lba, BLOCK, true), data, soon())
+                .unwrap()
+        })
+        .collect();
+    victim.0.flush(soon()).unwrap();
+    door.await_crowd(1);
+    tasks
+}
+
+fn preempt_and_abort(survivor: &mut Initiator) -> TaskId {
+    let keys = (Some(key(SURVIVOR)), Some(key(VICTIM)));
+    let (cdb, list) = reserve_out(OutAction::PreemptAndAbort, keys, false);
+    let task = survivor
+        .0
+        .submit(LUN, &cdb, Payload::Out(list), soon())
+        .unwrap();
+    survivor.0.flush(soon()).unwrap();
+    task
+}
+
+fn status(end: Option<TaskEnd>) -> Status {
+    match end {
+        Some(TaskEnd::Completed(done, _)) => done.status,
+        other => panic!("ended with {other:?}"),
+    }
+}
+
+#[test]
+fn preempt_and_abort_is_answered_when_nothing_can_be_written_any_more() {
+    let door = Arc::new(Door::default());
+    let fixture = Fixture::gated(&door);
+    let (mut survivor, mut victim) = cluster(&fixture);
+    let _opens = OpensAtEnd(&door);
+    door.shut();
+    let writes = send_writes(&mut victim, &door, 0xEE);
+    let preemption = preempt_and_abort(&mut survivor);
+    let early = survivor.0.wait(preemption, a_while()).unwrap();
+    assert!(
+        early.is_none(),
+        "answered while a write was at the medium: {early:?}"
+    );
+    let passed = door.passed();
+    door.open();
+    assert_eq!(
+        status(survivor.0.wait(preemption, soon()).unwrap()),
+        Status::GOOD
+    );
+    let after_good = fixture.medium();
+    let written = after_good.iter().filter(|byte| **byte == 0xEE).count() / BLOCK;
+    let ran = door.passed() - passed;
+    assert!(
+        written <= ran,
+        "{written} blocks written by {ran} operations"
+    );
+    assert!(
+        ran < writes.len(),
+        "nothing was aborted: {ran} operations ran"
+    );
+    // Whatever the victim had sent and sends now: not a byte more.
+    assert_eq!(
+        victim.0.wait_any(a_while()).unwrap().map(|(task, _)| task),
+        None
+    );
+    assert_eq!(fixture.medium(), after_good);
+    let told = victim.settle();
+    let told: Vec<_> = told.iter().map(|sense| sense.additional).collect();
+    assert!(
+        told.contains(&AdditionalSense::REGISTRATIONS_PREEMPTED),
+        "{told:?}"
+    );
+    assert!(
+        told.contains(&AdditionalSense::COMMANDS_CLEARED_BY_ANOTHER_INITIATOR),
+        "{told:?}"
+    );
+    assert_eq!(
+        victim.write(0, &[0xDD; BLOCK]),
+        Status::RESERVATION_CONFLICT
+    );
+    assert_eq!(fixture.medium(), after_good);
+    assert_eq!(survivor.keys(), [SURVIVOR]);
+    assert_eq!(survivor.write(0, &[1; BLOCK]), Status::GOOD);
+}
+
+#[test]
+fn a_disk_that_hangs_makes_preempt_and_abort_fail_and_not_lie() {
+    let door = Arc::new(Door::default());
+    let fixture = Fixture::with(
+        |config| config.timeouts.drain = Duration::from_secs(1),
+        Some(&door),
+    );
+    let (mut survivor, mut victim) = cluster(&fixture);
+    let _opens = OpensAtEnd(&door);
+    door.shut();
+    send_writes(&mut victim, &door, 0xEE);
+    let preemption = preempt_and_abort(&mut survivor);
+    match survivor.0.wait(preemption, soon()).unwrap() {
+        Some(TaskEnd::Completed(done, _)) => {
+            assert!(failed_with(&done, SenseKey::HARDWARE_ERROR), "{done:?}");
+        }
+        other => panic!("ended with {other:?}"),
+    }
+}
+
+#[test]
+fn plain_preempt_leaves_what_was_let_through_alone() {
+    let door = Arc::new(Door::default());
+    let fixture = Fixture::gated(&door);
+    let (mut survivor, mut victim) = cluster(&fixture);
+    let _opens = OpensAtEnd(&door);
+    door.shut();
+    let writes = send_writes(&mut victim, &door, 0xEE);
+    let keys = (Some(key(SURVIVOR)), Some(key(VICTIM)));
+    let done = survivor.reserve_out(OutAction::Preempt, keys, false);
+    assert_eq!(done.status, Status::GOOD);
+    door.open();
+    let mut good = 0;
+    for write in &writes {
+        if status(victim.0.wait(*write, soon()).unwrap()) == Status::GOOD {
+            good += 1;
+        }
+    }
+    let written = fixture
+        .medium()
+        .iter()
+        .filter(|byte| **byte == 0xEE)
+        .count()
+        / BLOCK;
+    assert_eq!(written, good);
+    assert!(
+        good > 0,
+        "commands that had been accepted were to run to their end"
+    );
+}
+
+/// Runs a task management function of `who` while writes of the victim are at the gate.
+fn function_waits(function: u8, by_victim: bool) {
+    let door = Arc::new(Door::default());
+    let fixture = Fixture::gated(&door);
+    let mut victim = fixture.connect("victim");
+    let mut other = fixture.connect("other");
+    let _opens = OpensAtEnd(&door);
+    door.shut();
+    let writes = send_writes(&mut victim, &door, 0xEE);
+    std::thread::scope(|scope| {
+        let manager = if by_victim { &mut victim } else { &mut other };
+        let managing = scope.spawn(move || manager.0.manage(function, LUN, soon()));
+        std::thread::sleep(Duration::from_millis(400));
+        assert!(
+            !managing.is_finished(),
+            "function {function} was answered while a write was at the medium"
+        );
+        door.open();
+        assert_eq!(managing.join().unwrap().unwrap(), 0);
+    });
+    let after = fixture.medium();
+    let written = after.iter().filter(|byte| **byte == 0xEE).count() / BLOCK;
+    assert!(written < writes.len(), "nothing was aborted");
+    std::thread::sleep(Duration::from_millis(200));
+    assert_eq!(fixture.medium(), after);
+    victim.settle();
+    assert_eq!(victim.write(0, &[1; BLOCK]), Status::GOOD);
+}
+
+#[test]
+fn abort_task_set_waits() {
+    function_waits(TaskManagement::ABORT_TASK_SET, true);
+}
+
+#[test]
+fn clear_task_set_waits_for_the_tasks_of_others() {
+    function_waits(TaskManagement::CLEAR_TASK_SET, false);
+}
+
+#[test]
+fn logical_unit_reset_waits_for_the_tasks_of_others() {
+    function_waits(TaskManagement::LOGICAL_UNIT_RESET, false);
+}
+
+#[test]
+fn abort_task_waits_for_its_task_alone() {
+    let door = Arc::new(Door::default());
+    let fixture = Fixture::gated(&door);
+    let mut victim = fixture.connect("victim");
+    let _opens = OpensAtEnd(&door);
+    door.shut();
+    let writes = send_writes(&mut victim, &door, 0xEE);
+    // The last one has not got a thread, let alone the medium.
+    let last = *writes.last().unwrap();
+    assert_eq!(victim.0.abort(last, soon()).unwrap(), 0);
+    door.open();
+    for write in &writes[..writes.len() - 1] {
+        assert_eq!(status(victim.0.wait(*write, soon()).unwrap()), Status::GOOD);
+    }
+    let medium = fixture.medium();
+    let written = medium.iter().filter(|byte| **byte == 0xEE).count() / BLOCK;
+    assert_eq!(written, writes.len() - 1);
+}
+
+#[test]
+fn a_nexus_comes_back_when_its_old_commands_are_done() {
+    let door = Arc::new(Door::default());
+    let fixture = Fixture::gated(&door);
+    let mut old = fixture.connect("node");
+    let _opens = OpensAtEnd(&door);
+    door.shut();
+    send_writes(&mut old, &door, 0xEE);
+    old.0.end("the node reboots");
+    std::thread::scope(|scope| {
+        let coming = scope.spawn(|| fixture.connect("node"));
+        std::thread::sleep(Duration::from_millis(400));
+        assert!(
+            !coming.is_finished(),
+            "logged in while old writes were at the medium"
+        );
+        door.open();
+        let mut new = coming.join().unwrap();
+        let after = fixture.medium();
+        std::thread::sleep(Duration::from_millis(200));
+        assert_eq!(
+            fixture.medium(),
+            after,
+            "an old write came after the new session"
+        );
+        assert_eq!(new.write(0, &[1; BLOCK]), Status::GOOD);
+    });
+}
+
+#[test]
+fn a_disk_that_is_removed_is_left_alone() {
+    let door = Arc::new(Door::default());
+    let fixture = Fixture::gated(&door);
+    let mut node = fixture.connect("node");
+    let _opens = OpensAtEnd(&door);
+    door.shut();
+    send_writes(&mut node, &door, 0xEE);
+    let admin = fixture.server.admin();
+    let target = crate::harness::TARGET.parse().unwrap();
+    std::thread::scope(|scope| {
+        let removing = scope.spawn(|| admin.remove_unit(&target, 0));
+        std::thread::sleep(Duration::from_millis(400));
+        assert!(!removing.is_finished());
+        door.open();
+        removing.join().unwrap().unwrap();
+    });
+    let after = fixture.medium();
+    std::thread::sleep(Duration::from_millis(200));
+    assert_eq!(fixture.medium(), after);
+    let (done, _) = node.run(&[0; 6], Payload::None);
+    assert!(failed_with(&done, SenseKey::ILLEGAL_REQUEST), "{done:?}");
+}

@@ -1,0 +1,8 @@
+//! The server over loopback, with our own initiator and with bare sockets.
+
+mod aborts;
+mod admin;
+mod bad_input;
+mod harness;
+mod power;
+mod sessions;
