@@ -189,7 +189,8 @@ impl LogicalUnit {
         self.pending = None;
         self.reservations = prepared.next;
         for (nexus, what) in &prepared.effects.attentions {
-            // There is always room: all that are registered, and all that are attached.
+            // Should more victims be away than there are places, one is told less: when it comes back, that the power
+            // came on, which implies the rest.
             if let Ok(id) = self.place(nexus) {
                 self.establish(id, *what);
             }
