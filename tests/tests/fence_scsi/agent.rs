@@ -17,7 +17,7 @@ use picket_tests::{
 
 use crate::Node;
 
-const PACKAGED: &str = "/usr/sbin/fence_scsi";
+pub(crate) const PACKAGED: &str = "/usr/sbin/fence_scsi";
 const PACKAGED_CHECK: &str = "/usr/share/cluster/fence_scsi_check";
 const NEEDS: [Need; 3] = [
     Need::Root,

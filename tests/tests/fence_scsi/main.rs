@@ -4,6 +4,7 @@
 //! `corosync-cmapctl` does.
 
 mod agent;
+mod conformance;
 mod fencer;
 mod targets;
 

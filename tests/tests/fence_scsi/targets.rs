@@ -52,7 +52,7 @@ impl World {
     }
 
     /// tgt with two disks, the first being LUN 1.
-    fn tgt(&self) -> Process {
+    pub(crate) fn tgt(&self) -> Process {
         let mut command = Command::new("/usr/sbin/tgtd");
         command.args([
             "-f",
@@ -98,7 +98,7 @@ impl World {
     }
 
     /// An action of the node `number` on the node `on`.
-    fn act(&self, number: usize, action: &str, on: usize) -> Ran {
+    pub(crate) fn act(&self, number: usize, action: &str, on: usize) -> Ran {
         let name = format!("--plug={}", NAMES[on - 1]);
         self.with(number, &["-o", action, &name])
     }
