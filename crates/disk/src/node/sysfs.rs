@@ -180,3 +180,95 @@ fn names(directory: &Path) -> Result<Vec<String>, PathsError> {
     }
     Ok(names)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::symlink;
+
+    use super::*;
+
+    /// A tree as the kernel has it: the real directories below `devices`, links to them below `class/block`.
+    struct Tree(tempfile::TempDir);
+
+    impl Tree {
+        fn new() -> Self {
+            let tree = Self(tempfile::tempdir().unwrap());
+            for directory in ["dev/mapper", "sys/class/block", "sys/class/scsi_generic"] {
+                fs::create_dir_all(tree.0.path().join(directory)).unwrap();
+            }
+            tree
+        }
+
+        fn paths(&self) -> Paths {
+            Paths::below(self.0.path().join("sys"), self.0.path().join("dev"))
+        }
+
+        /// A block device `below` which others are.
+        fn block(&self, place: &str, slaves: &[&str]) -> PathBuf {
+            let real = self.0.path().join("sys/devices").join(place);
+            let name = real.file_name().unwrap();
+            fs::create_dir_all(real.join("slaves")).unwrap();
+            for slave in slaves {
+                fs::create_dir(real.join("slaves").join(slave)).unwrap();
+            }
+            let link = self.0.path().join("sys/class/block").join(name);
+            symlink(&real, link).unwrap();
+            fs::write(self.dev(name.to_str().unwrap()), "").unwrap();
+            real
+        }
+
+        fn dev(&self, name: &str) -> PathBuf {
+            self.0.path().join("dev").join(name)
+        }
+
+        #[track_caller]
+        fn check(&self, device: &str, expected: &[&str]) {
+            let expected: Vec<_> = expected.iter().map(|name| self.dev(name)).collect();
+            assert_eq!(self.paths().of(&self.dev(device)).unwrap(), expected);
+        }
+    }
+
+    #[test]
+    fn a_volume_on_a_partition_of_a_multipath_device_has_all_paths() {
+        let tree = Tree::new();
+        tree.block("pci0/sda", &[]);
+        fs::write(tree.block("pci0/sda/sda1", &[]).join("partition"), "1").unwrap();
+        tree.block("pci1/sdb", &[]);
+        let multipath = tree.block("virtual/dm-0", &["sdb", "sda"]);
+        fs::create_dir(multipath.join("dm")).unwrap();
+        fs::write(multipath.join("dm/uuid"), "mpath-3600a\n").unwrap();
+        tree.block("virtual/dm-1", &["dm-0"]);
+        tree.block("virtual/dm-2", &["dm-1", "sda1"]);
+        symlink("../dm-0", tree.dev("mapper/mpatha")).unwrap();
+        tree.check("sda", &["sda"]);
+        tree.check("sda1", &["sda"]);
+        tree.check("mapper/mpatha", &["sda", "sdb"]);
+        tree.check("dm-2", &["sda", "sdb"]);
+        assert!(
+            tree.paths()
+                .is_multipath(&tree.dev("mapper/mpatha"))
+                .unwrap()
+        );
+        assert!(!tree.paths().is_multipath(&tree.dev("dm-1")).unwrap());
+    }
+
+    #[test]
+    fn a_generic_device_stands_for_itself() {
+        let tree = Tree::new();
+        fs::create_dir(tree.0.path().join("sys/class/scsi_generic/sg3")).unwrap();
+        fs::write(tree.dev("sg3"), "").unwrap();
+        tree.check("sg3", &["sg3"]);
+    }
+
+    #[test]
+    fn what_is_no_device_and_what_never_ends_is_refused() {
+        let tree = Tree::new();
+        fs::write(tree.dev("file"), "").unwrap();
+        let of = |name: &str| tree.paths().of(&tree.dev(name));
+        assert!(matches!(of("file"), Err(PathsError::Unknown(_))));
+        assert!(matches!(of("none"), Err(PathsError::Missing { .. })));
+        tree.block("virtual/dm-7", &["dm-8"]);
+        tree.block("virtual/dm-8", &["dm-7"]);
+        assert!(matches!(of("dm-7"), Err(PathsError::Endless(_))));
+    }
+}

@@ -1,7 +1,8 @@
 //! Fencing while the victim's writes are in flight: none may reach the medium once PREEMPT AND ABORT has returned.
 //!
-//! The survivor fills the region with its own data as soon as it has the answer. Whatever else is there afterwards has
-//! been written later, over what the survivor wrote.
+//! The survivor reads what the victim writes to as soon as it has the answer, and again when the victim has come to its
+//! end. A block that has changed in between was written after the answer: it could have been one that the survivor had
+//! written meanwhile. Each write has data of its own, so that none is taken for an earlier one.
 
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::mpsc::{SyncSender, sync_channel};
@@ -9,23 +10,34 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use deadline::Deadline;
-use iscsi::pdu::Lun;
+use iscsi::pdu::{Lun, TaskManagement, TaskManagementResponse};
 
-use crate::initiator::{Payload, Session};
+use crate::initiator::{Payload, Session, TaskEnd};
 use crate::probe::Trouble;
 use crate::probe::exercise::{Exercise, WERO};
 use crate::probe::report::{self, Outcome};
-use crate::probe::scratch::write_command;
+use crate::probe::scratch::{Scratch, write_command};
+use crate::probe::writes::Slot;
 
 /// How often it is tried.
 const ROUNDS: u64 = 5;
-/// The tags of what the victim and the survivor write.
-const VICTIM: u64 = 0xBAD;
+/// The tags of what the victim, counted up from here, and the survivor write.
+const VICTIM: u64 = 0xBAD_0000;
 const SURVIVOR: u64 = 0x600D;
+/// What the victim writes to, and how much at once: as many writes as are kept in flight, so that the target has some
+/// to do when it is told to abort them.
+const STORMED: u64 = 4 << 20;
+const WRITE: u64 = 64 << 10;
 /// How long the victim must have been silent before nothing more is expected of it.
 const QUIET: Duration = Duration::from_millis(1500);
 /// How long a step of the victim waits, so that it sees soon that it was fenced.
 const BREATH: Duration = Duration::from_millis(20);
+/// How long it waits for room in the target's window.
+const MOMENT: Duration = Duration::from_millis(1);
+/// So many of its writes must have ended before it is fenced.
+const FLOWING: usize = 16;
+/// How long the target may take to say that aborted commands are gone.
+const FORGET: Duration = Duration::from_secs(5);
 /// How long the victim may take until its writes flow.
 const START: Duration = Duration::from_secs(10);
 /// How much the victim that falls silent begins to write: more than any target takes unasked.
@@ -35,10 +47,11 @@ const LARGE: u64 = 2 << 20;
 struct Storm<'s> {
     session: &'s mut Session,
     lun: Lun,
-    /// The commands it sends in turn.
-    writes: Vec<(Vec<u8>, Vec<u8>)>,
+    /// Where it writes, in turn.
+    slots: Vec<Slot>,
+    scratch: &'s Scratch,
     fenced: &'s AtomicBool,
-    /// How many of its writes were in flight when it was.
+    /// How many of its writes the target had taken, and not yet answered, when it was.
     in_flight: &'s AtomicUsize,
     flowing: SyncSender<()>,
 }
@@ -48,40 +61,81 @@ impl Storm<'_> {
     /// connection may end: that is for the target to decide.
     fn rage(self) {
         let (mut next, mut ended, mut last) = (0, 0_usize, Instant::now());
-        let mut seen_fenced = false;
+        let (mut seen_fenced, mut in_flight, mut most) = (false, 0_usize, self.slots.len());
         loop {
             let fenced = self.fenced.load(Ordering::SeqCst);
             if fenced && !seen_fenced {
                 seen_fenced = true;
-                let count = self.session.in_flight();
-                self.in_flight.fetch_add(count, Ordering::SeqCst);
+                in_flight = self.session.in_flight();
             }
-            while !fenced && self.session.in_flight() < self.writes.len() {
-                let (cdb, data) = &self.writes[next % self.writes.len()];
-                next += 1;
-                let breath = Deadline::after(BREATH);
-                let payload = Payload::Out(data.clone());
-                if self.session.submit(self.lun, cdb, payload, breath).is_err() {
+            while !fenced && self.session.in_flight() < most {
+                let slot = self.slots[next % self.slots.len()];
+                let tag = VICTIM + u64::try_from(next).unwrap_or_default();
+                let (cdb, payload) = (
+                    write_command(slot),
+                    Payload::Out(self.scratch.pattern(slot, tag)),
+                );
+                let moment = Deadline::after(MOMENT);
+                if self
+                    .session
+                    .submit(self.lun, &cdb, payload, moment)
+                    .is_err()
+                {
+                    // The target has no room for more at a time.
+                    most = self.session.in_flight().max(1);
                     break;
                 }
+                next += 1;
             }
-            match self.session.wait_any(Deadline::after(BREATH)) {
-                Ok(Some(_)) => {
-                    (ended, last) = (ended + 1, Instant::now());
-                    if ended == self.writes.len() {
-                        // Nobody may be waiting any more.
-                        let _ = self.flowing.try_send(());
+            let mut wait = BREATH;
+            loop {
+                match self.session.wait_any(Deadline::after(wait)) {
+                    Ok(Some((_, end))) => {
+                        (ended, last) = (ended + 1, Instant::now());
+                        // It had not been taken: it was still on its way to the target.
+                        let refused =
+                            matches!(&end, TaskEnd::Completed(done, _) if !done.status.is_good());
+                        in_flight -= usize::from(seen_fenced && refused).min(in_flight);
                     }
+                    Ok(None) => break,
+                    Err(_) => return self.in_flight.store(in_flight, Ordering::SeqCst),
                 }
-                Ok(None) => {}
-                Err(_) => break,
+                wait = Duration::ZERO;
+            }
+            if ended >= FLOWING {
+                // Nobody may be waiting any more.
+                let _ = self.flowing.try_send(());
             }
             let done = fenced && self.session.in_flight() == 0;
             if done || fenced && last.elapsed() > QUIET || last.elapsed() > START {
                 break;
             }
         }
+        self.in_flight.store(in_flight, Ordering::SeqCst);
+        self.forget();
     }
+
+    /// What was aborted is never answered; both sides agree now that it is gone, or the session ends.
+    fn forget(self) {
+        if self.session.in_flight() > 0 {
+            let (function, deadline) = (TaskManagement::ABORT_TASK_SET, Deadline::after(FORGET));
+            let done = self.session.manage(function, self.lun, deadline);
+            if !matches!(done, Ok(TaskManagementResponse::COMPLETE)) {
+                self.session
+                    .end("commands that were aborted cannot be forgotten");
+            }
+        }
+    }
+}
+
+/// What came of a storm.
+struct Seen {
+    /// How many writes were in flight.
+    in_flight: usize,
+    /// How long the fencing took.
+    took: Duration,
+    /// How many writes landed after its answer.
+    changed: usize,
 }
 
 impl Exercise<'_> {
@@ -91,16 +145,15 @@ impl Exercise<'_> {
             return Ok(());
         }
         let (mut in_flight, mut slowest) = (0, Duration::ZERO);
-        for round in 0..ROUNDS {
+        for round in 1..=ROUNDS {
             self.begin(false)?;
-            let (count, took) = self.storm()?;
-            in_flight += count;
-            slowest = slowest.max(took);
-            let strangers = self.scratch.strangers(&mut self.survivor, SURVIVOR)?;
-            if strangers > 0 {
+            let seen = self.storm()?;
+            in_flight += seen.in_flight;
+            slowest = slowest.max(seen.took);
+            if seen.changed > 0 {
                 let seen = format!(
-                    "{strangers} blocks were overwritten afterwards (attempt {})",
-                    round + 1
+                    "{} writes landed afterwards (attempt {round})",
+                    seen.changed
                 );
                 self.note(report::IN_FLIGHT, false, seen);
                 return Ok(());
@@ -113,7 +166,7 @@ impl Exercise<'_> {
         }
         let millis = slowest.as_millis();
         let seen = format!(
-            "{in_flight} writes in flight in {ROUNDS} attempts, none landed; it took {millis} ms at most"
+            "{in_flight} writes had been taken and not answered in {ROUNDS} attempts, none landed; it took {millis} ms at most"
         );
         self.note(report::IN_FLIGHT, true, seen);
         Ok(())
@@ -134,29 +187,26 @@ impl Exercise<'_> {
         false
     }
 
-    /// One storm: how many writes were in flight, and how long the fencing took.
-    fn storm(&mut self) -> Result<(usize, Duration), Trouble> {
-        let writes: Vec<_> = self
-            .scratch
-            .chunks()
-            .into_iter()
-            .map(|slot| (write_command(slot), self.scratch.pattern(slot, VICTIM)))
-            .collect();
+    /// One storm.
+    fn storm(&mut self) -> Result<Seen, Trouble> {
         let (fenced, in_flight) = (AtomicBool::new(false), AtomicUsize::new(0));
         let (flowing, flows) = sync_channel(1);
         let Some((session, lun)) = self.victim.session() else {
             return Err(Trouble::Failed("there is no session".to_owned()));
         };
+        let (survivor, scratch) = (&mut self.survivor, &self.scratch);
+        let slots = scratch.pieces(STORMED, WRITE);
         let storm = Storm {
             session,
             lun,
-            writes,
+            slots: slots.clone(),
+            scratch,
             fenced: &fenced,
             in_flight: &in_flight,
             flowing,
         };
-        let (survivor, scratch) = (&mut self.survivor, &self.scratch);
         let (ours, theirs) = (self.survivor_key, self.victim_key);
+        let places = &slots;
         let result = thread::scope(|scope| {
             scope.spawn(move || storm.rage());
             let fencing = (|| {
@@ -167,14 +217,20 @@ impl Exercise<'_> {
                 survivor.pr()?.preempt(ours, theirs, WERO, true, deadline)?;
                 let took = begun.elapsed();
                 fenced.store(true, Ordering::SeqCst);
-                scratch.fill(survivor, SURVIVOR)?;
-                Ok::<_, Trouble>(took)
+                let held = scratch.glance(survivor, places)?;
+                Ok::<_, Trouble>((took, held))
             })();
             // Whatever happened, the victim must come to its end.
             fenced.store(true, Ordering::SeqCst);
             fencing
         });
-        Ok((in_flight.load(Ordering::SeqCst), result?))
+        let (took, held) = result?;
+        let later = self.scratch.glance(&mut self.survivor, &slots)?;
+        Ok(Seen {
+            in_flight: in_flight.load(Ordering::SeqCst),
+            took,
+            changed: self.scratch.difference(&held, &later),
+        })
     }
 
     /// The victim begins a write and falls silent; it is fenced; then it sends the data.

@@ -3,6 +3,7 @@
 use scsi::Opcode;
 
 use crate::Data;
+use crate::initiator::{Payload, TaskEnd};
 use crate::probe::link::Link;
 use crate::probe::report::Identity;
 use crate::probe::writes::{SIX_LIMIT, Slot, sixteen, ten};
@@ -58,12 +59,19 @@ impl Scratch {
 
     /// The whole region in pieces of one command each.
     pub(super) fn chunks(&self) -> Vec<Slot> {
-        let step = CHUNK / u64::from(self.block_length).max(1);
-        let starts = (0..self.blocks).step_by(usize::try_from(step).unwrap_or(1));
+        let whole = self.blocks.saturating_mul(self.block_length.into());
+        self.pieces(whole, CHUNK)
+    }
+
+    /// The first `bytes` of the region, or all of it if it is shorter, in pieces of `step` bytes.
+    pub(super) fn pieces(&self, bytes: u64, step: u64) -> Vec<Slot> {
+        let length = u64::from(self.block_length).max(1);
+        let (blocks, step) = ((bytes / length).min(self.blocks), (step / length).max(1));
+        let starts = (0..blocks).step_by(usize::try_from(step).unwrap_or(1));
         starts
             .map(|at| Slot {
                 lba: self.first + at,
-                blocks: u32::try_from(step.min(self.blocks - at)).unwrap_or(1),
+                blocks: u32::try_from(step.min(blocks - at)).unwrap_or(1),
             })
             .collect()
     }
@@ -89,7 +97,7 @@ impl Scratch {
         for at in 0..u64::from(slot.blocks) {
             let word = (tag ^ (slot.lba + at).rotate_left(40)).wrapping_mul(0x9E37_79B9_7F4A_7C15);
             let words = usize::try_from(self.block_length / 8).unwrap_or_default();
-            data.extend(std::iter::repeat_n(word.to_be_bytes(), words).flatten());
+            data.extend(word.to_be_bytes().repeat(words));
         }
         data
     }
@@ -141,13 +149,46 @@ impl Scratch {
         Ok(strangers)
     }
 
+    /// What the last block of each slot holds. All are asked for at once: it must not take long.
+    pub(super) fn glance(&self, link: &mut Link, slots: &[Slot]) -> Result<Vec<u8>, Trouble> {
+        let (deadline, length) = (link.deadline(), self.block_length);
+        let length = usize::try_from(length).unwrap_or(usize::MAX);
+        let Some((session, lun)) = link.session() else {
+            return Err(Trouble::Failed("there is no session".to_owned()));
+        };
+        let mut tasks = Vec::with_capacity(slots.len());
+        for slot in slots {
+            let last = Slot {
+                lba: slot.lba + u64::from(slot.blocks.saturating_sub(1)),
+                blocks: 1,
+            };
+            tasks.push(session.submit(lun, &read_command(last), Payload::In(length), deadline)?);
+        }
+        let mut held = Vec::with_capacity(slots.len() * length);
+        for task in tasks {
+            match session.wait(task, deadline)? {
+                Some(TaskEnd::Completed(done, data))
+                    if done.status.is_good() && data.len() == length =>
+                {
+                    held.extend(data);
+                }
+                other => return Err(Trouble::Failed(format!("reading came to {other:?}"))),
+            }
+        }
+        Ok(held)
+    }
+
+    /// How many blocks two glances differ in.
+    pub(super) fn difference(&self, one: &[u8], other: &[u8]) -> usize {
+        let block = usize::try_from(self.block_length).unwrap_or(1).max(1);
+        let pairs = one.chunks(block).zip(other.chunks(block));
+        pairs.filter(|(one, other)| one != other).count()
+    }
+
     /// Reads a slot.
     pub(super) fn read(&self, link: &mut Link, slot: Slot) -> Result<Vec<u8>, Trouble> {
         let mut data = vec![0; self.bytes(slot)];
-        let cdb = match u32::try_from(slot.lba + u64::from(slot.blocks)) {
-            Ok(_) => ten(Opcode::READ_10, 0, slot),
-            Err(_) => sixteen(Opcode::READ_16, 0, slot),
-        };
+        let cdb = read_command(slot);
         let done = link.command(&cdb, Data::In(&mut data));
         match done {
             Ok(done) if done.status.is_good() && done.transferred == data.len() => Ok(data),
@@ -162,6 +203,14 @@ impl Scratch {
             Ok(done) if done.status.is_good() => Ok(()),
             other => Err(refused("writing", &other)),
         }
+    }
+}
+
+/// READ(10), or READ(16) where that does not reach.
+fn read_command(slot: Slot) -> Vec<u8> {
+    match u32::try_from(slot.lba + u64::from(slot.blocks)) {
+        Ok(_) => ten(Opcode::READ_10, 0, slot),
+        Err(_) => sixteen(Opcode::READ_16, 0, slot),
     }
 }
 
