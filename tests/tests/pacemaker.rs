@@ -6,7 +6,6 @@
 use std::{
     fs,
     os::unix::fs::symlink,
-    path::Path,
     process::Command,
     time::{Duration, Instant},
 };

@@ -31,7 +31,7 @@ const LIMIT: Duration = Duration::from_secs(5);
 
 /// `NAME = VALUE` lines of the settings file.
 #[derive(Debug, Clone, PartialEq, Eq)]
-struct Settings {
+pub(super) struct Settings {
     /// Further looks when the key is not found.
     retry: u32,
     /// Time between two.
@@ -41,7 +41,7 @@ struct Settings {
 }
 
 impl Settings {
-    fn parse(text: &str) -> Self {
+    pub(super) fn parse(text: &str) -> Self {
         let mut settings = Self {
             retry: 0,
             pause: Duration::from_secs(1),
@@ -79,7 +79,7 @@ impl Settings {
 
 /// What a look found.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Finding {
+pub(super) enum Finding {
     /// There is nothing to find: this node has not been unfenced.
     NotConcerned,
     /// The key is there.
@@ -120,7 +120,12 @@ pub fn check(program: &OsStr, args: impl Iterator<Item = OsString>) -> Exit {
     Exit::OFF
 }
 
-fn look_again(store: &Store, reach: &dyn Reach, settings: &Settings, log: &mut Log) -> Finding {
+pub(super) fn look_again(
+    store: &Store,
+    reach: &dyn Reach,
+    settings: &Settings,
+    log: &mut Log,
+) -> Finding {
     let mut left = settings.retry;
     loop {
         let finding = look(store, reach, settings, log);

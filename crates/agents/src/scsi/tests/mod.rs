@@ -5,6 +5,7 @@ mod faults;
 mod memory;
 mod random;
 mod table;
+mod watchdog;
 
 use std::time::Duration;
 
