@@ -63,6 +63,7 @@ pub(super) const SCRIPT: &str = include_str!("scripts/storage-setup");
 #[must_use]
 pub fn storage_setup(definition: &Definition) -> Vec<SetupStep> {
     let mut steps = sessions(definition);
+    paths(definition, &mut steps);
     messages(definition, &mut steps);
     for group in &definition.volume_groups {
         make_group(definition, group, &mut steps);
@@ -102,6 +103,21 @@ fn step(title: String, phase: Phase, on: Vec<NodeName>, piece: Vec<String>) -> S
         on,
         check: call("check"),
         make: call("make"),
+    }
+}
+
+/// What follows needs the device over all paths, and multipathd is otherwise started with the cluster.
+fn paths(definition: &Definition, steps: &mut Vec<SetupStep>) {
+    for storage in definition.storage.iter().filter(|one| one.multipath) {
+        let Some(device) = device_of(storage) else {
+            continue;
+        };
+        let on = reaching(definition, std::slice::from_ref(&storage.name));
+        if !on.is_empty() {
+            let title = format!("bring the paths of {} together", storage.name);
+            let piece = vec!["paths".to_owned(), device];
+            steps.push(step(title, Phase::BeforeStart, on, piece));
+        }
     }
 }
 
