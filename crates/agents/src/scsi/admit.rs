@@ -135,19 +135,20 @@ fn whose(
     fresh: usize,
 ) -> Result<bool, Failure> {
     // Those paths that were registered already account for as many.
-    let others = before.count(own) > disk.paths() - fresh;
+    let accounted = disk.paths() - fresh;
+    if before.count(own) <= accounted {
+        return Ok(false);
+    }
     let (Some(earlier), Some(mine)) = (before.with(own), names(disk, own, before, after, fresh))
     else {
-        if others {
-            disk.note(
-                Level::Warning,
-                format!(
-                    "key {} was registered already, and the device does not tell by whom: this node before a restart, or \
-                     another one",
-                    key::text(own)
-                ),
-            );
-        }
+        disk.note(
+            Level::Warning,
+            format!(
+                "key {} was registered already, and the device does not tell by whom: this node before a restart, or \
+                 another one",
+                key::text(own)
+            ),
+        );
         return Ok(false);
     };
     for registration in earlier {
@@ -164,7 +165,7 @@ fn whose(
             return Err(disk.fail(FailureKind::Refused, text));
         }
     }
-    Ok(others)
+    Ok(true)
 }
 
 /// The names this machine's initiators have, in lower case; `None` if nothing is known of them, or registrations are
@@ -194,6 +195,17 @@ fn names(
             new.iter()
                 .filter_map(|one| one.initiator.as_ref().map(name)),
         );
+    }
+    let earlier: Vec<String> = earlier
+        .iter()
+        .filter_map(|one| one.initiator.as_ref().map(name))
+        .collect();
+    // At least one of them is this node's, so if there is but one name, it is.
+    if let [first, rest @ ..] = earlier.as_slice()
+        && fresh < disk.paths()
+        && rest.iter().all(|other| other == first)
+    {
+        mine.push(first.clone());
     }
     (!mine.is_empty()).then_some(mine)
 }

@@ -179,6 +179,27 @@ fn a_key_that_another_node_has_is_refused() {
     }
 }
 
+/// Sessions may go by another initiator name than the machine's: what is registered over the paths themselves is its own.
+#[test]
+fn other_names_of_the_machine_itself_are_no_collision() {
+    let mut world = World::unfenced(2, 1, 2);
+    world.machines[0].claims = Some("iqn.2026-11.example:other-name".to_owned());
+    assert_eq!(world.node(1).run(Action::On), Ok(Exit::OK));
+    // A restart on top: leftovers with the name under which one path is registered still.
+    world.machines[0].reboot(true);
+    let half = Machine {
+        paths: 1,
+        ..world.machines[0].clone()
+    };
+    let claims = Machine {
+        claims: None,
+        ..half
+    };
+    assert_eq!(claims.run(Action::On), Ok(Exit::OK));
+    assert_eq!(world.node(1).run(Action::On), Ok(Exit::OK));
+    assert_eq!(world.node(1).writable(), 2);
+}
+
 #[test]
 fn a_path_that_cannot_be_registered_fails_the_action() {
     let world = World::new(1, 2, 2);

@@ -254,6 +254,8 @@ pub(super) struct Machine {
     pub tells_port: bool,
     /// Whether it knows its initiator name.
     pub tells_name: bool,
+    /// What it takes for its initiator name, if that is wrong.
+    pub claims: Option<String>,
     pub aptpl: bool,
     pub store: Store,
     /// The keys of all nodes, in the scheme that has to look at them.
@@ -272,6 +274,7 @@ impl Machine {
             boots: 0,
             tells_port: false,
             tells_name: true,
+            claims: None,
             aptpl: false,
             store: Store::at(&directory.join(format!("node{number}/cluster"))),
             known: None,
@@ -398,6 +401,7 @@ impl Reach for Machine {
     }
 
     fn initiator(&self) -> Option<String> {
-        self.tells_name.then(|| self.name.clone())
+        self.tells_name
+            .then(|| self.claims.clone().unwrap_or_else(|| self.name.clone()))
     }
 }
