@@ -64,8 +64,8 @@ pub struct LogicalUnit {
     config: Config,
     nexuses: Nexuses,
     reservations: Reservations,
-    /// A change of reservations is decided and does not count yet; whose commands it aborts.
-    pending: Option<Vec<NexusId>>,
+    /// A change of reservations is decided and does not count yet.
+    pending: bool,
     /// Who holds it by RESERVE of SPC-2.
     legacy: Option<NexusId>,
     modes: Modes,
@@ -84,7 +84,7 @@ impl LogicalUnit {
             modes: Modes::initial(config.write_cache),
             config,
             reservations,
-            pending: None,
+            pending: false,
             legacy: None,
             loaded: true,
         }
@@ -140,12 +140,11 @@ impl LogicalUnit {
         Ok(id)
     }
 
-    /// The number of a nexus, whether it is attached or not. Who is registered, or about to lose its commands, keeps it.
+    /// The number of a nexus, whether it is attached or not. Who is registered keeps it: so does whoever is about to lose
+    /// its registration and its commands, until that counts.
     fn place(&mut self, nexus: &Nexus) -> Result<NexusId, NoRoom> {
-        let (reservations, pending) = (&self.reservations, self.pending.as_deref());
-        let may_go = |id: NexusId, nexus: &Nexus| {
-            reservations.key_of(nexus).is_none() && !pending.is_some_and(|ids| ids.contains(&id))
-        };
+        let reservations = &self.reservations;
+        let may_go = |nexus: &Nexus| reservations.key_of(nexus).is_none();
         let id = self.nexuses.place(nexus, may_go)?;
         let may = |access| self.reservations.permits(nexus, access);
         let (may_read, may_write) = (may(Access::Reads), may(Access::Writes));

@@ -126,7 +126,7 @@ impl Nexuses {
     pub(super) fn place(
         &mut self,
         nexus: &Nexus,
-        may_go: impl Fn(NexusId, &Nexus) -> bool,
+        may_go: impl Fn(&Nexus) -> bool,
     ) -> Result<NexusId, NoRoom> {
         if let Some(id) = self.find(nexus) {
             return Ok(id);
@@ -144,12 +144,8 @@ impl Nexuses {
             self.slots.push(slot);
             self.slots.len() - 1
         } else {
-            let gone = |(at, slot): (usize, &Slot)| {
-                let id = u32::try_from(at).map(NexusId).ok()?;
-                (!slot.attached && may_go(id, &slot.nexus)).then_some(at)
-            };
-            let at = self.slots.iter().enumerate().find_map(gone);
-            let at = at.ok_or(NoRoom)?;
+            let gone = |slot: &Slot| !slot.attached && may_go(&slot.nexus);
+            let at = self.slots.iter().position(gone).ok_or(NoRoom)?;
             self.slots[at] = slot;
             at
         };

@@ -92,7 +92,7 @@ impl LogicalUnit {
     pub(super) fn legacy_reserve(&mut self, id: NexusId) -> Reply {
         match self.legacy_exception(id) {
             Some(reply) => reply,
-            None if self.pending.is_some() => Reply::status(Status::BUSY),
+            None if self.pending => Reply::status(Status::BUSY),
             None if self.legacy.is_some_and(|holder| holder != id) => Refusal::Conflict.into(),
             None => {
                 self.legacy = Some(id);
@@ -135,7 +135,7 @@ impl LogicalUnit {
         if self.legacy.is_some() {
             return Continued::Done(Refusal::Conflict.into());
         }
-        if self.pending.is_some() {
+        if self.pending {
             return Continued::Done(Reply::status(Status::BUSY));
         }
         let decided = OutParameters::parse(request.action, list)
@@ -154,7 +154,7 @@ impl LogicalUnit {
             }
         }
         let durable = self.reservations.aptpl() || next.aptpl();
-        self.pending = Some(aborts.clone());
+        self.pending = true;
         Continued::Reservation(Prepared {
             issuer: id,
             must_persist: durable && next != self.reservations,
@@ -186,7 +186,7 @@ impl LogicalUnit {
     /// Lets a prepared change count: unit attentions are established, and whose commands are aborted no longer prevents
     /// removal (SPC-4, "PREVENT ALLOW MEDIUM REMOVAL command"). The reply is for after the aborts.
     pub fn commit(&mut self, prepared: Prepared) -> Reply {
-        self.pending = None;
+        self.pending = false;
         self.reservations = prepared.next;
         for (nexus, what) in &prepared.effects.attentions {
             // Should more victims be away than there are places, one is told less: when it comes back, that the power
@@ -207,7 +207,7 @@ impl LogicalUnit {
     /// The change could not be made durable: nothing has changed, and the command fails.
     pub fn abandon(&mut self, prepared: Prepared) -> Reply {
         drop(prepared);
-        self.pending = None;
+        self.pending = false;
         Reply::check(Sense::new(
             crate::SenseKey::HARDWARE_ERROR,
             AdditionalSense::INTERNAL_TARGET_FAILURE,
