@@ -73,6 +73,7 @@ pub fn serve(options: &ServeOptions) -> Result<(), Failure> {
         return Ok(());
     }
     start_logging();
+    ignore_file_limit();
     let failed = |error: io::Error| Failure::new(exit::START_FAILURE, error.to_string());
     // Before anything that takes time: a signal must not kill a half-started server.
     let mut signals = Signals::new([SIGTERM, SIGINT, SIGQUIT]).map_err(failed)?;
@@ -114,6 +115,12 @@ pub fn serve(options: &ServeOptions) -> Result<(), Failure> {
     server.stop();
     drop((control, metrics));
     Ok(())
+}
+
+/// A limit on the size of files is then an error of the write, which an initiator is told, and not the end of the server.
+fn ignore_file_limit() {
+    // SAFETY: no handler is installed; ignoring this signal changes what write(2) returns, and nothing else.
+    unsafe { libc::signal(libc::SIGXFSZ, libc::SIG_IGN) };
 }
 
 fn start_logging() {
