@@ -305,8 +305,11 @@ fn method(rounds: usize, version: Option<&str>, seen: &Seen) -> Vec<String> {
         [] => "None failed.".to_owned(),
         some => format!("{} failed: {}.", some.len(), some.join("; ")),
     };
-    let runs = || seen.values().flat_map(|runs| &runs.done);
-    let load = runs().filter_map(|run| run.load).fold(0.0, f64::max);
+    let load = |side| {
+        let runs = seen.get(side).into_iter().flat_map(|runs| &runs.done);
+        let highest = runs.filter_map(|run| run.load).reduce(f64::max);
+        highest.map_or_else(|| "unknown".to_owned(), |load| format!("{load:.1}"))
+    };
     vec![
         format!(
             "{rounds} runs of each, the two sides taking turns, each on the same {NODES} restored blank guests of \
@@ -324,7 +327,10 @@ fn method(rounds: usize, version: Option<&str>, seen: &Seen) -> Vec<String> {
         format!(
             "The clock runs from the first command until every node is online and every resource runs, as \
              the lab finds out by asking Corosync and Pacemaker after the last command. The machine's load at \
-             the end of a run was {load:.1} at most."
+             the end of a run was at most {} with Picket and {} with pcs, guests included: other work on it \
+             makes both slower.",
+            load(SIDES[0]),
+            load(SIDES[1])
         ),
     ]
 }
