@@ -312,7 +312,7 @@ const fn actor(event: Event) -> Option<usize> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 400, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 256, ..ProptestConfig::default() })]
 
     #[test]
     fn the_logical_unit_tells_what_the_model_tells(events in proptest::collection::vec(event(), 1..60)) {

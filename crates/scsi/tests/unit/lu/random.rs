@@ -120,7 +120,7 @@ fn disk(kind: Option<usize>) -> Disk {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 1000, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 400, ..ProptestConfig::default() })]
 
     #[test]
     fn any_commands_and_lists(
