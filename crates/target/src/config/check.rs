@@ -38,10 +38,9 @@ pub(super) fn check(document: Document, directory: &Path) -> Result<Config, Vec<
     }
     let limits = check.limits(&document.limits);
     let timeouts = check.timeouts(&document.timeouts);
-    if let Some(metrics) = document.metrics.as_ref() {
-        if !metrics.get_ref().ip().is_loopback() {
-            check.find(metrics, "metrics are served on loopback addresses only");
-        }
+    let outside = |metrics: &&Spanned<std::net::SocketAddr>| !metrics.get_ref().ip().is_loopback();
+    if let Some(metrics) = document.metrics.as_ref().filter(outside) {
+        check.find(metrics, "metrics are served on loopback addresses only");
     }
     let discovery = document.discovery.iter();
     let discovery = discovery.filter_map(|one| check.account(one)).collect();

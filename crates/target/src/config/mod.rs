@@ -197,7 +197,7 @@ pub fn load(path: &Path) -> Result<Config, ConfigError> {
 pub fn parse(text: &str, path: &Path) -> Result<Config, ConfigError> {
     let wrong = |problems| ConfigError::wrong(path, text, problems);
     let document = document::read(text).map_err(|problem| wrong(vec![problem]))?;
-    let directory = path.parent().unwrap_or(Path::new(""));
+    let directory = path.parent().unwrap_or_else(|| Path::new(""));
     check::check(document, directory).map_err(wrong)
 }
 

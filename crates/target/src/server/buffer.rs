@@ -79,6 +79,9 @@ mod tests {
             .into_iter()
             .for_each(|buffer| pool.give_back(buffer));
         assert!(pool.kept <= KEPT && !pool.spare.is_empty());
-        assert_eq!(pool.kept, pool.spare.iter().map(Buffer::capacity).sum());
+        assert_eq!(
+            pool.kept,
+            pool.spare.iter().map(Buffer::capacity).sum::<usize>()
+        );
     }
 }

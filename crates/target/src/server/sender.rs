@@ -216,18 +216,14 @@ fn push_head(pieces: &mut VecDeque<Piece>, from: usize, to: usize) {
         return;
     }
     // Neighbours are one piece.
-    if let Some(Piece::Head {
-        from: first,
-        length,
-    }) = pieces.back_mut()
-    {
-        if *first + *length == from {
-            *length += to - from;
-            return;
-        }
+    match pieces.back_mut() {
+        Some(Piece::Head {
+            from: first,
+            length,
+        }) if *first + *length == from => *length += to - from,
+        _ => pieces.push_back(Piece::Head {
+            from,
+            length: to - from,
+        }),
     }
-    pieces.push_back(Piece::Head {
-        from,
-        length: to - from,
-    });
 }

@@ -166,3 +166,100 @@ impl Tasks {
         self.entries.len() - self.free.len()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use scsi::lu::{BlockLength, Config, Geometry, Identity, Limits, LocalNaa, LogicalUnit};
+    use scsi::pr::{InitiatorPort, Nexus, RelativePort, Reservations};
+
+    use super::*;
+
+    fn nexuses() -> [NexusId; 2] {
+        let text = "X";
+        let config = Config {
+            identity: Identity {
+                vendor: scsi::inquiry::Text::new(text).unwrap(),
+                product: scsi::inquiry::Text::new(text).unwrap(),
+                revision: scsi::inquiry::Text::new(text).unwrap(),
+                serial: scsi::inquiry::Text::new(text).unwrap(),
+                naa: LocalNaa::new(1),
+                target_name: "iqn.a".to_owned(),
+            },
+            geometry: Geometry {
+                block_length: BlockLength::B512,
+                blocks: 1,
+                physical_exponent: 0,
+            },
+            ports: vec![RelativePort(1)],
+            thin: false,
+            rotational: false,
+            removable: false,
+            read_only: false,
+            write_cache: false,
+            limits: Limits::default(),
+        };
+        let mut unit = LogicalUnit::new(config, Reservations::default());
+        ["iqn.b", "iqn.c"].map(|name| {
+            let initiator = InitiatorPort::new(name, [0; 6]).unwrap();
+            let port = RelativePort(1);
+            unit.attach(&Nexus { initiator, port }).unwrap()
+        })
+    }
+
+    fn letters(owner: &Owner) -> Vec<Letter> {
+        let mut letters = Vec::new();
+        owner.take(&mut letters);
+        letters
+    }
+
+    fn owner() -> Owner {
+        Arc::new(Mailbox::new().unwrap())
+    }
+
+    #[test]
+    fn what_waits_never_starts_and_what_runs_is_waited_for() {
+        let ([a, b], mine, theirs) = (nexuses(), owner(), owner());
+        let mut tasks = Tasks::default();
+        let own = tasks.enter(a, TaskId(1), &mine);
+        let running = tasks.enter(b, TaskId(2), &theirs);
+        let waiting = tasks.enter(b, TaskId(3), &theirs);
+        assert!(tasks.start(own) && tasks.start(running));
+        let tell = Tell::Aborted { answer: false };
+        let (concerned, pending) = tasks.abort(|_, entry| entry.nexus == b, |_| tell);
+        assert_eq!((concerned, pending.clone()), (vec![b], vec![running]));
+        assert!(tasks.drain(pending, &mine, DrainId(7)));
+        assert!(!tasks.start(waiting), "an aborted task started");
+        assert!(tasks.leave(waiting));
+        assert_eq!(letters(&mine), [], "told before the running one was gone");
+        assert!(tasks.leave(running));
+        assert_eq!(letters(&mine), [Letter::Drained(DrainId(7))]);
+        let aborted = |task| Letter::Aborted {
+            task: TaskId(task),
+            answer: false,
+        };
+        assert_eq!(letters(&theirs), [aborted(2), aborted(3)]);
+        assert!(!tasks.leave(own), "not aborted");
+        assert_eq!(tasks.len(), 0);
+    }
+
+    #[test]
+    fn two_who_wait_for_the_same_task_are_both_told_and_it_is_aborted_once() {
+        let ([a, _], mine, theirs) = (nexuses(), owner(), owner());
+        let mut tasks = Tasks::default();
+        let running = tasks.enter(a, TaskId(1), &theirs);
+        assert!(tasks.start(running));
+        for drain in [DrainId(1), DrainId(2)] {
+            let (_, pending) = tasks.abort(|_, _| true, |_| Tell::Aborted { answer: true });
+            assert!(tasks.drain(pending, &mine, drain));
+        }
+        assert_eq!(letters(&theirs).len(), 1);
+        tasks.leave(running);
+        assert_eq!(letters(&mine).len(), 2);
+        // Its place is another's now, and nobody waits for that one.
+        let next = tasks.enter(a, TaskId(2), &theirs);
+        assert_eq!(next, running);
+        assert!(!tasks.leave(next));
+        assert_eq!(letters(&mine), []);
+        assert!(!tasks.drain(Vec::new(), &mine, DrainId(3)));
+    }
+}

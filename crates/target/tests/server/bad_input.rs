@@ -284,7 +284,7 @@ fn data_beyond_what_was_asked_for_never_reach_the_medium() {
     let (header, _) = raw.receive().unwrap();
     match FromTarget::parse(&header) {
         Ok(FromTarget::ScsiResponse(response)) => {
-            assert_eq!(response.status, Status::CHECK_CONDITION.0)
+            assert_eq!(response.status, Status::CHECK_CONDITION.0);
         }
         other => panic!("{other:?}"),
     }

@@ -189,7 +189,7 @@ fn each_portal_group_is_a_port_of_its_own() {
             config.listen = vec![
                 "127.0.0.1:0,1".parse().unwrap(),
                 "127.0.0.1:0,2".parse().unwrap(),
-            ]
+            ];
         },
         None,
     );
