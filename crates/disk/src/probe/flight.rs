@@ -17,10 +17,12 @@ use crate::probe::Trouble;
 use crate::probe::exercise::{Exercise, WERO};
 use crate::probe::report::{self, Outcome};
 use crate::probe::scratch::{Scratch, write_command};
-use crate::probe::writes::Slot;
+use crate::probe::writes::{FUA_BIT, Slot, WITH_FUA};
 
-/// How often it is tried.
-const ROUNDS: u64 = 5;
+/// How often it is tried: at least, and at most if too few writes were in flight.
+const ROUNDS: std::ops::RangeInclusive<u32> = 5..=20;
+/// So many writes in flight are enough.
+const ENOUGH: usize = 16;
 /// The tags of what the victim, counted up from here, and the survivor write.
 const VICTIM: u64 = 0xBAD_0000;
 const SURVIVOR: u64 = 0x600D;
@@ -50,6 +52,8 @@ struct Storm<'s> {
     /// Where it writes, in turn.
     slots: Vec<Slot>,
     scratch: &'s Scratch,
+    /// Its writes must be durable before they are answered, which takes long: FUA.
+    durable: bool,
     fenced: &'s AtomicBool,
     /// How many of its writes the target had taken, and not yet answered, when it was.
     in_flight: &'s AtomicUsize,
@@ -72,7 +76,7 @@ impl Storm<'_> {
                 let slot = self.slots[next % self.slots.len()];
                 let tag = VICTIM + u64::try_from(next).unwrap_or_default();
                 let (cdb, payload) = (
-                    write_command(slot),
+                    self.command(slot),
                     Payload::Out(self.scratch.pattern(slot, tag)),
                 );
                 let moment = Deadline::after(MOMENT);
@@ -115,6 +119,14 @@ impl Storm<'_> {
         self.forget();
     }
 
+    fn command(&self, slot: Slot) -> Vec<u8> {
+        let mut cdb = write_command(slot);
+        if self.durable {
+            cdb[1] |= FUA_BIT;
+        }
+        cdb
+    }
+
     /// What was aborted is never answered; both sides agree now that it is gone, or the session ends.
     fn forget(self) {
         if self.session.in_flight() > 0 {
@@ -145,7 +157,9 @@ impl Exercise<'_> {
             return Ok(());
         }
         let (mut in_flight, mut slowest) = (0, Duration::ZERO);
-        for round in 1..=ROUNDS {
+        let mut round = 0;
+        while round < *ROUNDS.start() || in_flight < ENOUGH && round < *ROUNDS.end() {
+            round += 1;
             self.begin(false)?;
             let seen = self.storm()?;
             in_flight += seen.in_flight;
@@ -166,7 +180,7 @@ impl Exercise<'_> {
         }
         let millis = slowest.as_millis();
         let seen = format!(
-            "{in_flight} writes had been taken and not answered in {ROUNDS} attempts, none landed; it took {millis} ms at most"
+            "{in_flight} writes had been taken and not answered in {round} attempts, none landed; it took {millis} ms at most"
         );
         self.note(report::IN_FLIGHT, true, seen);
         Ok(())
@@ -194,6 +208,11 @@ impl Exercise<'_> {
         let Some((session, lun)) = self.victim.session() else {
             return Err(Trouble::Failed("there is no session".to_owned()));
         };
+        let durable = self
+            .report
+            .writes
+            .iter()
+            .any(|tried| tried.command == WITH_FUA && tried.registered == report::Answer::Good);
         let (survivor, scratch) = (&mut self.survivor, &self.scratch);
         let slots = scratch.pieces(STORMED, WRITE);
         let storm = Storm {
@@ -201,6 +220,7 @@ impl Exercise<'_> {
             lun,
             slots: slots.clone(),
             scratch,
+            durable,
             fenced: &fenced,
             in_flight: &in_flight,
             flowing,

@@ -42,13 +42,15 @@ enum Body {
 const UNMAP_BIT: u8 = 0x08;
 const NDOB_BIT: u8 = 0x01;
 /// FUA.
-const FUA_BIT: u8 = 0x08;
+pub(super) const FUA_BIT: u8 = 0x08;
+/// The kind of write that tells whether FUA is supported.
+pub(super) const WITH_FUA: &str = "WRITE(10) with FUA";
 /// BYTCHK 01b: compare with the data.
 const BYTE_CHECK: u8 = 0x02;
 
 /// Declares the kinds by name, what they do, and how the command is made.
 macro_rules! kinds {
-    ($($name:literal, $effect:ident, $make:expr;)*) => {
+    ($($name:expr, $effect:ident, $make:expr;)*) => {
         pub(super) const KINDS: &[Kind] = &[$(Kind { name: $name, effect: Effect::$effect, make: $make },)*];
     };
 }
@@ -56,7 +58,7 @@ macro_rules! kinds {
 kinds! {
     "WRITE(6)", Writes, |slot| (six(Opcode::WRITE_6, slot), Body::New);
     "WRITE(10)", Writes, |slot| (ten(Opcode::WRITE_10, 0, slot), Body::New);
-    "WRITE(10) with FUA", Writes, |slot| (ten(Opcode::WRITE_10, FUA_BIT, slot), Body::New);
+    WITH_FUA, Writes, |slot| (ten(Opcode::WRITE_10, FUA_BIT, slot), Body::New);
     "WRITE(12)", Writes, |slot| (twelve(Opcode::WRITE_12, 0, slot), Body::New);
     "WRITE(16)", Writes, |slot| (sixteen(Opcode::WRITE_16, 0, slot), Body::New);
     "WRITE AND VERIFY(10)", Writes, |slot| (ten(Opcode::WRITE_AND_VERIFY_10, 0, slot), Body::New);
