@@ -77,7 +77,9 @@ pub struct Registration {
 impl Target {
     /// The server that `definition` needs, if any.
     pub(crate) fn of(definition: &Definition) -> Result<Option<Self>, Error> {
-        let served: Vec<_> = storage::iscsi(definition).filter(|one| serves(one)).collect();
+        let served: Vec<_> = storage::iscsi(definition)
+            .filter(|one| serves(one))
+            .collect();
         if served.is_empty() {
             return Ok(None);
         }

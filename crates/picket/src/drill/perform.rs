@@ -11,6 +11,7 @@
 //! logs afterwards.
 
 pub(super) mod aftermath;
+mod cut;
 mod records;
 pub(super) mod storage;
 mod writer;
@@ -31,7 +32,8 @@ use super::event::Event;
 use super::logs;
 use super::probe::{self, Change, Sample, Seen, Watch};
 use super::site::{Site, TAIL};
-use super::timeline::{self, Mark, Milestone, PowerOff, Report, Verdict};
+use super::timeline::{self, CutOff, Mark, Milestone, PowerOff, Report, Verdict};
+use cut::Guards;
 
 /// How long the service may take to answer before the fault.
 const ANSWER_LIMIT: Duration = Duration::from_secs(60);
@@ -291,12 +293,20 @@ struct Drill<'a> {
 struct Outside {
     watch: Watch,
     proof: Option<PowerOff>,
+    cut: Option<CutOff>,
+}
+
+impl Outside {
+    const fn is_proven(&self) -> bool {
+        self.proof.is_some() || self.cut.is_some()
+    }
 }
 
 impl Drill<'_> {
     fn run(&mut self, client: &Client, show: &mut dyn FnMut(Event)) -> Result<Report, Error> {
         let before = self.clocks();
         self.load = load();
+        let guards = self.guards();
         let injected =
             self.site
                 .inject(&self.victim, self.plan.fault, Deadline::after(FAULT_LIMIT))?;
@@ -305,23 +315,37 @@ impl Drill<'_> {
             fault: injected.fault,
             evidence: injected.evidence.clone(),
         });
-        let outside = self.watch(client, &injected, show)?;
+        let outside = self.watch(client, &guards, &injected, show)?;
         show(Event::Collecting);
         let clocks = self.better_clocks(before);
         let inside = self.collect(&injected, &clocks);
         Ok(self.report(&injected, &outside, inside, &clocks))
     }
 
-    /// Watches from outside until the service is back and the power-off is proven, or time is up.
+    /// The disks that guard themselves against the victim. What cannot be asked is a gap.
+    fn guards(&mut self) -> Guards {
+        match self.site.reserved(Deadline::after(GUEST_LIMIT)) {
+            Ok(all) => Guards::of(&all, &self.victim),
+            Err(why) => {
+                let gap = format!("who was registered before the fault is not known: {why}");
+                self.gaps.push(gap);
+                Guards::default()
+            }
+        }
+    }
+
+    /// Watches from outside until the service is back and the node proven off or cut off, or time is up.
     fn watch(
         &self,
         client: &Client,
+        guards: &Guards,
         injected: &Injected,
         show: &mut dyn FnMut(Event),
     ) -> Result<Outside, Error> {
         let mut outside = Outside {
             watch: Watch::new(&self.victim, injected.instant),
             proof: None,
+            cut: None,
         };
         let mut audit = Audit::new(self.site.audit_log());
         let mut deadline = Deadline::at(injected.instant + self.plan.limit);
@@ -338,11 +362,21 @@ impl Drill<'_> {
                     deadline = deadline.within(self.plan.lag);
                 }
             }
-            if outside.proof.is_none() && look.has_passed() {
-                look = Deadline::after(LOOK);
+            if !look.has_passed() {
+                continue;
+            }
+            look = Deadline::after(LOOK);
+            if outside.proof.is_none() {
                 outside.proof = audit.proof(&self.victim, injected.at);
                 if let Some(proof) = &outside.proof {
                     show(confirmed(proof, injected.at));
+                }
+            }
+            if outside.cut.is_none() && guards.any() {
+                let all = self.site.reserved(Deadline::after(GUEST_LIMIT));
+                outside.cut = all.ok().and_then(|all| guards.cut_off(&all));
+                if let Some(cut) = &outside.cut {
+                    show(cut_off(cut, injected.at));
                 }
             }
         }
@@ -351,8 +385,9 @@ impl Drill<'_> {
 
     fn is_over(&self, outside: &Outside) -> bool {
         let proven = match self.site.stack() {
-            Stack::Picket => outside.proof.is_some(),
-            // Nothing can be seen from outside. If the victim did not run the service, only the time
+            _ if outside.is_proven() => true,
+            Stack::Picket => false,
+            // Nothing can be seen of the C daemon from outside. If the victim did not run the service, only the time
             // limit ends the watch.
             Stack::C => self.serves,
         };
@@ -466,13 +501,16 @@ impl Drill<'_> {
         let verdict = timeline::verdict(
             self.site.stack(),
             back.is_some(),
-            outside.proof.is_some(),
+            outside.is_proven(),
             has_word,
         );
         if verdict == Verdict::NotProven {
-            self.gaps.push(
-                "no evidence of the power-off was found in the audit log of fence_virtd".into(),
-            );
+            let gap = if self.plan.spec.definition.virt().is_some() {
+                "no evidence of the power-off was found in the audit log of fence_virtd"
+            } else {
+                "nothing that serves the disks was seen to keep the node out"
+            };
+            self.gaps.push(gap.into());
         }
         let uncertainty = clocks.iter().map(|(_, clock)| clock.uncertainty).max();
         Report {
@@ -485,6 +523,7 @@ impl Drill<'_> {
             stages: timeline::stages(&timeline),
             timeline,
             power_off: outside.proof.clone(),
+            cut_off: outside.cut.clone(),
             clock_uncertainty: uncertainty.unwrap_or_default().as_secs_f64(),
             load: self.load,
             gaps: std::mem::take(&mut self.gaps),
@@ -529,7 +568,23 @@ fn outside_marks(outside: &Outside, fault: Timestamp) -> Vec<Mark> {
             detail: format!("{}, seen {} by {}", proof.means, proof.state, proof.by),
         });
     }
+    if let Some(cut) = &outside.cut {
+        marks.push(Mark {
+            milestone: Milestone::CutOffConfirmed,
+            after: cut.at.duration_since(fault),
+            source: cut.by.clone(),
+            detail: cut.describe(),
+        });
+    }
     marks
+}
+
+fn cut_off(cut: &CutOff, fault: Timestamp) -> Event {
+    Event::Seen {
+        milestone: Milestone::CutOffConfirmed,
+        seconds: timeline::seconds(cut.at.duration_since(fault)),
+        detail: cut.describe(),
+    }
 }
 
 fn seen(change: &Change, watch: &Watch) -> Event {

@@ -201,11 +201,16 @@ pub fn table(report: &Report) -> String {
         text.push_str(&format!(" (load of this machine {load:.1})"));
     }
     text.push('\n');
-    text.push_str(&evidence_line(
-        &report.victim,
-        report.power_off.as_ref(),
-        report.stack,
-    ));
+    text.push_str(&match &report.cut_off {
+        Some(cut) => format!(
+            "evidence: {}: {}, by {} at {}",
+            report.victim,
+            cut.describe(),
+            cut.by,
+            cut.at
+        ),
+        None => evidence_line(&report.victim, report.power_off.as_ref(), report.stack),
+    });
     for gap in &report.gaps {
         text.push_str(&format!("\nnot known: {gap}"));
     }
@@ -326,7 +331,7 @@ fn verdict_line(report: &Report) -> String {
             format!("RECOVERED, UNPROVEN: answered by {survivor} {total:.2} s after the fault")
         }
         Verdict::NotProven => format!(
-            "FAILED: answered by {survivor} after {total:.2} s, but nothing proves that {} is off",
+            "FAILED: answered by {survivor} after {total:.2} s, but nothing proves that {} is off or cut off",
             report.victim
         ),
         Verdict::NotRecovered => {
@@ -485,6 +490,7 @@ mod tests {
                 at: "2026-11-22T17:00:12.8Z".parse().unwrap(),
                 seconds: 0.112,
             }),
+            cut_off: None,
             clock_uncertainty: 0.004,
             load: Some(0.42),
             gaps: Vec::new(),

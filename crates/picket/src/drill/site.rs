@@ -5,7 +5,7 @@ use std::net::{SocketAddr, TcpStream};
 use std::path::PathBuf;
 
 use deadline::Deadline;
-use lab::{ClockOffset, Fault, GuestLog, Injected, Lab, Stack};
+use lab::{ClockOffset, Fault, GuestLog, Injected, Lab, Reserved, Stack};
 
 /// How much of the end of a log is read, in bytes.
 pub(super) const TAIL: u32 = 400_000;
@@ -44,6 +44,12 @@ pub(super) trait Site: Sync {
 
     /// Where the fencing daemon writes its audit records.
     fn audit_log(&self) -> PathBuf;
+
+    /// Who may write to which disk, as what serves them says.
+    ///
+    /// # Errors
+    /// Why that could not be asked.
+    fn reserved(&self, deadline: Deadline) -> Result<Vec<Reserved>, String>;
 }
 
 impl Site for Lab {
@@ -82,5 +88,9 @@ impl Site for Lab {
 
     fn audit_log(&self) -> PathBuf {
         self.audit_log()
+    }
+
+    fn reserved(&self, deadline: Deadline) -> Result<Vec<Reserved>, String> {
+        self.reserved(deadline).map_err(|error| error.to_string())
     }
 }

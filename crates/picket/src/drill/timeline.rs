@@ -26,6 +26,8 @@ pub enum Milestone {
     FenceCallStarted,
     /// The failed node was seen to be off, by something which can know.
     PowerOffConfirmed,
+    /// The disks were seen to refuse whatever the failed node sends, by what serves them.
+    CutOffConfirmed,
     /// The fencing agent returned success.
     FenceCallReturned,
     /// The service's last resource was started on a survivor.
@@ -53,6 +55,7 @@ impl Milestone {
             Self::FencingRequested => "fencing requested",
             Self::FenceCallStarted => "fence call started",
             Self::PowerOffConfirmed => "power-off confirmed",
+            Self::CutOffConfirmed => "cut-off confirmed",
             Self::FenceCallReturned => "fence call returned",
             Self::ServiceStarted => "service started",
             Self::ServiceAnswering => "service answering",
@@ -67,7 +70,7 @@ pub struct Mark {
     pub milestone: Milestone,
     /// How long after the fault.
     pub after: SignedDuration,
-    /// Who saw it: `client`, `fence_virtd`, or `NODE corosync`, `NODE pacemaker`.
+    /// Who saw it: `client`, `fence_virtd`, `picket-target`, or `NODE corosync`, `NODE pacemaker`.
     pub source: String,
     /// The details, for people.
     pub detail: String,
@@ -99,6 +102,37 @@ pub struct PowerOff {
     pub at: Timestamp,
     /// Seconds the daemon took, from its first question to the last answer.
     pub seconds: f64,
+}
+
+/// What proves that the failed node was cut off from its disks. It may be running still.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct CutOff {
+    /// The keys under which it had been registered.
+    pub keys: Vec<String>,
+    /// The disks at which it was.
+    pub disks: Vec<String>,
+    /// The reservation that keeps it out.
+    pub reservation: String,
+    /// The key that holds it, and whose that is.
+    pub holder: String,
+    /// Who says so.
+    pub by: String,
+    /// When that was seen: at most a tenth of a second after it was so.
+    pub at: Timestamp,
+}
+
+impl CutOff {
+    /// It as a phrase for people.
+    #[must_use]
+    pub fn describe(&self) -> String {
+        format!(
+            "{} registered no more at {}: {} held by {}; I/O cut off, node still running",
+            self.keys.join(", "),
+            self.disks.join(", "),
+            self.reservation,
+            self.holder
+        )
+    }
 }
 
 /// How long each stage took, in seconds. A stage whose ends were not both seen is absent.
@@ -158,6 +192,8 @@ pub struct Report {
     pub stages: Stages,
     /// The proof of the power-off.
     pub power_off: Option<PowerOff>,
+    /// The proof of the cut-off, where nodes are fenced at their storage.
+    pub cut_off: Option<CutOff>,
     /// How far the survivors' clocks may be off in the timeline, in seconds.
     pub clock_uncertainty: f64,
     /// How many processes of this machine ran or waited to run when the fault was injected, on average

@@ -110,6 +110,10 @@ impl Site for Staged {
     fn audit_log(&self) -> PathBuf {
         self.directory.path().join("audit.jsonl")
     }
+
+    fn reserved(&self, _: Deadline) -> Result<Vec<lab::Reserved>, String> {
+        Ok(Vec::new())
+    }
 }
 
 const PROOF: &str = r#"{"at":"2026-11-22T16:59:21.4Z","subject":"request","operation":"reboot","guest":"n1","outcome":"off","evidence":[{"means":"destroyed","observation":{"guest":{"name":"n1","uuid":"7069636b-6574-8000-8000-6c6162000001"},"state":"shut off","reason":"destroyed","active":false,"persistent":true,"resumable":false,"by":"qemu:///system on host","at":"2026-11-22T16:59:21.4Z"},"seconds":0.2}]}"#;
