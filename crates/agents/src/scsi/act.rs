@@ -4,7 +4,7 @@ use std::fs::OpenOptions;
 use std::io::Write as _;
 use std::path::Path;
 
-use fence_agent::{Exit, Failure, Level, Surroundings};
+use fence_agent::{Exit, Failure, FailureKind, Level, Surroundings};
 use scsi::pr::Key;
 
 use super::admit::admit;
@@ -14,8 +14,8 @@ use super::key::{self, Scheme};
 use super::look::{Access, access, ready};
 use super::parallel::each;
 use super::plan::Whom;
-use super::reach::Reach;
-use super::state::{StateError, Store};
+use super::reach::{Disk, Reach};
+use super::state::{Lock, StateError, Store};
 
 /// What an action works on.
 pub(crate) struct Work<'a> {
@@ -37,6 +37,7 @@ impl Work<'_> {
         // Before anything is registered, so that a node which may write always knows its key.
         self.store.set_key(own).map_err(|error| unusable(&error))?;
         each(self.devices, self.reach, false, around, |disk| {
+            let _alone = self.alone(disk)?;
             admit(disk, own, self.aptpl)?;
             self.store
                 .add_device(disk.name())
@@ -70,6 +71,7 @@ impl Work<'_> {
             aptpl: self.aptpl,
         };
         let cuts = each(self.devices, self.reach, false, around, |disk| {
+            let _alone = self.alone(disk)?;
             cut(disk, &parties)
         })?;
         let already = cuts.iter().all(|cut| *cut == Cut::Already);
@@ -141,6 +143,12 @@ impl Work<'_> {
             ready(disk, own)
         })?;
         Ok(Exit::OK)
+    }
+
+    fn alone(&self, disk: &Disk<'_>) -> Result<Lock, Failure> {
+        self.store
+            .lock(disk.name(), disk.deadline())
+            .map_err(|error| disk.fail(FailureKind::TimedOut, error.to_string()))
     }
 
     fn own(&self) -> Result<Key, Failure> {

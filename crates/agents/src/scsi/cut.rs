@@ -186,6 +186,11 @@ fn stand(
 ) -> Result<(), Failure> {
     let own = order.own;
     let aptpl = disk.persists(parties.aptpl);
+    let keys = disk.keys()?;
+    if !keys.contains(&order.victim) {
+        return Ok(());
+    }
+    registered(disk, parties, &keys)?;
     let asked = disk.over(at, |path, limit| {
         path.register(Some(own), Some(own), aptpl, limit)
     });
@@ -194,11 +199,6 @@ fn stand(
         Err(PrError::Conflict { .. }) => {}
         Err(error) => return Err(failure(&error)),
     }
-    let keys = disk.keys()?;
-    if !keys.contains(&order.victim) {
-        return Ok(());
-    }
-    registered(disk, parties, &keys)?;
     let sent = disk.over(at, |path, limit| {
         path.register_ignoring(Some(own), aptpl, limit)
     });

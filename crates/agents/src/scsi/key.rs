@@ -62,6 +62,11 @@ fn classic(cluster: &str, node: &str) -> Option<Key> {
     u64::from_str_radix(&digits, 16).ok().and_then(Key::new)
 }
 
+/// Digits for a name, for use in a file's name.
+pub(crate) fn name_digits(name: &str) -> String {
+    format!("{:x}", unique("", name).get())
+}
+
 /// The first four hexadecimal digits of the MD5 of `text`: not for security, but because it is what every other node of a
 /// running cluster computes.
 fn first_digits(text: &str) -> String {

@@ -179,6 +179,11 @@ impl<'r> Disk<'r> {
         &self.name
     }
 
+    /// When the work on it must have ended.
+    pub(crate) const fn deadline(&self) -> Deadline {
+        self.deadline
+    }
+
     /// How many paths there are.
     pub(crate) fn paths(&self) -> usize {
         self.paths.len()

@@ -8,8 +8,12 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read as _, Write as _};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
+use std::thread;
+use std::time::Duration;
 
+use deadline::Deadline;
 use rustix::fs::{FlockOperation, flock};
+use rustix::io::Errno;
 use scsi::pr::Key;
 
 use super::key;
@@ -19,11 +23,21 @@ const STORE: &str = "/var/run/cluster";
 /// The longest file that is read.
 const LIMIT: u64 = 64 * 1024;
 
+/// Time between two attempts to have a lock.
+const LOCK_POLL: Duration = Duration::from_millis(20);
+
 /// The state files.
 #[derive(Debug, Clone)]
 pub(crate) struct Store {
+    base: PathBuf,
     key: PathBuf,
     devices: PathBuf,
+}
+
+/// The right of one process of this node to change a device's registrations. Ends when it is dropped.
+#[derive(Debug)]
+pub(crate) struct Lock {
+    _file: File,
 }
 
 /// What is wrong with a state file.
@@ -66,6 +80,7 @@ impl Store {
     /// With other names: for tests.
     pub(crate) fn at(base: &Path) -> Self {
         Self {
+            base: base.to_owned(),
             key: base.with_extension("key"),
             devices: base.with_extension("dev"),
         }
@@ -138,6 +153,42 @@ impl Store {
             path: self.devices.clone(),
             source,
         })
+    }
+
+    /// Waits until no other process of this node changes the registrations of `device`. Two agents of one node are one
+    /// nexus to the device: what one of them registers for a moment, the other must not take for its right to fence.
+    ///
+    /// # Errors
+    /// If that is not so before `deadline`.
+    pub(crate) fn lock(&self, device: &str, deadline: Deadline) -> Result<Lock, StateError> {
+        let path = self
+            .base
+            .with_extension(format!("lock.{}", key::name_digits(device)));
+        self.wait_for(&path, deadline)
+            .map_err(|source| StateError::Io {
+                doing: "lock",
+                path,
+                source,
+            })
+    }
+
+    fn wait_for(&self, path: &Path, deadline: Deadline) -> io::Result<Lock> {
+        create_parent(path)?;
+        let mut options = OpenOptions::new();
+        let file = options.append(true).create(true).mode(0o600).open(path)?;
+        loop {
+            match flock(&file, FlockOperation::NonBlockingLockExclusive) {
+                Ok(()) => return Ok(Lock { _file: file }),
+                Err(Errno::WOULDBLOCK | Errno::INTR) if !deadline.has_passed() => {
+                    thread::sleep(LOCK_POLL.min(deadline.remaining()));
+                }
+                Err(Errno::WOULDBLOCK) => {
+                    let text = "timed out: another fence_scsi of this node is at this device";
+                    return Err(io::Error::new(io::ErrorKind::TimedOut, text));
+                }
+                Err(error) => return Err(error.into()),
+            }
+        }
     }
 
     fn append(&self, device: &str) -> io::Result<()> {
@@ -247,9 +298,23 @@ mod tests {
     }
 
     #[test]
+    fn one_process_at_a_device_at_a_time() {
+        let (_directory, store) = store();
+        let soon = || Deadline::after(Duration::from_millis(50));
+        let first = store.lock("/dev/sda", soon()).unwrap();
+        assert!(store.lock("/dev/sda", soon()).is_err());
+        assert!(
+            store.lock("/dev/sdb", soon()).is_ok(),
+            "another device is free"
+        );
+        drop(first);
+        assert!(store.lock("/dev/sda", soon()).is_ok());
+    }
+
+    #[test]
     fn agents_at_the_same_time_lose_no_device() {
         let (_directory, store) = store();
-        std::thread::scope(|scope| {
+        thread::scope(|scope| {
             for at in 0..8 {
                 let store = &store;
                 scope.spawn(move || {
