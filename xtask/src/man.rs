@@ -81,6 +81,7 @@ fn pages() -> Result<Vec<Page>> {
         })
         .collect();
     collect(virtd::cli::Options::command(), "8", &mut pages)?;
+    collect(target::program::Options::command(), "8", &mut pages)?;
     collect(picket::command(), "1", &mut pages)?;
     pages.push(configuration());
     pages.push(Page {
@@ -236,7 +237,13 @@ mod tests {
     #[test]
     fn every_program_has_a_page() {
         let pages = pages().unwrap();
-        for file in ["fence_xvm.8", "fence_virt.8", "fence_virtd.8", "picket.1"] {
+        for file in [
+            "fence_xvm.8",
+            "fence_virt.8",
+            "fence_virtd.8",
+            "picket-target.8",
+            "picket.1",
+        ] {
             let page = pages.iter().find(|page| page.file == file);
             assert!(
                 page.is_some_and(|page| page.text.contains(".SH NAME")),

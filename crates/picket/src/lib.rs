@@ -46,7 +46,7 @@ enum Command {
     /// Show the state of a running cluster: nodes, services, fencing, quorum, hosts
     #[command(after_long_help = exit_codes())]
     Status(status::StatusArgs),
-    /// Find out whether fence_scsi can rely on a shared disk
+    /// Find out whether fence_scsi can rely on a shared disk; serve one
     Storage(storage::StorageArgs),
     /// Browse what each platform supports, with which agents and storage, and who says so
     Platforms(platforms::PlatformsArgs),

@@ -2,6 +2,7 @@
 
 mod ask;
 mod probe;
+mod serve;
 mod show;
 
 use std::process::ExitCode;
@@ -21,6 +22,13 @@ enum StorageCommand {
     /// write all the same
     #[command(after_long_help = crate::exit_codes())]
     Probe(probe::ProbeArgs),
+    /// Serve files or block devices over iSCSI, with persistent reservations that keep fenced nodes off the
+    /// disk: the program picket-target
+    #[command(after_long_help = crate::exit_codes())]
+    Serve(target::cli::ServeOptions),
+    /// Ask a running server, or change it
+    #[command(after_long_help = crate::exit_codes())]
+    Control(target::control::ControlCommand),
 }
 
 /// Runs `picket storage`.
@@ -28,5 +36,7 @@ enum StorageCommand {
 pub fn run(args: &StorageArgs) -> ExitCode {
     match &args.command {
         StorageCommand::Probe(args) => probe::run(args),
+        StorageCommand::Serve(options) => serve::run(options),
+        StorageCommand::Control(command) => serve::control(command),
     }
 }
