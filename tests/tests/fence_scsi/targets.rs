@@ -53,7 +53,7 @@ impl World {
 
     /// tgt with two disks, the first being LUN 1.
     pub(crate) fn tgt(&self) -> Process {
-        let mut command = Command::new("/usr/sbin/tgtd");
+        let mut command = self.of_tgt("/usr/sbin/tgtd");
         command.args([
             "-f",
             "-C",
@@ -83,8 +83,15 @@ impl World {
         daemon
     }
 
+    /// A program of tgt's, with a control socket of this test's own.
+    fn of_tgt(&self, program: &str) -> Command {
+        let mut command = Command::new(program);
+        command.env("TGT_IPC_SOCKET", self.rig.path("tgt"));
+        command
+    }
+
     fn tgtadm(&self, order: &str) -> Ran {
-        let mut command = Command::new("/usr/sbin/tgtadm");
+        let mut command = self.of_tgt("/usr/sbin/tgtadm");
         command
             .args(["-C", "91", "--lld", "iscsi"])
             .args(order.split(' '));
