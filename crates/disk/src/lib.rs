@@ -28,6 +28,8 @@ pub use error::{Certainty, DeviceError, LostBy};
 pub use node::{Paths, PathsError, paths};
 pub use secret::SecretError;
 
+use std::path::PathBuf;
+
 use deadline::Deadline;
 
 /// How devices are opened. [`OpenOptions::default`] is what an agent on a node wants.
@@ -40,6 +42,10 @@ pub struct OpenOptions {
     pub instance: String,
     /// Credentials for CHAP; what the address itself says goes before. `None`: those of the environment, if there are any.
     pub authentication: Option<initiator::ChapCredentials>,
+    /// iSCSI: a directory, writable only for its owner, in which a file is locked while the device is open. Without it a
+    /// second process of this machine that opens the same device is the same initiator port: the target then ends the
+    /// first one's session, and what became of its commands is not known. With it the second one waits.
+    pub locks: Option<PathBuf>,
     /// Device nodes are opened for reading only: enough for PERSISTENT RESERVE IN, not for OUT.
     pub read_only: bool,
 }

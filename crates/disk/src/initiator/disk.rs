@@ -8,6 +8,7 @@ use scsi::pr::InitiatorPort;
 
 use crate::address::IscsiAddress;
 use crate::initiator::identity::{INITIATOR_NAME_FILE, isid, machine_initiator};
+use crate::initiator::lock::Lock;
 use crate::initiator::{ChapCredentials, Payload, Session, SessionOptions, TaskEnd};
 use crate::{Completion, Data, DeviceError, LostBy, OpenOptions, Request, ScsiDevice};
 
@@ -17,6 +18,8 @@ pub struct Disk {
     lun: Lun,
     port: Option<InitiatorPort>,
     session: Session,
+    /// Held as long as the session.
+    _lock: Option<Lock>,
 }
 
 impl Disk {
@@ -54,6 +57,10 @@ impl Disk {
             credentials,
             digests: address.digests,
         };
+        let lock = match &options.locks {
+            Some(directory) => Some(Lock::take(directory, &session, deadline)?),
+            None => None,
+        };
         let unusable = || DeviceError::Unusable {
             device: name.clone(),
             reason: "the logical unit's number",
@@ -63,6 +70,7 @@ impl Disk {
             port: InitiatorPort::new(&session.initiator, isid.0),
             session: Session::connect(&session, deadline)?,
             name,
+            _lock: lock,
         })
     }
 

@@ -5,6 +5,7 @@
 
 mod disk;
 mod identity;
+mod lock;
 mod session;
 mod wire;
 

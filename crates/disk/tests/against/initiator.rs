@@ -256,6 +256,24 @@ fn opened_again_it_is_the_same_nexus_and_another_instance_is_not() {
 }
 
 #[test]
+fn two_processes_do_not_take_each_others_session() {
+    let target = started(|_| {});
+    let directory = tempfile::tempdir().unwrap();
+    let mut locked = options("");
+    locked.locks = Some(directory.path().join("locks"));
+    let mut first = open_with(&target.url(), &locked).unwrap();
+    let Address::Iscsi(address) = target.url().parse().unwrap() else {
+        panic!()
+    };
+    let brief = Deadline::after(Duration::from_millis(100));
+    let busy = Disk::open(&address, &locked, brief).err().unwrap();
+    assert_eq!(busy.certainty(), Certainty::NotSent, "{busy}");
+    settle(&mut first);
+    drop(first);
+    settle(&mut open_with(&target.url(), &locked).unwrap());
+}
+
+#[test]
 fn hundreds_of_keys_are_read() {
     let target = started(|_| {});
     let mut disk = open(&target);
