@@ -200,6 +200,65 @@ fn other_names_of_the_machine_itself_are_no_collision() {
     assert_eq!(world.node(1).writable(), 2);
 }
 
+/// Removing leftovers takes a node's registrations away for a moment: never while it may be writing.
+#[test]
+fn leftovers_stay_while_a_path_is_in_use() {
+    let mut world = World::unfenced(2, 1, 2);
+    world.machines[0].reboot(true);
+    let half = Machine {
+        paths: 1,
+        ..world.machines[0].clone()
+    };
+    world.luns[0].lock().no_full_status = true;
+    half.run(Action::On).unwrap();
+    world.luns[0].lock().no_full_status = false;
+    assert_eq!(world.node(1).run(Action::On), Ok(Exit::OK));
+    assert_eq!(world.node(1).writable(), 2);
+    assert_eq!(
+        world.registrations(),
+        [6],
+        "two of either node, and two left over"
+    );
+    let orders = world.luns[0].lock().orders.clone();
+    let preempts = orders
+        .iter()
+        .any(|(_, action, _)| *action == OutAction::Preempt);
+    assert!(!preempts, "{orders:?}");
+}
+
+/// The other node with the same key registers one more path at any moment: its name does not pass for this node's.
+#[test]
+fn a_collision_is_seen_whatever_the_other_node_does_meanwhile() {
+    for at in 0..8 {
+        let mut world = World::unfenced(1, 1, 1);
+        let other = Machine {
+            paths: 2,
+            ..world.machines[0].clone()
+        };
+        world.machines.push(Machine {
+            name: "iqn.2026-11.example:intruder".to_owned(),
+            tells_name: false,
+            ..world.machines[0].clone()
+        });
+        world.machines[1].store =
+            super::super::state::Store::at(&world._directory.path().join("other/cluster"));
+        world.luns[0].before(at, move || {
+            // It may see the collision itself.
+            let _ = other.run(Action::On);
+        });
+        let failed = world.node(2).run(Action::On).is_err();
+        // A key that the device cannot tell the owner of is warned about; it is not taken for one's own.
+        let preempted = world.luns[0]
+            .lock()
+            .orders
+            .iter()
+            .any(|(_, action, _)| *action == OutAction::Preempt);
+        assert!(!preempted, "at {at}");
+        assert_eq!(world.node(1).writable(), 1, "at {at}");
+        assert!(failed || at > 0, "at {at}");
+    }
+}
+
 #[test]
 fn a_path_that_cannot_be_registered_fails_the_action() {
     let world = World::new(1, 2, 2);
