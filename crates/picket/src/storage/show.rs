@@ -1,7 +1,10 @@
 //! A report as text.
 
 use comfy_table::{ContentArrangement, Table, presets};
-use disk::probe::report::{Answer, Identity, Mode, Need, Outcome, Report, Verdict, WriteTried};
+use disk::probe::report::{
+    Answer, Identity, Mode, Need, Outcome, REGISTER, REGISTRANT_WRITES, RESERVE, Report,
+    Requirement, Verdict, WriteTried,
+};
 
 use crate::plain;
 use crate::platforms::width;
@@ -58,6 +61,11 @@ pub(super) fn report(report: &Report) -> String {
             text.push_str(&format!("  - {remark}\n"));
         }
     }
+    if let Some(lines) = definition(report) {
+        text.push_str(&format!(
+            "For the disk's [[storage]] in the definition:\n{lines}"
+        ));
+    }
     if !report.left_behind.is_empty() {
         text.push_str("LEFT BEHIND on the disk:\n");
         for left in &report.left_behind {
@@ -65,6 +73,31 @@ pub(super) fn report(report: &Report) -> String {
         }
     }
     plain::text(&text)
+}
+
+/// What the definition of a cluster says of the disk, so that `picket check` knows it. Nothing if it is not known.
+pub(super) fn definition(report: &Report) -> Option<String> {
+    let met = |requirements: &[Requirement]| {
+        let checks = requirements.iter().filter_map(|one| report.check(*one));
+        let outcomes: Vec<Outcome> = checks.map(|check| check.outcome).collect();
+        if outcomes.contains(&Outcome::Broken) {
+            Some(false)
+        } else if outcomes.iter().all(|outcome| *outcome == Outcome::Met) {
+            Some(true)
+        } else {
+            None
+        }
+    };
+    let reserves = met(&[REGISTER, RESERVE, REGISTRANT_WRITES])?;
+    // What gets past the reservation is not cut off, whatever PREEMPT AND ABORT says.
+    let aborts = match report.verdict {
+        Verdict::Unsafe => false,
+        Verdict::Safe => true,
+        Verdict::CannotKnow => return None,
+    };
+    Some(format!(
+        "  persistent_reservations = {reserves}\n  preempt_and_abort = {aborts}\n"
+    ))
 }
 
 const fn verdict(report: &Report) -> &'static str {
@@ -136,4 +169,62 @@ fn drawn(table: &Table) -> String {
         text.push('\n');
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use disk::probe::report::{FENCED_WRITES, PREEMPT_AND_ABORT, REQUIREMENTS};
+
+    use super::*;
+
+    fn seen(broken: &[Requirement], open: &[Requirement]) -> Report {
+        let mut seen = Report::new(
+            "iscsi://192.0.2.1:3260/iqn.x:y/0".to_owned(),
+            Mode::Exercised,
+        );
+        seen.identity.product = "EXAMPLE \u{1b}[2JDISK".to_owned();
+        for requirement in REQUIREMENTS {
+            seen.note(*requirement, Outcome::Met, "it was seen");
+        }
+        for requirement in broken {
+            seen.note(*requirement, Outcome::Broken, "it was carried out");
+        }
+        for requirement in open {
+            seen.note(*requirement, Outcome::Unknown, "no answer");
+        }
+        seen.writes.push(WriteTried {
+            command: "UNMAP".to_owned(),
+            registered: Answer::Good,
+            registered_changed: true,
+            fenced: Answer::Good,
+            fenced_changed: Some(true),
+        });
+        seen.judge();
+        seen
+    }
+
+    #[test]
+    fn the_verdict_comes_with_its_reasons_and_with_what_the_definition_says() {
+        let text = report(&seen(&[FENCED_WRITES], &[]));
+        for words in [
+            "Verdict: UNSAFE",
+            "  - no write of a fenced initiator reaches the medium: no: it was carried out; so",
+            "CHANGED",
+            "persistent_reservations = true\n  preempt_and_abort = false",
+        ] {
+            assert!(text.contains(words), "{words} in {text}");
+        }
+        let safe = report(&seen(&[], &[]));
+        assert!(safe.contains("Verdict: SAFE") && safe.contains("preempt_and_abort = true"));
+        let open = report(&seen(&[], &[PREEMPT_AND_ABORT]));
+        assert!(
+            open.contains("CANNOT KNOW") && !open.contains("preempt_and_abort"),
+            "{open}"
+        );
+    }
+
+    #[test]
+    fn what_a_disk_calls_itself_does_not_move_the_cursor() {
+        assert!(!report(&seen(&[], &[])).contains('\u{1b}'));
+    }
 }
