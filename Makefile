@@ -12,12 +12,13 @@ $(CARGO) build --release --locked --workspace --exclude agents
 $(CARGO) rustc --release --locked --package agents --bin picket-agents -- -C target-feature=+crt-static
 endef
 
-.PHONY: help build demo test test-long bench man packages audit clean-lab
+.PHONY: help build demo test test-long fuzz bench man packages audit clean-lab
 
 help:
 	@echo "make demo    check a cluster, put it on two real virtual machines, kill one, watch it recover"
 	@echo "make test    formatting, lints, every test: unit, property, interoperation, conformance, lab"
 	@echo "make test-long   shared storage and bare metal in the lab: many minutes without hardware virtualisation"
+	@echo "make fuzz    every parser of bytes from outside, FUZZ_SECONDS each (needs cargo-fuzz and a nightly compiler)"
 	@echo "make build   the programs, in target/release"
 	@echo "make bench   measure against the C programs; writes docs/benchmarks.md"
 	@echo "make man     man pages, in target/man"
@@ -46,7 +47,14 @@ test:
 test-long:
 	@scripts/setup test
 	$(compile)
-	$(TEST_ENV) $(CARGO) test --package picket-tests --features long --locked --no-fail-fast --test lab_mixed --test lab_storage
+	$(TEST_ENV) $(CARGO) test --package picket-tests --features long --locked --no-fail-fast --test lab_mixed --test lab_scsi --test lab_storage
+
+FUZZ_SECONDS ?= 60
+
+# A crash ends it, and its input is kept in fuzz/artifacts.
+fuzz:
+	set -e; for target in $$($(CARGO) +nightly fuzz list); do \
+	    $(CARGO) +nightly fuzz run $$target -- -max_total_time=$(FUZZ_SECONDS) -timeout=5; done
 
 bench:
 	@scripts/setup test

@@ -1,0 +1,6 @@
+//! An `iscsi://` address.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|text: &str| {
+    let _ = text.parse::<disk::Address>();
+});
