@@ -430,7 +430,10 @@ fn as_pacemaker_calls_it() {
 #[test]
 fn the_multi_call_binary() {
     let plain = |args: &[&str]| run(Command::new(env!("CARGO_BIN_EXE_picket-agents")).args(args));
-    assert_eq!(plain(&["--list"]).stdout, "fence_xvm\nfence_virt\n");
+    assert_eq!(
+        plain(&["--list"]).stdout,
+        "fence_xvm\nfence_virt\nfence_scsi\n"
+    );
     for wrong in [&[][..], &["fence_nothing"]] {
         let ended = plain(wrong);
         assert_eq!(ended.code, Some(1));
