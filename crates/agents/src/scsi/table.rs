@@ -136,8 +136,8 @@ const NOTE_STATE: (&str, &str) = (
 );
 const NOTE_WATCHDOG: (&str, &str) = (
     "WATCHDOG",
-    "fence_scsi_check and fence_scsi_check_hardreboot are this program under other names, for /etc/watchdog.d \
-     (picket-agents install-checks DIR makes the links). They exit 2 when this node's key is on none of the devices it was \
+    "fence_scsi_check and fence_scsi_check_hardreboot are this program under other names (picket-agents \
+     install-checks DIR makes links for both); link one of them into /etc/watchdog.d. They exit 2 when this node's key is on none of the devices it was \
      registered with, or none of them can be read; the second one reboots at once instead. Without state files they exit 0. \
      /etc/sysconfig/stonith may set retry, retry-sleep (seconds), verbose and suppress-errors, as NAME = VALUE.",
 );
