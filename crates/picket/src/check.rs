@@ -17,6 +17,7 @@ use clap::{Args, ValueEnum};
 use cluster::{Definition, DefinitionError, Places};
 use serde::Serialize;
 
+use crate::storage::saved::{self, ProbeOf};
 use crate::{exit, platforms};
 
 /// The options of `picket check`.
@@ -30,6 +31,11 @@ pub struct CheckArgs {
     /// the one whose time the definition is of
     #[arg(long, value_name = "EDITION", value_parser = platforms::edition_parser())]
     edition: Option<Edition>,
+
+    /// Take the result that `picket storage probe --save FILE` kept as what the definition says of this
+    /// storage; can be given again
+    #[arg(long, value_name = "STORAGE=FILE")]
+    probe: Vec<ProbeOf>,
 
     /// Warnings count: end with 24 if that is the worst there is
     #[arg(long, conflicts_with = "accept")]
@@ -145,7 +151,7 @@ pub fn run(args: &CheckArgs) -> ExitCode {
     let files: Vec<Checked> = args
         .files
         .iter()
-        .map(|path| check(path, args.edition))
+        .map(|path| check(path, args.edition, &args.probe))
         .collect();
     let threshold = Threshold::of(args);
     let exit_code = threshold.worst(&files);
@@ -211,7 +217,7 @@ fn read(path: &Path) -> io::Result<String> {
 }
 
 /// Reads and measures one file.
-fn check(path: &Path, edition: Option<Edition>) -> Checked {
+fn check(path: &Path, edition: Option<Edition>, probes: &[ProbeOf]) -> Checked {
     let name = path.to_string_lossy().into_owned();
     let text = match read(path) {
         Ok(text) => text,
@@ -224,11 +230,14 @@ fn check(path: &Path, edition: Option<Edition>) -> Checked {
         }
     };
     let result = match Definition::parse_with_places(&name, &text) {
-        Ok((definition, places)) => {
-            let edition = edition.unwrap_or_else(|| Edition::fitting(&definition));
-            let verdict = ::platforms::check(&definition, edition);
-            Ok(Judged::new(&definition, verdict, &places))
-        }
+        Ok((mut definition, places)) => match taken(&mut definition, probes) {
+            Err(error) => Err(Refused::because(error.to_string())),
+            Ok(()) => {
+                let edition = edition.unwrap_or_else(|| Edition::fitting(&definition));
+                let verdict = ::platforms::check(&definition, edition);
+                Ok(Judged::new(&definition, verdict, &places))
+            }
+        },
         Err(error) => Err(Refused::wrong(&error)),
     };
     Checked {
@@ -236,6 +245,13 @@ fn check(path: &Path, edition: Option<Edition>) -> Checked {
         result,
         text,
     }
+}
+
+/// Lets the definition say what was probed.
+fn taken(definition: &mut Definition, probes: &[ProbeOf]) -> Result<(), saved::Error> {
+    probes
+        .iter()
+        .try_for_each(|probe| saved::take(definition, probe))
 }
 
 impl Judged {
@@ -259,7 +275,10 @@ impl Judged {
 
 impl Refused {
     fn unreadable(path: &str, error: &io::Error) -> Self {
-        let message = format!("cannot read the definition {path}: {error}");
+        Self::because(format!("cannot read the definition {path}: {error}"))
+    }
+
+    fn because(message: String) -> Self {
         Self {
             report: format!("error: {message}"),
             problems: vec![Problem {

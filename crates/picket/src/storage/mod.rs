@@ -2,6 +2,7 @@
 
 mod ask;
 mod probe;
+pub(crate) mod saved;
 mod serve;
 mod show;
 

@@ -2,8 +2,8 @@
 
 use comfy_table::{ContentArrangement, Table, presets};
 use disk::probe::report::{
-    Answer, Identity, Mode, Need, Outcome, REGISTER, REGISTRANT_WRITES, RESERVE, Report,
-    Requirement, Verdict, WriteTried,
+    Answer, Identity, Mode, Need, Outcome, REGISTER, REGISTRANT_WRITES, RESERVE, Report, Verdict,
+    WriteTried,
 };
 
 use crate::plain;
@@ -75,29 +75,37 @@ pub(super) fn report(report: &Report) -> String {
     plain::text(&text)
 }
 
-/// What the definition of a cluster says of the disk, so that `picket check` knows it. Nothing if it is not known.
-pub(super) fn definition(report: &Report) -> Option<String> {
-    let met = |requirements: &[Requirement]| {
-        let checks = requirements.iter().filter_map(|one| report.check(*one));
-        let outcomes: Vec<Outcome> = checks.map(|check| check.outcome).collect();
-        if outcomes.contains(&Outcome::Broken) {
-            Some(false)
-        } else if outcomes.iter().all(|outcome| *outcome == Outcome::Met) {
-            Some(true)
-        } else {
-            None
-        }
+/// What the definition of a cluster says of the disk, so that `picket check` knows it. Nothing if nothing is known.
+fn definition(report: &Report) -> Option<String> {
+    let (reserves, aborts) = abilities(report);
+    let line = |key, value: Option<bool>| value.map(|value| format!("  {key} = {value}\n"));
+    let lines = [
+        line("persistent_reservations", reserves),
+        line("preempt_and_abort", aborts),
+    ];
+    let text: String = lines.into_iter().flatten().collect();
+    (!text.is_empty()).then_some(text)
+}
+
+/// Whether the disk does persistent reservations, and whether fencing by PREEMPT AND ABORT cuts a node off, as far as
+/// that is known.
+pub(super) fn abilities(report: &Report) -> (Option<bool>, Option<bool>) {
+    let wanted = [REGISTER, RESERVE, REGISTRANT_WRITES];
+    let checks = wanted.iter().filter_map(|one| report.check(*one));
+    let outcomes: Vec<Outcome> = checks.map(|check| check.outcome).collect();
+    let reserves = if outcomes.contains(&Outcome::Broken) {
+        Some(false)
+    } else {
+        let all = outcomes.iter().all(|outcome| *outcome == Outcome::Met);
+        all.then_some(true)
     };
-    let reserves = met(&[REGISTER, RESERVE, REGISTRANT_WRITES])?;
-    // What gets past the reservation is not cut off, whatever PREEMPT AND ABORT says.
     let aborts = match report.verdict {
-        Verdict::Unsafe => false,
-        Verdict::Safe => true,
-        Verdict::CannotKnow => return None,
+        // What gets past the reservation is not cut off, whatever PREEMPT AND ABORT says.
+        Verdict::Unsafe => Some(false),
+        Verdict::Safe => Some(true),
+        Verdict::CannotKnow => None,
     };
-    Some(format!(
-        "  persistent_reservations = {reserves}\n  preempt_and_abort = {aborts}\n"
-    ))
+    (reserves, aborts)
 }
 
 const fn verdict(report: &Report) -> &'static str {
@@ -173,7 +181,7 @@ fn drawn(table: &Table) -> String {
 
 #[cfg(test)]
 mod tests {
-    use disk::probe::report::{FENCED_WRITES, PREEMPT_AND_ABORT, REQUIREMENTS};
+    use disk::probe::report::{FENCED_WRITES, PREEMPT_AND_ABORT, REQUIREMENTS, Requirement};
 
     use super::*;
 
