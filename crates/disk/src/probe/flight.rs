@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 
 use deadline::Deadline;
 use iscsi::pdu::{Lun, TaskManagement, TaskManagementResponse};
+use iscsi::session::TaskId;
 
 use crate::initiator::{Payload, Session, TaskEnd};
 use crate::probe::Trouble;
@@ -279,11 +280,16 @@ impl Exercise<'_> {
             ));
         }
         let answered = self.fence_silent()?;
-        self.scratch.fill(&mut self.survivor, SURVIVOR)?;
-        if let Some((session, _)) = self.victim.session() {
-            // What it comes to is for the target to decide: an answer, silence, or the end of the connection.
-            let _ = session.wait(task, Deadline::after(QUIET));
+        if !answered {
+            // It was not promised yet that nothing is written: the victim comes to its end before it is fenced.
+            self.hear_out(task);
+            self.revive()?;
+            if self.fenced()?.is_some() {
+                self.fence()?;
+            }
         }
+        self.scratch.fill(&mut self.survivor, SURVIVOR)?;
+        self.hear_out(task);
         let strangers = self.scratch.strangers(&mut self.survivor, SURVIVOR)?;
         if strangers > 0 {
             let seen = format!("{strangers} blocks were overwritten afterwards");
@@ -291,14 +297,22 @@ impl Exercise<'_> {
         } else if answered {
             self.note(report::LATE_DATA, true, "they were thrown away");
         } else {
-            let seen = "the fencing was not answered before the data came";
-            self.report.note(report::LATE_DATA, Outcome::Unknown, seen);
+            let seen = "the fencing waits for them, and nothing is written after it";
+            self.note(report::LATE_DATA, true, seen);
         }
         // The victim's connection may still have half a command in it.
         if let Some((session, _)) = self.victim.session() {
             session.end("a write was broken off");
         }
         self.revive()
+    }
+
+    /// Lets the victim send what it still has to send. What that comes to is for the target to decide: an answer, silence,
+    /// or the end of the connection.
+    fn hear_out(&mut self, task: TaskId) {
+        if let Some((session, _)) = self.victim.session() {
+            let _ = session.wait(task, Deadline::after(QUIET));
+        }
     }
 
     /// Fences a victim that owes the target data. Whether that was answered while it was silent.

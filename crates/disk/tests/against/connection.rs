@@ -1,6 +1,6 @@
 //! A connection of the target: bytes in, bytes out, and writes that take a while.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::io::{ErrorKind, Read as _, Write as _};
 use std::net::TcpStream;
 use std::sync::atomic::Ordering;
@@ -16,6 +16,7 @@ use iscsi::session::{
 };
 use iscsi::{Digests, Framing, HEADER_LEN, Header};
 use scsi::lu::{Begun, BlockLength, DataPhase, NexusId, Operation, Reply};
+use scsi::pr::OutAction;
 use scsi::{Opcode, Status};
 
 use crate::target::{Fault, Manners, NAME, Shared};
@@ -129,6 +130,7 @@ pub(crate) fn serve(stream: TcpStream, shared: &Shared) {
         machine: TargetConnection::new(session),
         buffers: HashMap::new(),
         jobs: HashMap::new(),
+        owed: HashSet::new(),
         due: Vec::new(),
         hung_up: false,
         slow,
@@ -137,6 +139,9 @@ pub(crate) fn serve(stream: TcpStream, shared: &Shared) {
         connection.machine.ask_logout(1);
     }
     connection.run(&mut wire);
+    for task in connection.owed.clone() {
+        connection.paid(task);
+    }
 }
 
 fn log_in(wire: &mut Wire, shared: &Shared) -> Option<Established> {
@@ -179,6 +184,8 @@ struct Connection<'a> {
     machine: TargetConnection,
     buffers: HashMap<TaskId, Vec<u8>>,
     jobs: HashMap<TaskId, Job>,
+    /// Those whose data have not come.
+    owed: HashSet<TaskId>,
     /// Commands whose data are there, and when they are carried out.
     due: Vec<(Instant, TaskId)>,
     hung_up: bool,
@@ -264,6 +271,7 @@ impl Connection<'_> {
             } => {
                 for task in tasks {
                     self.jobs.remove(&task);
+                    self.paid(task);
                 }
                 if function == TaskManagement::LOGICAL_UNIT_RESET {
                     self.shared.reset();
@@ -299,11 +307,22 @@ impl Connection<'_> {
         self.jobs.insert(command.task, Job { cdb, begun, count });
         if length == 0 || self.machine.want(command.task, length) {
             self.written(command.task);
+        } else {
+            self.owed.insert(command.task);
+            self.shared.owed.fetch_add(1, Ordering::SeqCst);
+        }
+    }
+
+    /// Nobody waits for the data of a command any more.
+    fn paid(&mut self, task: TaskId) {
+        if self.owed.remove(&task) {
+            self.shared.owed.fetch_sub(1, Ordering::SeqCst);
         }
     }
 
     /// All data are there.
     fn written(&mut self, task: TaskId) {
+        self.paid(task);
         let fault = self.shared.manners.fault;
         let Some(job) = self.jobs.get_mut(&task) else {
             return;
@@ -317,13 +336,29 @@ impl Connection<'_> {
         self.due.push((Instant::now() + wait, task));
     }
 
+    /// A PREEMPT AND ABORT that waits for others' data.
+    fn waits(&self, task: TaskId) -> bool {
+        const PREEMPT_AND_ABORT: [u8; 2] = [
+            Opcode::PERSISTENT_RESERVE_OUT.0,
+            OutAction::PreemptAndAbort.code(),
+        ];
+        let job = self.jobs.get(&task);
+        self.shared.manners.fault == Fault::WaitsForData
+            && job.is_some_and(|job| job.cdb.starts_with(&PREEMPT_AND_ABORT))
+            && self.shared.owed.load(Ordering::SeqCst) > 0
+    }
+
     /// Carries out what is due.
     fn work(&mut self) {
         let now = Instant::now();
         let (due, later) = self.due.drain(..).partition(|(at, _)| *at <= now);
         self.due = later;
         let due: Vec<(Instant, TaskId)> = due;
-        for (_, task) in due {
+        for (at, task) in due {
+            if self.waits(task) {
+                self.due.push((at, task));
+                continue;
+            }
             let Some(job) = self.jobs.remove(&task) else {
                 continue;
             };

@@ -166,6 +166,24 @@ fn data_that_are_taken_late_are_found() {
 }
 
 #[test]
+fn a_fencing_that_waits_for_the_victim_is_slow_and_not_unsafe() {
+    let target = Target::with(Fault::WaitsForData);
+    let before = fill(&target);
+    let options = ProbeOptions {
+        timeout: Duration::from_secs(2),
+        ..options()
+    };
+    let probed = run(&target, &options, &mut Watch::default()).unwrap();
+    let report = &probed.report;
+    assert_eq!(report.verdict, Verdict::Safe, "{:#?}", report.reasons);
+    assert_eq!(
+        report.check(report::SILENT_VICTIM).unwrap().outcome,
+        Outcome::Broken
+    );
+    unchanged(&target, &before, &probed);
+}
+
+#[test]
 fn a_preempt_that_does_nothing_is_found() {
     let report = probed(Fault::PreemptsNothing).report;
     assert_eq!(report.verdict, Verdict::Unsafe);

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::net::{SocketAddr, TcpListener};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::Duration;
@@ -32,6 +32,8 @@ pub(crate) enum Fault {
     DoesNotDrain,
     /// Data that come after PREEMPT AND ABORT are still written.
     TakesLateData,
+    /// PREEMPT AND ABORT waits until no initiator owes data.
+    WaitsForData,
     /// PREEMPT AND ABORT says GOOD and does nothing.
     PreemptsNothing,
     /// A PERSISTENT RESERVE OUT that conflicts is carried out all the same.
@@ -89,6 +91,8 @@ pub(crate) struct State {
 pub(crate) struct Shared {
     state: Mutex<State>,
     pub(crate) manners: Manners,
+    /// How many commands wait for data.
+    pub(crate) owed: AtomicUsize,
     /// The target is gone.
     pub(crate) stopped: AtomicBool,
 }
@@ -113,6 +117,7 @@ impl Target {
         let shared = Arc::new(Shared {
             state: Mutex::new(state),
             manners,
+            owed: AtomicUsize::new(0),
             stopped: AtomicBool::new(false),
         });
         let theirs = Arc::clone(&shared);
