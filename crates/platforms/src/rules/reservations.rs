@@ -132,7 +132,7 @@ fn ability(facts: &Facts<'_>, storage: &Storage) -> Ability {
     }
 }
 
-const PROBE: &str = "ask its vendor, or try it from two nodes with sg_persist(8), and write down \
+const PROBE: &str = "ask its vendor, or have `picket storage probe` try it, and write down \
     `persistent_reservations` and `preempt_and_abort`";
 
 pub(super) const S50: Rule = Rule {
@@ -155,8 +155,8 @@ pub(super) const S50: Rule = Rule {
     explanation: "fence_scsi and fence_mpath take a node's registration away with PREEMPT AND ABORT: what the node \
         has written is decided before another takes over. Storage that has no reservations refuses it, and one \
         that has reservations without the abort may still carry out a write of the fenced node. Which of the \
-        two a given storage does must be asked: the vendor says, or two nodes try it on the living target with \
-        sg_persist(8).",
+        two a given storage does must be asked: the vendor says, or `picket storage probe` tries it on the living \
+        target.",
     check: |facts, out| {
         for (device, storage) in facts.guarded() {
             let subject = place("storage", &storage.name);

@@ -565,7 +565,7 @@ fn s50_the_target_does_preempt_and_abort() {
             .remedy
             .as_deref()
             .unwrap_or_default()
-            .contains("sg_persist")
+            .contains("picket storage probe")
     );
     for lacking in ["storage.shared.persistent_reservations = false\n", ""] {
         let no_abort = "storage.shared.preempt_and_abort = false";
