@@ -366,7 +366,7 @@ impl Admin {
     }
 
     /// Serves a disk no more. Commands that have not ended are aborted; when this returns nothing is written to it any
-    /// more.
+    /// more, and it is closed.
     ///
     /// # Errors
     /// If there is none, or commands do not end.
@@ -379,8 +379,18 @@ impl Admin {
             lun,
         })?;
         self.change_units(&target, units);
-        let gone = unit.close(Deadline::after(DROP_LIMIT));
-        if gone { Ok(()) } else { Err(AdminError::InUse) }
+        let deadline = Deadline::after(DROP_LIMIT);
+        // Once no session knows it any more, its medium and its journal are closed.
+        let closed = unit.close(deadline)
+            && self
+                .shared
+                .sessions
+                .await_that(|| Arc::strong_count(&unit) == 1, deadline);
+        if closed {
+            Ok(())
+        } else {
+            Err(AdminError::InUse)
+        }
     }
 
     /// Lets an initiator log in. What is said of the same name and user already is replaced.

@@ -527,6 +527,7 @@ impl Connection<'_> {
             }
         }
         normal.views.sort_by_key(|view| view.lun);
+        self.shared.sessions.notify();
     }
 }
 

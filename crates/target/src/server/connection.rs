@@ -9,6 +9,7 @@
 //! page cache has is read and written on this thread; the rest goes through a [`Lane`].
 
 use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Instant;
@@ -56,6 +57,9 @@ pub(crate) enum Ended {
     /// The socket failed.
     #[error("the connection failed: {0}")]
     Io(#[from] io::Error),
+    /// A panic.
+    #[error("a bug in the server: please report what it said before this")]
+    Bug,
 }
 
 fn source_of(error: &ReceiveError) -> String {
@@ -135,12 +139,15 @@ impl<'a> Connection<'a> {
 
     /// Serves the connection until it ends.
     pub(crate) fn serve(&mut self) -> Ended {
-        let ended = loop {
-            match self.turn() {
-                Ok(()) => {}
-                Err(ended) => break ended,
+        let turns = AssertUnwindSafe(|| {
+            loop {
+                if let Err(ended) = self.turn() {
+                    break ended;
+                }
             }
-        };
+        });
+        // A bug costs this connection, and what it had begun is waited for all the same.
+        let ended = catch_unwind(turns).unwrap_or(Ended::Bug);
         self.link.shut();
         self.wind_up();
         ended
@@ -247,6 +254,7 @@ impl<'a> Connection<'a> {
             until = silent + times.silence;
             if !self.pinged {
                 self.pinged = true;
+                self.slots.pool.clear();
                 // If the last one is still unanswered, the initiator has been heard since: it is told by other PDUs.
                 self.protocol.ping();
                 return Ok(now);

@@ -69,8 +69,9 @@ pub(crate) struct View {
 pub(crate) struct Normal {
     pub(crate) target: Arc<Target>,
     pub(crate) nexus: Nexus,
-    pub(crate) presence: Presence,
     pub(crate) views: Vec<View>,
+    /// Dropped last: who waits for the end of the session finds its disks closed.
+    pub(crate) presence: Presence,
 }
 
 /// What a login led to.

@@ -291,7 +291,11 @@ fn attend(shared: &Arc<Shared>, socket: TcpStream, peer: SocketAddr, group: u16,
     tracing::info!(%peer, initiator, target, session, "logged in");
     match Connection::new(shared, link, slots, logged_in) {
         Ok(mut connection) => match connection.serve() {
-            ended @ (Ended::Protocol(_) | Ended::Silent | Ended::Stuck | Ended::Io(_)) => {
+            ended @ (Ended::Protocol(_)
+            | Ended::Bug
+            | Ended::Silent
+            | Ended::Stuck
+            | Ended::Io(_)) => {
                 tracing::warn!(%peer, initiator, target, "session ended: {ended}");
             }
             ended => tracing::info!(%peer, initiator, target, "session ended: {ended}"),

@@ -3,7 +3,7 @@
 
 use std::net::SocketAddr;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use deadline::Deadline;
 use scsi::pr::Nexus;
@@ -152,6 +152,27 @@ impl Sessions {
         addressees
             .map(|session| session.owner.post(letter.clone()))
             .count()
+    }
+
+    /// A session has let go of something that somebody may wait for.
+    pub(crate) fn notify(&self) {
+        self.left.notify_all();
+    }
+
+    /// Waits until `over` holds. Whether it does by `deadline`. It is looked at whenever a session lets go of something,
+    /// and now and then besides, for not everything that ends is told.
+    pub(crate) fn await_that(&self, over: impl Fn() -> bool, deadline: Deadline) -> bool {
+        const NOW_AND_THEN: Duration = Duration::from_millis(20);
+        let mut inner = self.lock();
+        while !over() {
+            if deadline.has_passed() {
+                return false;
+            }
+            let limit = deadline.remaining().min(NOW_AND_THEN);
+            let waited = self.left.wait_timeout(inner, limit);
+            inner = waited.unwrap_or_else(PoisonError::into_inner).0;
+        }
+        true
     }
 
     /// Waits until some have left. Whether they have by `deadline`.
