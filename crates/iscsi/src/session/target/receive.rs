@@ -19,7 +19,7 @@ pub(super) enum Pending {
     /// Not taken up.
     Ignored,
     Rejected(u8, Header),
-    Command(Box<ScsiTask>, Header),
+    Command(ScsiTask, Header),
     Data {
         task: TaskId,
         /// The R2T; `None` for unsolicited data.
@@ -174,7 +174,7 @@ impl TargetConnection {
             writes: command.writes,
             expected: command.expected,
         };
-        self.pending = Pending::Command(Box::new(scsi), header.clone());
+        self.pending = Pending::Command(scsi, header.clone());
         Ok(place(id, 0, length))
     }
 
@@ -245,7 +245,7 @@ impl TargetConnection {
             Pending::Faulty(task, fault) => self.fail(task, fault),
             Pending::Rejected(reason, header) => self.reject(reason, &header),
             Pending::Command(scsi, header) if damaged => self.damaged(scsi.task, &header),
-            Pending::Command(scsi, _) => self.events.push_back(TargetEvent::Command(*scsi)),
+            Pending::Command(scsi, _) => self.events.push_back(TargetEvent::Command(scsi)),
             Pending::Data { task, header, .. } if damaged => self.damaged(task, &header),
             Pending::Data {
                 task,
