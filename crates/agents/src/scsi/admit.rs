@@ -9,8 +9,13 @@
 //!                         └─ yes ───────────────────────────────────┘           └─ no
 //!   ┌────────────────────────────────────────────────────────────────────────────────┘
 //!   └▶ leftovers of an earlier session? (no path was registered before) ─▶ preempt own key, register each path again
-//!        └▶ reservation ─ none ─▶ reserve ─▶ the key is listed: done
+//!        └▶ each path: still registered? ─ no ─▶ this node was fenced meanwhile: withdraw, fail
+//!             └▶ reservation ─ none ─▶ reserve ─▶ the key is listed: done
 //! ```
+//!
+//! Whoever fences this node takes all its registrations away. One that is made afterwards, over the next path, would give a
+//! node that was reported off its access back: so nothing is registered after the last look at all of them, and what is
+//! missing then is not made up for.
 
 use disk::pr::PrError;
 use fence_agent::{Failure, FailureKind, Level};
@@ -40,12 +45,38 @@ pub(crate) fn admit(disk: &mut Disk<'_>, own: Key, aptpl: bool) -> Result<(), Fa
     if leftovers && fresh.len() == disk.paths() {
         tidy(disk, own, aptpl)?;
     }
+    for at in 0..disk.paths() {
+        if !is_registered(disk, at, own, aptpl)? {
+            withdraw(disk, &fresh, aptpl);
+            return Err(fenced_meanwhile(disk));
+        }
+    }
     reserve(disk, own)?;
     if disk.keys()?.contains(&own) {
         Ok(())
     } else {
-        let text = "registered, and not any more: another node has fenced this one meanwhile";
-        Err(disk.fail(FailureKind::Refused, text))
+        Err(fenced_meanwhile(disk))
+    }
+}
+
+fn fenced_meanwhile(disk: &Disk<'_>) -> Failure {
+    let text = "registered, and not any more: another node has fenced this one meanwhile";
+    disk.fail(FailureKind::Refused, text)
+}
+
+/// Whether this very path is registered with the key. A lost answer is made up for by asking again.
+fn is_registered(disk: &mut Disk<'_>, at: usize, own: Key, aptpl: bool) -> Result<bool, Failure> {
+    let mut left = ATTEMPTS;
+    loop {
+        left -= 1;
+        match disk.over(at, |path, limit| {
+            path.register(Some(own), Some(own), aptpl, limit)
+        }) {
+            Ok(()) => return Ok(true),
+            Err(PrError::Conflict { .. }) => return Ok(false),
+            Err(PrError::Device(_)) if left > 0 => {}
+            Err(error) => return Err(refused(&error, aptpl)),
+        }
     }
 }
 
@@ -54,8 +85,12 @@ fn register(disk: &mut Disk<'_>, own: Key, aptpl: bool) -> Result<Vec<usize>, Fa
     let mut fresh = Vec::new();
     for at in 0..disk.paths() {
         match register_path(disk, at, own, aptpl) {
-            Ok(true) => fresh.push(at),
-            Ok(false) => {}
+            Ok(Place::New) => fresh.push(at),
+            Ok(Place::Old) => {}
+            Ok(Place::Lost) => {
+                withdraw(disk, &fresh, aptpl);
+                return Err(fenced_meanwhile(disk));
+            }
             Err(failure) => {
                 let text = format!(
                     "path {} cannot be registered, and would be without access: {failure}",
@@ -68,15 +103,27 @@ fn register(disk: &mut Disk<'_>, own: Key, aptpl: bool) -> Result<Vec<usize>, Fa
     Ok(fresh)
 }
 
-/// Asks, registers, asks again; whether it had to be registered. A lost answer is made up for by asking.
-fn register_path(disk: &mut Disk<'_>, at: usize, own: Key, aptpl: bool) -> Result<bool, Failure> {
-    let mut fresh = false;
+/// How a path came to be registered.
+enum Place {
+    /// It was.
+    Old,
+    /// By this call.
+    New,
+    /// The device had taken the registration, and has it no more. Registering again would undo a fencing.
+    Lost,
+}
+
+/// Asks, registers, asks again. A lost answer is made up for by asking.
+fn register_path(disk: &mut Disk<'_>, at: usize, own: Key, aptpl: bool) -> Result<Place, Failure> {
+    let mut place = Place::Old;
+    let mut taken = false;
     let mut last = None;
     for _ in 0..ATTEMPTS {
         match disk.over(at, |path, limit| {
             path.register(Some(own), Some(own), aptpl, limit)
         }) {
-            Ok(()) => return Ok(fresh),
+            Ok(()) => return Ok(place),
+            Err(PrError::Conflict { .. }) if taken => return Ok(Place::Lost),
             Err(PrError::Conflict { .. }) => {}
             Err(error @ PrError::Device(_)) => {
                 last = Some(failure(&error));
@@ -84,18 +131,16 @@ fn register_path(disk: &mut Disk<'_>, at: usize, own: Key, aptpl: bool) -> Resul
             }
             Err(error) => return Err(refused(&error, aptpl)),
         }
-        fresh = true;
+        place = Place::New;
         match disk.over(at, |path, limit| {
             path.register_ignoring(Some(own), aptpl, limit)
         }) {
-            Ok(()) => {}
+            Ok(()) => taken = true,
             Err(error @ PrError::Device(_)) => last = Some(failure(&error)),
             Err(error) => return Err(refused(&error, aptpl)),
         }
     }
-    Err(last.unwrap_or_else(|| {
-        Failure::refused("the device takes the registration and does not keep it")
-    }))
+    Err(last.unwrap_or_else(|| Failure::refused("it cannot be registered")))
 }
 
 fn refused(error: &PrError, aptpl: bool) -> Failure {

@@ -4,7 +4,7 @@
 //!         ┌──────────────────────────────────────────────────────────────────────────────┐
 //!         ▼                                                                              │
 //! READ KEYS ─ victim absent ─▶ an answer was lost? ─ yes ─▶ one more command, in turn ───┤
-//!         │                      └─ no ─▶ reserved? ─ yes ─▶ cut off                     │
+//!         │                      └─ no ─▶ reserved? ─ yes ─▶ cut off (by another node: one command in turn)
 //!         │                                 └─ no ─▶ reserve, and fail: writes in flight │
 //!         ├─ own key absent ─▶ fail: this node has been fenced                           │
 //!         ▼                                                                              │
@@ -65,7 +65,11 @@ pub(crate) fn cut(disk: &mut Disk<'_>, parties: &Parties<'_>) -> Result<Cut, Fai
         }
         let Some(victim) = parties.victim.keys().find(|key| keys.contains(key)) else {
             if !lost {
-                return closed(disk, parties, &keys).map(|()| cut);
+                closed(disk, parties, &keys)?;
+                if cut == Cut::Already {
+                    after_others(disk, parties, &keys)?;
+                }
+                return Ok(cut);
             }
             settle(disk, parties)?;
             lost = false;
@@ -252,6 +256,31 @@ fn settle(disk: &mut Disk<'_>, parties: &Parties<'_>) -> Result<(), Failure> {
     let text = format!(
         "the node's key is gone, but nobody said that its writes in flight have ended: the answer to PREEMPT AND ABORT was \
          lost, and the device cannot be asked again ({why})"
+    );
+    Err(disk.fail(FailureKind::CannotKnow, text))
+}
+
+/// The victim's key was gone before this call. Another node may be fencing it at this very moment, and its writes in flight
+/// may not have ended: this node's next command in turn ends after that. A node that is not registered cannot ask.
+fn after_others(disk: &mut Disk<'_>, parties: &Parties<'_>, keys: &[Key]) -> Result<(), Failure> {
+    let Ok(own) = parties.own else { return Ok(()) };
+    if !keys.contains(own) {
+        return Ok(());
+    }
+    let (own, aptpl) = (*own, disk.persists(parties.aptpl));
+    let mut last = None;
+    for at in 0..2 * disk.paths() {
+        match disk.over(at % disk.paths(), |path, limit| {
+            path.register(Some(own), Some(own), aptpl, limit)
+        }) {
+            // Registered by an earlier session only: it cannot ask either.
+            Ok(()) | Err(PrError::Conflict { .. }) => return Ok(()),
+            Err(error) => last = Some(failure(&error)),
+        }
+    }
+    let why = last.map(|failure| failure.message).unwrap_or_default();
+    let text = format!(
+        "the node's key was gone already, but whether its writes in flight have ended cannot be asked ({why})"
     );
     Err(disk.fail(FailureKind::CannotKnow, text))
 }

@@ -233,3 +233,59 @@ fn of_two_that_fence_each_other_one_survives_at_most() {
         }
     }
 }
+
+/// A node is fenced at any moment of its unfencing: either all of it comes after the fencing, or it stays out. Never is a
+/// part of it registered by what was left to do.
+#[test]
+fn a_node_that_is_fenced_while_it_is_unfenced_is_out_or_in_as_a_whole() {
+    let (mut out, mut within) = (0, 0);
+    for before in [World::new, World::unfenced] {
+        for at in 0..20 {
+            let world = before(2, 1, 3);
+            world.node(1).run(Action::On).unwrap();
+            let other = world.machines[0].clone();
+            world.luns[0].before(at, move || {
+                other.run(Action::Off(key(2))).unwrap();
+            });
+            let on = world.node(2).run(Action::On);
+            match world.node(2).writable() {
+                0 => {
+                    out += 1;
+                    let text = on.unwrap_err().message;
+                    assert!(
+                        text.contains("fenced this one meanwhile"),
+                        "at {at}: {text}"
+                    );
+                }
+                3 => {
+                    within += 1;
+                    assert_eq!(on, Ok(Exit::OK), "at {at}");
+                }
+                some => panic!("at {at}: {some} of 3 paths are registered, and on said {on:?}"),
+            }
+        }
+    }
+    assert!(out > 10 && within > 2, "{out} out, {within} in");
+}
+
+/// Another node's PREEMPT AND ABORT may still be waiting for writes in flight when the key is gone already.
+#[test]
+fn a_key_that_is_gone_already_is_followed_by_a_command_in_turn() {
+    let world = World::unfenced(3, 1, 1);
+    world.off(3, 2).unwrap();
+    world.luns[0].lock().orders.clear();
+    assert_eq!(world.off(1, 2), Ok(Exit::OK));
+    let orders: Vec<_> = world.luns[0].lock().orders.clone();
+    let actions: Vec<_> = orders
+        .iter()
+        .map(|(_, action, status)| (*action, *status))
+        .collect();
+    assert_eq!(actions, [(OutAction::Register, Status::GOOD)]);
+    // Nobody answers it: nothing is said.
+    world.luns[0].lock().faults = [Fault::None; 3]
+        .into_iter()
+        .chain([Fault::LostBefore; 8])
+        .collect();
+    let failure = world.off(1, 2).unwrap_err();
+    assert_eq!(failure.kind, fence_agent::FailureKind::CannotKnow);
+}
