@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use clap::{Parser, Subcommand};
 use sd_notify::NotifyState;
-use signal_hook::consts::{SIGINT, SIGQUIT, SIGTERM};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM};
 use signal_hook::iterator::Signals;
 
 use crate::cli::ServeOptions;
@@ -76,7 +76,7 @@ pub fn serve(options: &ServeOptions) -> Result<(), Failure> {
     ignore_file_limit();
     let failed = |error: io::Error| Failure::new(exit::START_FAILURE, error.to_string());
     // Before anything that takes time: a signal must not kill a half-started server.
-    let mut signals = Signals::new([SIGTERM, SIGINT, SIGQUIT]).map_err(failed)?;
+    let mut signals = Signals::new([SIGTERM, SIGINT, SIGQUIT, SIGHUP]).map_err(failed)?;
     let (control, metrics) = (config.control.clone(), config.metrics);
     let server =
         Server::start(config).map_err(|error| Failure::new(exit::START_FAILURE, chain(&error)))?;

@@ -53,7 +53,7 @@ pub struct Config {
 /// What one server, and one connection, may take up.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limits {
-    /// Connections at a time, with those that log in.
+    /// Connections at a time, with those that log in; a single address may have half of them.
     pub connections: usize,
     /// Logins at a time; a single address may have a quarter of them.
     pub logins: usize,

@@ -1,7 +1,7 @@
 //! Where connections are accepted, and how many.
 //!
-//! A login costs a thread, so logins that have not ended are counted: all of them, and those from each address. Whoever
-//! floods the server with logins takes up its own share and no session that exists is disturbed.
+//! Connections and logins that have not ended are counted: all of them, and those from each address. Whoever floods the
+//! server takes up its own share: half of the connections, a quarter of the logins. No session that exists is disturbed.
 
 use std::collections::HashMap;
 use std::io;
@@ -34,7 +34,8 @@ const LOGGED: u32 = 8;
 struct Count {
     connections: usize,
     logins: usize,
-    logins_of: HashMap<IpAddr, usize>,
+    /// Of each address: its connections, and how many of them log in.
+    of: HashMap<IpAddr, (usize, usize)>,
     /// Of those that log in or have: so that they can be told to end.
     owners: Vec<(u64, Owner)>,
     next: u64,
@@ -63,15 +64,16 @@ impl Guests {
     /// Lets a connection in, if there is room for it.
     pub(crate) fn admit(self: &Arc<Self>, address: IpAddr, limits: &Limits) -> Option<Guest> {
         let mut count = self.lock();
-        let share = limits.logins.div_ceil(4);
-        let own = count.logins_of.get(&address).copied().unwrap_or(0);
-        if count.connections >= limits.connections || count.logins >= limits.logins || own >= share
-        {
+        let (connections, logins) = count.of.get(&address).copied().unwrap_or_default();
+        let full = count.connections >= limits.connections || count.logins >= limits.logins;
+        let greedy =
+            connections >= limits.connections.div_ceil(2) || logins >= limits.logins.div_ceil(4);
+        if full || greedy {
             return None;
         }
         count.connections += 1;
         count.logins += 1;
-        *count.logins_of.entry(address).or_default() += 1;
+        count.of.insert(address, (connections + 1, logins + 1));
         count.next += 1;
         Some(Guest {
             guests: Arc::clone(self),
@@ -120,11 +122,8 @@ impl Guest {
         if std::mem::take(&mut self.logs_in) {
             let mut count = self.guests.lock();
             count.logins -= 1;
-            if let Some(own) = count.logins_of.get_mut(&self.address) {
-                *own -= 1;
-                if *own == 0 {
-                    count.logins_of.remove(&self.address);
-                }
+            if let Some((_, logins)) = count.of.get_mut(&self.address) {
+                *logins -= 1;
             }
         }
     }
@@ -135,6 +134,12 @@ impl Drop for Guest {
         self.logged_in();
         let mut count = self.guests.lock();
         count.connections -= 1;
+        if let Some((connections, _)) = count.of.get_mut(&self.address) {
+            *connections -= 1;
+            if *connections == 0 {
+                count.of.remove(&self.address);
+            }
+        }
         count.owners.retain(|(number, _)| *number != self.number);
     }
 }
@@ -336,15 +341,26 @@ mod tests {
     fn connections_are_bounded_too() {
         let guests = Arc::new(Guests::default());
         let limits = Limits {
-            connections: 1,
+            connections: 5,
             logins: 8,
             ..Limits::default()
         };
-        let address = [10, 0, 0, 1].into();
-        let mut guest = guests.admit(address, &limits).unwrap();
-        guest.logged_in();
-        assert!(guests.admit(address, &limits).is_none());
-        drop(guest);
-        assert!(guests.admit(address, &limits).is_some());
+        let mut there = Vec::new();
+        let mut come = |last| {
+            let guest = guests.admit([10, 0, 0, last].into(), &limits);
+            let came = guest.is_some();
+            there.extend(guest.map(|mut guest| {
+                guest.logged_in();
+                guest
+            }));
+            came
+        };
+        // Half of them is for one address, and no more than all for all.
+        let came = [1, 1, 1, 1, 2, 2, 3].map(&mut come);
+        assert_eq!(came, [true, true, true, false, true, true, false]);
+        there.clear();
+        assert_eq!(guests.count(), (0, 0));
+        assert!(guests.lock().of.is_empty());
+        assert!(guests.admit([10, 0, 0, 1].into(), &limits).is_some());
     }
 }
