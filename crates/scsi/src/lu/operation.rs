@@ -151,6 +151,23 @@ impl Operation {
         }
     }
 
+    /// Whether it is durable before it has ended, if it changes the medium.
+    #[must_use]
+    pub const fn is_durable(&self) -> bool {
+        match self {
+            Self::Write { durable, .. }
+            | Self::Orwrite { durable, .. }
+            | Self::WriteSame { durable, .. }
+            | Self::CompareAndWrite { durable, .. }
+            | Self::Unmap { durable, .. } => *durable,
+            Self::WriteAndVerify { .. } | Self::Synchronize { .. } => true,
+            Self::Read { .. }
+            | Self::Verify { .. }
+            | Self::Prefetch { .. }
+            | Self::GetLbaStatus { .. } => false,
+        }
+    }
+
     /// Whether it can change the medium: what PREEMPT AND ABORT must wait for.
     #[must_use]
     pub const fn writes(&self) -> bool {

@@ -78,6 +78,8 @@ pub(crate) struct Errand {
     ticket: Ticket,
     task: TaskId,
     then: Then,
+    /// So many bytes of memory are with it.
+    lent: usize,
 }
 
 impl store::Ticket for Errand {
@@ -159,6 +161,9 @@ impl Connection<'_> {
         if scsi.cdb[0] == Opcode::REPORT_LUNS.0 {
             let luns: Vec<_> = self.luns().collect();
             let reply = luns::report(cdb.bytes(), &luns);
+            if let Some(view) = self.view(scsi.lun).filter(|_| reply.status == Status::GOOD) {
+                view.unit.luns_reported(view.nexus);
+            }
             return self.answer(task, Answer::fixed(reply));
         }
         let Some(View { unit, nexus, .. }) = self.view(scsi.lun) else {
@@ -315,10 +320,21 @@ impl Connection<'_> {
                 data.reset(size(bytes));
                 data
             }
-            DataPhase::In(bytes) => self.slots.pool.take(size(bytes.min(1 << 24))),
+            // The medium makes memory for it, as long as the list is.
+            DataPhase::In(_) if matches!(operation, Operation::GetLbaStatus { .. }) => {
+                store::Buffer::default()
+            }
+            DataPhase::In(bytes) => self.slots.pool.take(size(bytes)),
             DataPhase::None => store::Buffer::default(),
         };
-        let errand = Errand { ticket, task, then };
+        let lent = data.len();
+        self.slots.lend(lent);
+        let errand = Errand {
+            ticket,
+            task,
+            then,
+            lent,
+        };
         if let Started::AtOnce(done) = self.lane.start(errand, &store, operation, data) {
             self.complete(done);
         }
@@ -327,11 +343,18 @@ impl Connection<'_> {
     /// An operation has ended.
     pub(super) fn complete(&mut self, done: Done<Errand>) {
         let Done {
-            ticket: Errand { ticket, task, then },
+            ticket:
+                Errand {
+                    ticket,
+                    task,
+                    then,
+                    lent,
+                },
+            operation,
             mut data,
             finished,
-            ..
         } = done;
+        self.slots.lent_is_back(lent);
         let unit = Arc::clone(ticket.unit());
         if ticket.aborted() || finished == Finished::Aborted {
             // Whoever is to hear of it hears it by a letter, or asked for it.
@@ -339,6 +362,10 @@ impl Connection<'_> {
             return self.slots.pool.give_back(data);
         }
         drop(ticket);
+        let finished = match finished {
+            Finished::Done => unit.catch_up(&operation).into(),
+            other => other,
+        };
         match (finished, then) {
             (Finished::Aborted, _) => {}
             (Finished::Failed(failure), _) => {
@@ -351,7 +378,11 @@ impl Connection<'_> {
                 self.answer(task, answer);
             }
             (Finished::Done, Then::Moved(length)) => {
-                self.slots.put_buffer(task, data);
+                if operation.writes() {
+                    self.slots.pool.give_back(data);
+                } else {
+                    self.slots.put_buffer(task, data);
+                }
                 self.respond(task, Status::GOOD, length, Vec::new());
             }
             (Finished::Done, Then::Told(allocation)) => {
@@ -411,15 +442,20 @@ impl Connection<'_> {
         !self.deferred.is_empty() || self.slots.held() > self.shared.config.limits.memory
     }
 
+    /// Whether a command that waits for memory may go on.
+    pub(super) fn may_resume(&self) -> bool {
+        let others = self.protocol.tasks() > self.deferred.len();
+        let room = self.slots.held() <= self.shared.config.limits.memory;
+        !self.deferred.is_empty() && (room || !others)
+    }
+
     /// Commands that waited for memory go on, as far as there is any; one does in any case if nothing else is under
     /// way, for then nothing would ever free some.
     pub(super) fn resume_deferred(&mut self) {
-        while let Some(task) = self.deferred.front().copied() {
-            let others = self.protocol.tasks() > self.deferred.len();
-            if others && self.slots.held() > self.shared.config.limits.memory {
+        while self.may_resume() {
+            let Some(task) = self.deferred.pop_front() else {
                 break;
-            }
-            self.deferred.pop_front();
+            };
             if let Some(step) = self.slots.take_state(task) {
                 self.start(task, step);
             }

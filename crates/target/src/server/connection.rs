@@ -167,6 +167,10 @@ impl<'a> Connection<'a> {
             // It stopped because answers piled up, and they are gone.
             return Ok(());
         }
+        if self.may_resume() {
+            // What was sent has freed memory.
+            return Ok(());
+        }
         let until = self.check_times()?;
         let lane = std::os::fd::AsFd::as_fd(&self.lane);
         let ready = self.link.wait((starved, !sent), Some(lane), until)?;

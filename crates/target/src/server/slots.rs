@@ -34,7 +34,7 @@ impl Hasher for Counted {
 pub(crate) struct Slots<S> {
     slots: HashMap<TaskId, Slot<S>, BuildHasherDefault<Counted>>,
     pub(crate) pool: Pool,
-    /// Bytes in all buffers of tasks.
+    /// Bytes in all buffers of tasks, here and at media.
     held: usize,
 }
 
@@ -123,6 +123,16 @@ impl<S> Slots<S> {
         let buffer = self.slots.get_mut(&task)?.buffer.take()?;
         self.held -= buffer.len();
         Some(buffer)
+    }
+
+    /// So many bytes are at a medium.
+    pub(crate) fn lend(&mut self, bytes: usize) {
+        self.held += bytes;
+    }
+
+    /// They are there no more.
+    pub(crate) fn lent_is_back(&mut self, bytes: usize) {
+        self.held -= bytes;
     }
 
     /// Gives a task its buffer.

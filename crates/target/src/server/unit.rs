@@ -221,6 +221,8 @@ pub(crate) struct Unit {
     store: Arc<Store>,
     blocks: u64,
     state: Mutex<State>,
+    /// WCE, as it is in the state: changed under its lock, looked at without.
+    write_cache: AtomicBool,
     /// `None`: what it kept cannot be relied on.
     journal: Mutex<Option<Journal>>,
     barred: bool,
@@ -335,6 +337,7 @@ impl Unit {
             options: options.clone(),
             serial,
             blocks: store.blocks(),
+            write_cache: AtomicBool::new(options.write_cache),
             store: Arc::new(store),
             state: Mutex::new(State {
                 unit: LogicalUnit::new(config, reservations),
@@ -481,11 +484,10 @@ impl Unit {
         if !state.tasks.start(ticket.place) {
             return After::Aborted;
         }
-        let cached = state.unit.write_cache();
         match state.unit.parameters(nexus, cdb, data) {
             Continued::Done(reply) => {
                 let answer = Answer::of(&state.unit, reply);
-                if cached && !state.unit.write_cache() {
+                if self.cache_was_switched_off(&state.unit) {
                     return After::Flush(self.whole(), ticket, answer);
                 }
                 After::Done(answer)
@@ -529,7 +531,7 @@ impl Unit {
             let reply = unit.abandon(prepared);
             return After::Done(Answer::of(unit, reply));
         }
-        let victims = prepared.aborts().to_vec();
+        let (issuer, victims) = (prepared.issuer(), prepared.aborts().to_vec());
         let reply = unit.commit(prepared);
         let answer = Answer::of(unit, reply);
         let tell = Tell::Aborted {
@@ -539,13 +541,39 @@ impl Unit {
             |place, entry| place != ticket.place && victims.contains(&entry.nexus),
             |_| tell,
         );
-        for nexus in concerned {
+        for nexus in concerned.into_iter().filter(|nexus| *nexus != issuer) {
             unit.commands_cleared(nexus);
         }
         if tasks.drain(running, owner, drain) {
             After::Drain(answer)
         } else {
             After::Done(answer)
+        }
+    }
+
+    /// Takes note of WCE. Whether it was set and is not any more.
+    fn cache_was_switched_off(&self, unit: &LogicalUnit) -> bool {
+        let now = unit.write_cache();
+        self.write_cache.swap(now, Ordering::AcqRel) && !now
+    }
+
+    /// Makes a write durable that was let through while there was a write cache and ends when there is none: what is
+    /// answered from then on is durable, and whoever switched it off may have flushed before this write was there.
+    pub(crate) fn catch_up(&self, operation: &Operation) -> Result<(), MediumFailure> {
+        if operation.writes()
+            && !operation.is_durable()
+            && !self.write_cache.load(Ordering::Acquire)
+        {
+            self.store.flush()
+        } else {
+            Ok(())
+        }
+    }
+
+    /// The nexus was told which logical units there are.
+    pub(crate) fn luns_reported(&self, nexus: NexusId) {
+        if let Ok(mut state) = self.lock() {
+            state.unit.luns_reported(nexus);
         }
     }
 
@@ -605,13 +633,14 @@ impl Unit {
     }
 
     /// LOGICAL UNIT RESET (SAM-5, "Logical unit reset"): all tasks end without status. Whether there is something to
-    /// wait for.
+    /// wait for. If it switches the write cache off, what is cached is written first.
     pub(crate) fn reset(&self, owner: &Owner, drain: DrainId) -> bool {
         let Ok(mut guard) = self.lock() else {
             return false;
         };
         let State { unit, tasks, .. } = &mut *guard;
         unit.reset();
+        let switched_off = self.cache_was_switched_off(unit);
         let (_, running) = tasks.abort(
             |_, _| true,
             |entry| {
@@ -622,7 +651,12 @@ impl Unit {
                 }
             },
         );
-        tasks.drain(running, owner, drain)
+        let waits = tasks.drain(running, owner, drain);
+        drop(guard);
+        if switched_off && let Err(failure) = self.store.flush() {
+            tracing::error!(disk = %self.path().display(), "cached writes are lost: {failure}");
+        }
+        waits
     }
 
     /// The unit is served no more: nobody is let through from now on, and all tasks end without status. Whether they are

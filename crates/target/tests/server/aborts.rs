@@ -127,6 +127,29 @@ fn preempt_and_abort_is_answered_when_nothing_can_be_written_any_more() {
 }
 
 #[test]
+fn who_aborts_its_own_commands_is_not_told_that_another_did() {
+    let door = Arc::new(Door::default());
+    let fixture = Fixture::gated(&door);
+    let (mut survivor, _victim) = cluster(&fixture);
+    let _opens = OpensAtEnd(&door);
+    door.shut();
+    send_writes(&mut survivor, &door, 0xEE);
+    let keys = (Some(key(SURVIVOR)), Some(key(SURVIVOR)));
+    let (cdb, list) = reserve_out(OutAction::PreemptAndAbort, keys, false);
+    let list = Payload::Out(list);
+    let preemption = survivor.0.submit(LUN, &cdb, list, soon()).unwrap();
+    let early = survivor.0.wait(preemption, a_while()).unwrap();
+    assert!(early.is_none(), "its own writes were at the medium");
+    door.open();
+    assert_eq!(
+        status(survivor.0.wait(preemption, soon()).unwrap()),
+        Status::GOOD
+    );
+    assert_eq!(survivor.settle(), []);
+    assert_eq!(survivor.write(0, &[1; BLOCK]), Status::GOOD);
+}
+
+#[test]
 fn a_disk_that_hangs_makes_preempt_and_abort_fail_and_not_lie() {
     let door = Arc::new(Door::default());
     let fixture = Fixture::with(
@@ -292,4 +315,32 @@ fn a_disk_that_is_removed_is_left_alone() {
     assert_eq!(fixture.medium(), after);
     let (done, _) = node.run(&[0; 6], Payload::None);
     assert!(failed_with(&done, SenseKey::ILLEGAL_REQUEST), "{done:?}");
+}
+
+#[test]
+fn what_is_at_the_medium_counts_as_memory_of_its_connection() {
+    const LENGTH: usize = 512 << 10;
+    let door = Arc::new(Door::default());
+    let fixture = Fixture::with(|config| config.limits.memory = 1 << 20, Some(&door));
+    let mut node = fixture.connect("greedy");
+    let _opens = OpensAtEnd(&door);
+    door.shut();
+    let writes: Vec<_> = (0..16)
+        .map(|_| {
+            let cdb = write10(0, LENGTH, true);
+            let data = Payload::Out(vec![1; LENGTH]);
+            node.0.submit(LUN, &cdb, data, soon()).unwrap()
+        })
+        .collect();
+    assert_eq!(
+        node.0.wait_any(a_while()).unwrap().map(|(task, _)| task),
+        None
+    );
+    door.await_crowd(2);
+    // Two, and one that was let through before the limit was exceeded.
+    assert!(door.crowd() <= 3, "{} writes hold their data", door.crowd());
+    door.open();
+    for write in writes {
+        assert_eq!(status(node.0.wait(write, soon()).unwrap()), Status::GOOD);
+    }
 }

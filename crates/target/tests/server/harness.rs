@@ -329,6 +329,11 @@ impl Door {
         }
     }
 
+    /// How many stand before it.
+    pub(crate) fn crowd(&self) -> usize {
+        self.state.lock().unwrap().before
+    }
+
     /// How many have passed so far.
     pub(crate) fn passed(&self) -> usize {
         self.state.lock().unwrap().passed

@@ -261,3 +261,20 @@ fn a_unit_attention_is_told_once_to_each_nexus() {
     assert_eq!(told, Some(AdditionalSense::POWER_ON_OR_RESET));
     assert_eq!(Initiator(session).settle(), []);
 }
+
+#[test]
+fn who_asks_for_the_disks_is_not_told_that_there_are_others() {
+    let fixture = Fixture::start();
+    let mut node = fixture.connect("node");
+    let mut other = fixture.connect("other");
+    let admin = fixture.server.admin();
+    let second = crate::harness::lun(1, fixture.directory.path().join("second.img"));
+    let target = crate::harness::TARGET.parse().unwrap();
+    admin.add_unit(&target, &second).unwrap();
+    let mut cdb = [0; 12];
+    (cdb[0], cdb[9]) = (0xA0, 64);
+    let (done, list) = node.run(&cdb, Payload::In(64));
+    assert_eq!((done.status, list.len()), (Status::GOOD, 8 + 2 * 8));
+    assert_eq!(node.settle(), []);
+    assert_eq!(other.settle().len(), 1);
+}
