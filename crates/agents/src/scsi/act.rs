@@ -34,11 +34,24 @@ impl Work<'_> {
     /// # Errors
     /// If any device is not as it must be.
     pub(crate) fn on(&self, own: Key, around: &mut dyn Surroundings) -> Result<Exit, Failure> {
+        // What a reboot would have cleared: with this key, and with these devices, the node was unfenced before.
+        let former = match self.store.key() {
+            Ok(key) if key == own => self.store.devices().unwrap_or_default(),
+            _ => Vec::new(),
+        };
         // Before anything is registered, so that a node which may write always knows its key.
         self.store.set_key(own).map_err(|error| unusable(&error))?;
         each(self.devices, self.reach, false, around, |disk| {
             let _alone = self.alone(disk)?;
+            let fenced =
+                former.iter().any(|name| name == disk.name()) && !disk.keys()?.contains(&own);
             admit(disk, own, self.aptpl)?;
+            if fenced {
+                let text = "was cut off from this node since the node was unfenced, and the node has not rebooted: what it kept in \
+                            memory before may be written now, over what others have written meanwhile. Reset a fenced node \
+                            before it is unfenced";
+                disk.note(Level::Warning, text);
+            }
             self.store
                 .add_device(disk.name())
                 .map_err(|error| unusable(&error))

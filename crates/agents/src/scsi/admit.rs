@@ -255,7 +255,8 @@ fn names(
     (!mine.is_empty()).then_some(mine)
 }
 
-fn name(id: &TransportId) -> String {
+/// What the initiator of a registration is called, in lower case.
+pub(crate) fn name(id: &TransportId) -> String {
     match id {
         TransportId::Port(port) => port.name().to_ascii_lowercase(),
         TransportId::Device(name) => name.to_ascii_lowercase(),

@@ -106,7 +106,7 @@ pub fn check(program: &OsStr, args: impl Iterator<Item = OsString>) -> Exit {
     if settings.verbose {
         log.set_level(Level::Debug);
     }
-    let finding = look_again(&Store::default(), &Machine, &settings, &mut log);
+    let finding = look_again(&Store::default(), &Machine::Check, &settings, &mut log);
     if finding != Finding::Fenced {
         return Exit::OK;
     }

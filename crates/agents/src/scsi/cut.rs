@@ -13,7 +13,7 @@
 //! PREEMPT AND ABORT ─ GOOD, answer lost ─────────────────────────────────────────────────┤
 //!         ├─ not known ─▶ fail                                                           │
 //!         └─ conflict ─▶ is this nexus registered? ─ yes ────────────────────────────────┤
-//!                          └─ no: register it, if the key is listed before and after ────┘
+//!                          └─ no: register it, if the key is this node's before and after ────┘
 //! ```
 //!
 //! A node that has been fenced has no registration, and gets none here: it cannot fence back. The one case in which the own
@@ -24,10 +24,10 @@ use disk::pr::PrError;
 use fence_agent::{Failure, FailureKind, Level};
 use scsi::pr::Key;
 
-use super::admit::reserve;
+use super::admit::{name, reserve};
 use super::key;
 use super::plan::Whom;
-use super::reach::{Disk, RESERVATION, count, failure, keeps_others_out};
+use super::reach::{Disk, RESERVATION, Registrations, failure, keeps_others_out};
 
 /// How often the keys are read again.
 const ROUNDS: usize = 6;
@@ -190,11 +190,11 @@ fn stand(
 ) -> Result<(), Failure> {
     let own = order.own;
     let aptpl = disk.persists(parties.aptpl);
-    let keys = disk.keys()?;
-    if !keys.contains(&order.victim) {
+    let before = disk.registrations()?;
+    if before.count(order.victim) == 0 {
         return Ok(());
     }
-    registered(disk, parties, &keys)?;
+    registered(disk, parties, &before.keys())?;
     let asked = disk.over(at, |path, limit| {
         path.register(Some(own), Some(own), aptpl, limit)
     });
@@ -212,10 +212,14 @@ fn stand(
         return Err(failure(&error));
     }
     // One more than before: the earlier registration is still there, so the key had not been taken away.
-    if disk
-        .keys()
-        .is_ok_and(|after| count(&after, own) > count(&keys, own))
-    {
+    let after = disk.registrations();
+    let stays = after
+        .as_ref()
+        .is_ok_and(|after| after.count(own) > before.count(own));
+    let owner = after
+        .ok()
+        .and_then(|after| another(disk, own, &before, &after));
+    if stays && owner.is_none() {
         let path = disk.path_name(at);
         disk.note(
             Level::Warning,
@@ -233,7 +237,38 @@ fn stand(
         );
         return Err(disk.fail(FailureKind::CannotKnow, text));
     }
-    Err(fenced(disk, own))
+    match owner {
+        None => Err(fenced(disk, own)),
+        Some(owner) => {
+            let text = format!(
+                "this node's key {} is registered by another initiator, {owner}, and not by this node: it has no right to fence \
+                 with it. Use key_value=unique, or another key",
+                key::text(own)
+            );
+            Err(disk.fail(FailureKind::Refused, text))
+        }
+    }
+}
+
+/// The initiator that was registered with this node's key before, if it is not this machine. By this call one registration has
+/// come, which is this machine's. `None` also where the device does not tell.
+fn another(
+    disk: &Disk<'_>,
+    own: Key,
+    before: &Registrations,
+    after: &Registrations,
+) -> Option<String> {
+    let earlier: Vec<_> = before.with(own)?.collect();
+    let new = after.with(own)?.filter(|one| !earlier.contains(one));
+    let mut mine = disk.initiators();
+    mine.extend(new.filter_map(|one| one.initiator.as_ref().map(name)));
+    let names: Option<Vec<String>> = earlier
+        .iter()
+        .map(|one| one.initiator.as_ref().map(name))
+        .collect();
+    let names = names.filter(|_| !mine.is_empty())?;
+    let is_mine = names.iter().any(|name| mine.contains(name));
+    names.into_iter().next().filter(|_| !is_mine)
 }
 
 /// After a lost answer: the device carries out PERSISTENT RESERVE OUT commands one at a time, each as an uninterrupted

@@ -1,5 +1,7 @@
 //! Which devices: those that were named, or the physical volumes of shared volume groups.
 
+use std::path::PathBuf;
+
 /// Splits a list at commas and at blanks: both are in use.
 pub(crate) fn split(list: &str) -> Vec<String> {
     let mut names: Vec<String> = Vec::new();
@@ -59,9 +61,63 @@ pub(crate) fn has_missing_volume(printed: &str) -> bool {
     })
 }
 
+/// Those of the `remembered` devices, which this node is registered with, that are not among `seen`. A volume group whose only
+/// device is lost to this node is not listed any more, and its other users may go on writing: whoever is to be cut off must be
+/// cut off from it too. `real` is what a name leads to.
+///
+/// # Errors
+/// If one is not here: nobody can be cut off from it.
+pub(crate) fn unseen(
+    seen: &[String],
+    remembered: Vec<String>,
+    real: &dyn Fn(&str) -> Option<PathBuf>,
+) -> Result<Vec<String>, String> {
+    let found: Vec<PathBuf> = seen.iter().filter_map(|name| real(name)).collect();
+    let mut more = Vec::new();
+    for name in remembered {
+        if seen.contains(&name) {
+            continue;
+        }
+        match real(&name) {
+            Some(path) if found.contains(&path) => {}
+            // An address leads to no file, and is as good as it is.
+            Some(_) => more.push(name),
+            None if !name.starts_with('/') => more.push(name),
+            None => {
+                return Err(format!(
+                    "this node was unfenced with {name}, which is not here any more, nor in a shared volume group: nobody could \
+                     be cut off from it. If it is no shared storage any more, remove it from /var/run/cluster.dev; or name the \
+                     devices (option `devices`)"
+                ));
+            }
+        }
+    }
+    Ok(more)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// Two groups; the only device of the second one is lost to this node, so that `vgs` does not list it.
+    #[test]
+    fn a_group_that_is_not_listed_any_more_is_not_forgotten() {
+        let real = |name: &str| match name {
+            "/dev/mapper/a" | "/dev/dm-0" => Some("/dev/dm-0".into()),
+            "/dev/dm-1" => Some("/dev/dm-1".into()),
+            _ => None,
+        };
+        let unseen = |remembered: &[&str]| {
+            let remembered = remembered.iter().map(|name| (*name).to_owned()).collect();
+            unseen(&["/dev/mapper/a".to_owned()], remembered, &real)
+        };
+        assert_eq!(unseen(&["/dev/dm-0", "/dev/mapper/a"]), Ok(Vec::new()));
+        assert_eq!(
+            unseen(&["/dev/dm-0", "/dev/dm-1", "iscsi://h/t/0"]),
+            Ok(vec!["/dev/dm-1".to_owned(), "iscsi://h/t/0".to_owned()])
+        );
+        assert!(unseen(&["/dev/sdb"]).unwrap_err().contains("/dev/sdb"));
+    }
 
     #[test]
     fn lists_with_commas_blanks_or_both() {

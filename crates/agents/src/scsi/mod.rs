@@ -26,6 +26,7 @@ mod reach;
 mod state;
 mod table;
 
+use std::path::Path;
 use std::time::Duration;
 
 use deadline::Deadline;
@@ -64,10 +65,11 @@ impl Behaviour for Scsi {
     ) -> Result<Exit, Failure> {
         let action = options.action().name;
         let about = about(&config, action, session)?;
-        let devices = devices(&config, session)?;
+        let store = Store::default();
+        let devices = devices(&config, action, &store, session)?;
         let work = Work {
-            reach: &Machine,
-            store: &Store::default(),
+            reach: &Machine::Agent,
+            store: &store,
             devices: &devices,
             aptpl: config.aptpl,
             read_only: config.read_only,
@@ -134,7 +136,12 @@ fn cluster(config: &Config, session: &Session) -> Result<Cluster, Failure> {
 }
 
 /// The named devices, or those of shared volume groups.
-fn devices(config: &Config, session: &mut Session) -> Result<Vec<Device>, Failure> {
+fn devices(
+    config: &Config,
+    action: &str,
+    store: &Store,
+    session: &mut Session,
+) -> Result<Vec<Device>, Failure> {
     if let Some(devices) = &config.devices {
         return Ok(devices.clone());
     }
@@ -145,7 +152,18 @@ fn devices(config: &Config, session: &mut Session) -> Result<Vec<Device>, Failur
             "a shared volume group has a physical volume that is not here: nobody could be cut off from it",
         ));
     }
-    let names = discover::shared_volumes(&printed);
+    let mut names = discover::shared_volumes(&printed);
+    if action == "off" {
+        let remembered = match store.devices() {
+            Ok(remembered) => remembered,
+            Err(error) if error.is_missing() => Vec::new(),
+            Err(error) => return Err(Failure::refused(error.to_string())),
+        };
+        let unseen = discover::unseen(&names, remembered, &|name| {
+            Path::new(name).canonicalize().ok()
+        });
+        names.extend(unseen.map_err(Failure::refused)?);
+    }
     if names.is_empty() {
         return Err(Failure::usage(
             "no devices: option `devices` is not given, and there is no shared volume group",

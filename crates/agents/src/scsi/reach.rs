@@ -14,6 +14,9 @@ use super::config::Device;
 /// What `fence_scsi` reserves devices with.
 pub(crate) const RESERVATION: ReservationType = ReservationType::WriteExclusiveRegistrantsOnly;
 
+/// Where processes of this node wait for each other's iSCSI sessions: two with one session id end each other's.
+const LOCKS: &str = "/var/run/cluster.sessions";
+
 /// Where open-iscsi keeps this machine's initiator name.
 const INITIATOR_NAME: &str = "/etc/iscsi/initiatorname.iscsi";
 
@@ -40,9 +43,30 @@ pub(crate) trait Reach: Sync {
     fn initiator(&self) -> Option<String>;
 }
 
-/// This machine.
-#[derive(Debug)]
-pub(crate) struct Machine;
+/// This machine. Each variant is an initiator port of its own where devices are reached over iSCSI.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Machine {
+    /// As the agent: the same nexus on every call, for what one call registers the next one finds.
+    Agent,
+    /// As the watchdog's check, which only reads. It may come at any time, and must neither end a session of the agent nor
+    /// wait for one: it would take that for a fencing.
+    Check,
+}
+
+impl Machine {
+    fn options(self, read_only: bool) -> OpenOptions {
+        let (instance, locks) = match self {
+            Self::Agent => ("fence_scsi", Some(LOCKS.into())),
+            Self::Check => ("fence_scsi_check", None),
+        };
+        OpenOptions {
+            instance: instance.to_owned(),
+            locks,
+            read_only,
+            ..OpenOptions::default()
+        }
+    }
+}
 
 impl Reach for Machine {
     fn paths(&self, device: &Device) -> Result<Vec<Address>, Failure> {
@@ -67,13 +91,7 @@ impl Reach for Machine {
         read_only: bool,
         deadline: Deadline,
     ) -> Result<Box<dyn ScsiDevice>, DeviceError> {
-        let options = OpenOptions {
-            // The same nexus on every call: what one call registers, the next one finds.
-            instance: "fence_scsi".to_owned(),
-            read_only,
-            ..OpenOptions::default()
-        };
-        disk::open(path, &options, deadline)
+        disk::open(path, &self.options(read_only), deadline)
     }
 
     fn initiator(&self) -> Option<String> {
@@ -105,6 +123,14 @@ impl Registrations {
         match self {
             Self::Full(all) => all.iter().filter(|one| one.key == key).count(),
             Self::Keys(keys) => count(keys, key),
+        }
+    }
+
+    /// Every key, as often as it is registered.
+    pub(crate) fn keys(&self) -> Vec<Key> {
+        match self {
+            Self::Full(all) => all.iter().map(|one| one.key).collect(),
+            Self::Keys(keys) => keys.clone(),
         }
     }
 
@@ -386,4 +412,19 @@ pub(crate) fn failure(error: &PrError) -> Failure {
         _ => FailureKind::Refused,
     };
     Failure::new(kind, chain(error))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A session of the check with the agent's session id would end an agent's that is fencing at that moment.
+    #[test]
+    fn the_check_is_another_initiator_port_than_the_agent_and_waits_for_nobody() {
+        let (agent, check) = (Machine::Agent.options(false), Machine::Check.options(true));
+        assert_ne!(agent.instance, check.instance);
+        assert!(agent.locks.is_some() && check.locks.is_none());
+        // What is registered already under this name must be found again.
+        assert_eq!(agent.instance, "fence_scsi");
+    }
 }

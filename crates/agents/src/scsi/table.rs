@@ -123,6 +123,8 @@ const NOTE_DEVICES: (&str, &str) = (
     "A multipath device is registered over each of its paths, and the agent fails if one of them cannot be. Devices \
      that stand on several disks without being multipath are refused: name the disks. Devices are handled at the same time, \
      and one deadline holds for all of them.\n\n\
+     Without devices, off also cuts off from every device this node was unfenced with: a volume group whose device this \
+     node has lost is not listed, and others may still write to it.\n\n\
      An iscsi:// device is reached by an initiator of the agent's own, whose registration is not that of the kernel: it \
      serves to fence others. A node that mounts the disk through the kernel is to be unfenced by the device node. \
      Credentials come from files (?secret=FILE after user@) or from LIBISCSI_CHAP_USERNAME and LIBISCSI_CHAP_PASSWORD.\n\n\

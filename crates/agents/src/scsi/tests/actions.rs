@@ -179,6 +179,41 @@ fn a_key_that_another_node_has_is_refused() {
     }
 }
 
+/// Its unfencing was refused, and it knows its key all the same: with it, it neither fences nor is registered.
+#[test]
+fn a_node_with_another_ones_key_does_not_fence_with_it() {
+    for tells_port in [true, false] {
+        let mut world = World::unfenced(2, 2, 2);
+        world.machines.push(Machine {
+            name: "iqn.2026-11.example:intruder".to_owned(),
+            tells_port,
+            tells_name: tells_port,
+            ..world.machines[0].clone()
+        });
+        let failure = world.off(3, 2).unwrap_err();
+        assert!(failure.message.contains("another initiator"), "{failure}");
+        let writable: Vec<usize> = world.machines.iter().map(Machine::writable).collect();
+        assert_eq!(writable, [4, 4, 0]);
+    }
+}
+
+/// A fenced node that is unfenced without a reboot still has what it wanted to write.
+#[test]
+fn unfencing_without_a_reboot_after_a_fencing_is_warned_about() {
+    let mut world = World::unfenced(2, 1, 1);
+    let (_, _, log) = said(world.node(2), Action::On);
+    assert!(!log.contains("has not rebooted"), "{log}");
+    world.off(1, 2).unwrap();
+    let (result, _, log) = said(world.node(2), Action::On);
+    assert_eq!(result, Ok(Exit::OK));
+    assert!(log.contains("has not rebooted"), "{log}");
+    world.off(1, 2).unwrap();
+    world.machines[1].reboot(false);
+    let (result, _, log) = said(world.node(2), Action::On);
+    assert_eq!(result, Ok(Exit::OK));
+    assert!(!log.contains("has not rebooted"), "{log}");
+}
+
 /// Sessions may go by another initiator name than the machine's: what is registered over the paths themselves is its own.
 #[test]
 fn other_names_of_the_machine_itself_are_no_collision() {
