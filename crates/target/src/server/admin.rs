@@ -336,7 +336,18 @@ impl Admin {
         let target = target.ok_or_else(|| AdminError::NoTarget(name.to_string()))?;
         let of = |session: &Session| session.target == target.name.as_str();
         self.shared.sessions.post(&Letter::End(Ending::Dropped), of);
-        self.await_absence(of)
+        let ended = self.await_absence(of);
+        let deadline = Deadline::after(DROP_LIMIT);
+        let open = target
+            .units()
+            .values()
+            .filter(|unit| !unit.close(deadline))
+            .count();
+        ended.and(if open == 0 {
+            Ok(())
+        } else {
+            Err(AdminError::InUse)
+        })
     }
 
     /// Serves another disk.

@@ -140,6 +140,8 @@ impl<'a> Connection<'a> {
     /// Serves the connection until it ends.
     pub(crate) fn serve(&mut self) -> Ended {
         let turns = AssertUnwindSafe(|| {
+            // Letters that came during the login were read by nobody.
+            self.look_at_units();
             loop {
                 if let Err(ended) = self.turn() {
                     break ended;
@@ -373,9 +375,6 @@ impl<'a> Connection<'a> {
                 tracing::error!("cannot wait for commands of a session that is over: {error}");
                 break;
             }
-        }
-        for view in &views {
-            view.unit.nexus_lost(view.nexus);
         }
         self.shared
             .counters

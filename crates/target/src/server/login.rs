@@ -74,6 +74,15 @@ pub(crate) struct Normal {
     pub(crate) presence: Presence,
 }
 
+impl Drop for Normal {
+    /// However it ends: a place that a session leaves taken would be taken for ever.
+    fn drop(&mut self) {
+        for view in &self.views {
+            view.unit.nexus_lost(view.nexus);
+        }
+    }
+}
+
 /// What a login led to.
 #[derive(Debug)]
 pub(crate) struct LoggedIn {
@@ -223,26 +232,28 @@ fn welcome(
         .sessions
         .enter(arrival, deadline)
         .map_err(|_| LoginStatus::NO_RESOURCES)?;
-    let mut views = Vec::new();
-    for (lun, unit) in target.units().iter() {
-        let Ok(id) = unit.attach(&nexus) else {
-            views
-                .iter()
-                .for_each(|view: &View| view.unit.nexus_lost(view.nexus));
-            return Err(LoginStatus::NO_RESOURCES);
-        };
-        views.push(View {
-            lun: *lun,
-            unit: Arc::clone(unit),
-            nexus: id,
-        });
+    // Asked again: an administrator who changes who may log in ends the sessions that are there, and from now on this is
+    // one of them.
+    let (target, authentication) = shared.targets.admit(name, &established.initiator)?;
+    if matches!(authentication, Authentication::Chap { .. }) && established.authenticated.is_none()
+    {
+        return Err(LoginStatus::AUTHENTICATION);
     }
-    Ok(Some(Normal {
+    let mut normal = Normal {
         target,
         nexus,
+        views: Vec::new(),
         presence,
-        views,
-    }))
+    };
+    for (lun, unit) in normal.target.units().iter() {
+        let nexus = unit.attach(&normal.nexus);
+        normal.views.push(View {
+            lun: *lun,
+            unit: Arc::clone(unit),
+            nexus: nexus.map_err(|_| LoginStatus::NO_RESOURCES)?,
+        });
+    }
+    Ok(Some(normal))
 }
 
 /// The next PDU with all of its data.
@@ -297,4 +308,64 @@ fn pause(link: &Link, what: (bool, bool), deadline: Deadline) -> Result<bool, Lo
         return Err(LoginFailure::Stopping);
     }
     Ok(ready.readable)
+}
+
+#[cfg(test)]
+mod tests {
+    use scsi::lu::Limits;
+
+    use super::*;
+    use crate::config::DiskOptions;
+    use crate::server::mailbox::Mailbox;
+    use crate::server::sessions::Sessions;
+    use crate::server::targets::{Access, Units};
+    use crate::server::unit::Surroundings;
+
+    #[test]
+    fn logins_that_come_to_nothing_leave_no_place_taken() {
+        let directory = tempfile::tempdir().unwrap();
+        let mut options = DiskOptions::new(directory.path().join("disk"));
+        options.store.size = Some(1 << 20);
+        let name = "iqn.2026-11.org.example:disks";
+        let around = Surroundings {
+            target: name,
+            lun: 0,
+            ports: vec![RelativePort(1)],
+            journals: directory.path(),
+            gate: None,
+        };
+        let unit = Arc::new(Unit::open(&options, &around).unwrap());
+        let units = Units::from([(0, Arc::clone(&unit))]);
+        let target = Arc::new(Target::new(name.parse().unwrap(), Access::default(), units));
+        let sessions = Arc::new(Sessions::default());
+        for number in 0..=u16::try_from(Limits::default().nexuses).unwrap() {
+            let [high, low] = number.to_be_bytes();
+            let initiator =
+                InitiatorPort::new("iqn.2026-11.org.example:flood", [0, 0, 0, 0, high, low]);
+            let nexus = Nexus {
+                initiator: initiator.unwrap(),
+                port: RelativePort(1),
+            };
+            let arrival = Arrival {
+                tsih: 1,
+                target: name.to_owned(),
+                nexus: nexus.clone(),
+                peer: "127.0.0.1:1".parse().unwrap(),
+                authenticated: None,
+                owner: Arc::new(Mailbox::new().unwrap()),
+            };
+            let presence = sessions.enter(arrival, Deadline::after(std::time::Duration::ZERO));
+            let view = View {
+                lun: 0,
+                unit: Arc::clone(&unit),
+                nexus: unit.attach(&nexus).unwrap(),
+            };
+            drop(Normal {
+                target: Arc::clone(&target),
+                nexus,
+                views: vec![view],
+                presence: presence.unwrap(),
+            });
+        }
+    }
 }

@@ -20,9 +20,10 @@ mod targets;
 mod tasks;
 mod unit;
 
+use std::fs::File;
 use std::io;
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
@@ -193,6 +194,22 @@ impl Shared {
     }
 }
 
+/// Makes a directory, and its name durable: the journals in it are to survive a loss of power.
+fn make_durably(directory: &Path) -> io::Result<()> {
+    let missing = |directory: &&Path| !directory.as_os_str().is_empty() && !directory.exists();
+    let new: Vec<_> = directory.ancestors().take_while(missing).collect();
+    std::fs::create_dir_all(directory)?;
+    for made in new {
+        let parent = made
+            .parent()
+            .filter(|parent| !parent.as_os_str().is_empty());
+        File::open(parent.unwrap_or(Path::new(".")))?.sync_all()?;
+        let made = made.display();
+        tracing::info!("made {made}: no registrations are known from before");
+    }
+    Ok(())
+}
+
 /// A server that runs until it is stopped or dropped.
 #[derive(Debug)]
 pub struct Server {
@@ -214,7 +231,7 @@ impl Server {
     /// # Errors
     /// As [`Self::start`].
     pub fn start_with(config: Config, gate: Option<Arc<dyn Gate>>) -> Result<Self, StartError> {
-        std::fs::create_dir_all(&config.state).map_err(|source| StartError::State {
+        make_durably(&config.state).map_err(|source| StartError::State {
             path: config.state.clone(),
             source,
         })?;

@@ -223,7 +223,7 @@ impl Receiver {
             };
         }
         self.place(slots);
-        self.complete(protocol)
+        self.complete(protocol, slots)
     }
 
     /// Moves what is there of the data segment to its place.
@@ -258,7 +258,11 @@ impl Receiver {
     }
 
     /// If the data segment is all there with its padding and digest: the PDU is done.
-    fn complete(&mut self, protocol: &mut TargetConnection) -> Result<bool, ReceiveError> {
+    fn complete<S>(
+        &mut self,
+        protocol: &mut TargetConnection,
+        slots: &mut Slots<S>,
+    ) -> Result<bool, ReceiveError> {
         let At::Data {
             lengths,
             got,
@@ -279,6 +283,10 @@ impl Receiver {
         let At::Data { place, .. } = mem::replace(&mut self.at, At::Header) else {
             return Ok(false);
         };
+        let task = match place {
+            Place::Task { task, .. } => Some(task),
+            _ => None,
+        };
         let arrived = match place {
             _ if damaged => Arrived::Damaged,
             Place::Bytes(_) => Arrived::Bytes(&self.segment),
@@ -287,6 +295,97 @@ impl Receiver {
         let outcome = protocol.finish(arrived);
         self.segment.clear();
         outcome?;
+        if let Some(task) = task.filter(|task| !protocol.has(*task)) {
+            // It was aborted while the data came: they are in a buffer that nobody will ask for.
+            slots.release(task);
+        }
         Ok(true)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use iscsi::login::{Established, Parameters};
+    use iscsi::pdu::{Attribute, Command, DataOut, FromTarget, Isid, Lun, ScsiCommand};
+    use iscsi::session::TargetEvent;
+    use iscsi::{Digests, Serial, Tag};
+
+    use super::*;
+
+    const LENGTH: usize = 8192;
+
+    fn established() -> Established {
+        Established {
+            initiator: "iqn.a".to_owned(),
+            target: Some("iqn.b".to_owned()),
+            isid: Isid([0; 6]),
+            tsih: 1,
+            cid: 0,
+            portal_group: Some(1),
+            authenticated: None,
+            parameters: Parameters::default(),
+            next_command: Serial(1),
+            last_command: Serial(9),
+            next_status: Serial(1),
+        }
+    }
+
+    #[test]
+    fn data_of_a_task_that_was_aborted_while_they_came_take_no_memory() {
+        let framing = Framing {
+            digests: Digests::default(),
+            max_data: LENGTH,
+        };
+        let mut receiver = Receiver::new(framing);
+        let mut protocol = TargetConnection::new(established());
+        let mut slots = Slots::<()>::default();
+        let command = ScsiCommand {
+            last: true,
+            reads: false,
+            writes: true,
+            attribute: Attribute::SIMPLE,
+            lun: Lun::default(),
+            tag: Tag(7),
+            expected: u32::try_from(LENGTH).unwrap(),
+            command: Command {
+                immediate: false,
+                number: Serial(1),
+                expected_status: Serial(1),
+            },
+            cdb: [0; 16],
+        };
+        let command = framing.prologue(&command.header(), &[], 0);
+        receiver.fill(&mut command.as_slice(), &mut slots).unwrap();
+        assert!(receiver.advance(&mut protocol, &mut slots).unwrap());
+        let Some(TargetEvent::Command(scsi)) = protocol.poll_event() else {
+            panic!("no command");
+        };
+        assert!(!protocol.want(scsi.task, LENGTH as u64));
+        let r2t = protocol.poll_output().unwrap();
+        let Ok(FromTarget::R2t(r2t)) = FromTarget::parse(&r2t.header) else {
+            panic!("{r2t:?}");
+        };
+        let data = DataOut {
+            last: true,
+            lun: Lun::default(),
+            tag: Tag(7),
+            target_tag: r2t.target_tag,
+            expected_status: Serial(1),
+            number: 0,
+            offset: 0,
+        };
+        let mut bytes = framing.prologue(&data.header(), &[], LENGTH);
+        bytes.extend([1; LENGTH]);
+        let (first, rest) = bytes.split_at(LENGTH / 2);
+        for (part, whole) in [(first, false), (rest, true)] {
+            receiver.fill(&mut &*part, &mut slots).unwrap();
+            assert_eq!(receiver.advance(&mut protocol, &mut slots).unwrap(), whole);
+            if !whole {
+                assert!(slots.held() > 0);
+                assert!(protocol.abort(scsi.task));
+                slots.release(scsi.task);
+            }
+        }
+        assert_eq!(slots.held(), 0);
     }
 }

@@ -659,9 +659,18 @@ impl Unit {
         waits
     }
 
-    /// The unit is served no more: nobody is let through from now on, and all tasks end without status. Whether they are
-    /// gone by `deadline`.
+    /// The unit is served no more: nobody is let through from now on, all tasks end without status, and what is cached is
+    /// written: nobody is left who could ask for it. Whether tasks are gone by `deadline`.
     pub(crate) fn close(&self, deadline: Deadline) -> bool {
+        let gone = self.end_tasks(deadline);
+        if gone && let Err(failure) = self.store.flush() {
+            let disk = self.path().display();
+            tracing::error!(%disk, "what was written cannot be made durable: {failure}");
+        }
+        gone
+    }
+
+    fn end_tasks(&self, deadline: Deadline) -> bool {
         let Ok(owner) = Mailbox::new().map(Arc::new) else {
             return false;
         };

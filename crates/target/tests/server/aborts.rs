@@ -29,9 +29,9 @@ fn cluster(fixture: &Fixture) -> (Initiator, Initiator) {
     (survivor, victim)
 }
 
-/// Sends writes, each to a block of its own, and waits until some stand at the gate.
-fn send_writes(victim: &mut Initiator, door: &Door, fill: u8) -> Vec<TaskId> {
-    let tasks = (0..WRITES)
+/// Sends writes, each to a block of its own, and waits until all have been let through and some stand at the gate.
+fn send_writes(fixture: &Fixture, victim: &mut Initiator, door: &Door, fill: u8) -> Vec<TaskId> {
+    let tasks: Vec<_> = (0..WRITES)
         .map(|lba| {
             let data = Payload::Out(vec![fill; BLOCK]);
             victim
@@ -42,6 +42,11 @@ fn send_writes(victim: &mut Initiator, door: &Door, fill: u8) -> Vec<TaskId> {
         .collect();
     victim.0.flush(soon()).unwrap();
     door.await_crowd(1);
+    let deadline = soon();
+    while fixture.server.admin().targets()[0].units[0].tasks < tasks.len() {
+        assert!(!deadline.has_passed(), "some writes were not let through");
+        std::thread::yield_now();
+    }
     tasks
 }
 
@@ -70,7 +75,7 @@ fn preempt_and_abort_is_answered_when_nothing_can_be_written_any_more() {
     let (mut survivor, mut victim) = cluster(&fixture);
     let _opens = OpensAtEnd(&door);
     door.shut();
-    let writes = send_writes(&mut victim, &door, 0xEE);
+    let writes = send_writes(&fixture, &mut victim, &door, 0xEE);
     let preemption = preempt_and_abort(&mut survivor);
     let early = survivor.0.wait(preemption, a_while()).unwrap();
     assert!(
@@ -133,7 +138,7 @@ fn who_aborts_its_own_commands_is_not_told_that_another_did() {
     let (mut survivor, _victim) = cluster(&fixture);
     let _opens = OpensAtEnd(&door);
     door.shut();
-    send_writes(&mut survivor, &door, 0xEE);
+    send_writes(&fixture, &mut survivor, &door, 0xEE);
     let keys = (Some(key(SURVIVOR)), Some(key(SURVIVOR)));
     let (cdb, list) = reserve_out(OutAction::PreemptAndAbort, keys, false);
     let list = Payload::Out(list);
@@ -159,7 +164,7 @@ fn a_disk_that_hangs_makes_preempt_and_abort_fail_and_not_lie() {
     let (mut survivor, mut victim) = cluster(&fixture);
     let _opens = OpensAtEnd(&door);
     door.shut();
-    send_writes(&mut victim, &door, 0xEE);
+    send_writes(&fixture, &mut victim, &door, 0xEE);
     let preemption = preempt_and_abort(&mut survivor);
     match survivor.0.wait(preemption, soon()).unwrap() {
         Some(TaskEnd::Completed(done, _)) => {
@@ -176,7 +181,7 @@ fn plain_preempt_leaves_what_was_let_through_alone() {
     let (mut survivor, mut victim) = cluster(&fixture);
     let _opens = OpensAtEnd(&door);
     door.shut();
-    let writes = send_writes(&mut victim, &door, 0xEE);
+    let writes = send_writes(&fixture, &mut victim, &door, 0xEE);
     let keys = (Some(key(SURVIVOR)), Some(key(VICTIM)));
     let done = survivor.reserve_out(OutAction::Preempt, keys, false);
     assert_eq!(done.status, Status::GOOD);
@@ -208,7 +213,7 @@ fn function_waits(function: u8, by_victim: bool) {
     let mut other = fixture.connect("other");
     let _opens = OpensAtEnd(&door);
     door.shut();
-    let writes = send_writes(&mut victim, &door, 0xEE);
+    let writes = send_writes(&fixture, &mut victim, &door, 0xEE);
     std::thread::scope(|scope| {
         let manager = if by_victim { &mut victim } else { &mut other };
         let managing = scope.spawn(move || manager.0.manage(function, LUN, soon()));
@@ -251,7 +256,7 @@ fn abort_task_waits_for_its_task_alone() {
     let mut victim = fixture.connect("victim");
     let _opens = OpensAtEnd(&door);
     door.shut();
-    let writes = send_writes(&mut victim, &door, 0xEE);
+    let writes = send_writes(&fixture, &mut victim, &door, 0xEE);
     // The last one has not got a thread, let alone the medium.
     let last = *writes.last().unwrap();
     assert_eq!(victim.0.abort(last, soon()).unwrap(), 0);
@@ -271,7 +276,7 @@ fn a_nexus_comes_back_when_its_old_commands_are_done() {
     let mut old = fixture.connect("node");
     let _opens = OpensAtEnd(&door);
     door.shut();
-    send_writes(&mut old, &door, 0xEE);
+    send_writes(&fixture, &mut old, &door, 0xEE);
     old.0.end("the node reboots");
     std::thread::scope(|scope| {
         let coming = scope.spawn(|| fixture.connect("node"));
@@ -300,7 +305,7 @@ fn a_disk_that_is_removed_is_left_alone() {
     let mut node = fixture.connect("node");
     let _opens = OpensAtEnd(&door);
     door.shut();
-    send_writes(&mut node, &door, 0xEE);
+    send_writes(&fixture, &mut node, &door, 0xEE);
     let admin = fixture.server.admin();
     let target = crate::harness::TARGET.parse().unwrap();
     std::thread::scope(|scope| {

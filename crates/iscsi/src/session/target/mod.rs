@@ -211,6 +211,12 @@ impl TargetConnection {
         self.logged_out && self.outputs.is_empty()
     }
 
+    /// Whether a task has not ended.
+    #[must_use]
+    pub fn has(&self, task: TaskId) -> bool {
+        self.tasks.contains_key(&task)
+    }
+
     /// How many tasks have not ended.
     #[must_use]
     pub fn tasks(&self) -> usize {
