@@ -232,15 +232,10 @@ impl Session {
     /// # Errors
     /// If the session ended, or not everything could be sent in time: commands in flight have an unknown outcome.
     pub fn flush(&mut self, deadline: Deadline) -> Result<(), DeviceError> {
-        loop {
-            self.produce();
-            if self.wire.waiting() == 0 {
-                return Ok(());
-            }
-            if !self.pump(deadline).map_err(|source| self.lost(source))? {
-                return Err(self.lost(LostBy::Expired));
-            }
-        }
+        self.finish(deadline, |session| {
+            session.produce();
+            (session.wire.waiting() == 0).then_some(())
+        })
     }
 
     /// Waits for the end of a command. `None`: it is still in flight at `deadline`, and may be waited for again.
@@ -252,17 +247,10 @@ impl Session {
         task: TaskId,
         deadline: Deadline,
     ) -> Result<Option<TaskEnd>, DeviceError> {
-        loop {
-            if let Some(end) = self.ended.remove(&task) {
-                return Ok(Some(end));
-            }
-            if !self.buffers.contains_key(&task) {
-                return Err(self.unusable("it is not in flight"));
-            }
-            if !self.pump(deadline).map_err(|source| self.lost(source))? {
-                return Ok(None);
-            }
+        if !self.buffers.contains_key(&task) && !self.ended.contains_key(&task) {
+            return Err(self.unusable("it is not in flight"));
         }
+        self.until(deadline, |session| session.ended.remove(&task))
     }
 
     /// Waits for the end of any command. `None`: none has ended at `deadline`.
@@ -273,14 +261,10 @@ impl Session {
         &mut self,
         deadline: Deadline,
     ) -> Result<Option<(TaskId, TaskEnd)>, DeviceError> {
-        loop {
-            if let Some(task) = self.ended.keys().min().copied() {
-                return Ok(self.ended.remove(&task).map(|end| (task, end)));
-            }
-            if !self.pump(deadline).map_err(|source| self.lost(source))? {
-                return Ok(None);
-            }
-        }
+        self.until(deadline, |session| {
+            let task = session.ended.keys().min().copied()?;
+            session.ended.remove(&task).map(|end| (task, end))
+        })
     }
 
     /// Waits until the target has sent something, and leaves it unread: what it asks for is not answered. `false`: it
@@ -327,14 +311,7 @@ impl Session {
         deadline: Deadline,
     ) -> Result<u8, DeviceError> {
         let function = started.map_err(|_| self.not_sent("there is no such command"))?;
-        loop {
-            if let Some(response) = self.managed.remove(&function) {
-                return Ok(response);
-            }
-            if !self.pump(deadline).map_err(|source| self.lost(source))? {
-                return Err(self.lost(LostBy::Expired));
-            }
-        }
+        self.finish(deadline, |session| session.managed.remove(&function))
     }
 
     /// Asks the target for a sign of life, and waits for it.
@@ -347,12 +324,7 @@ impl Session {
         self.machine
             .ping()
             .map_err(|_| self.not_sent("the session ends"))?;
-        while self.pongs == 0 {
-            if !self.pump(deadline).map_err(|source| self.lost(source))? {
-                return Err(self.lost(LostBy::Expired));
-            }
-        }
-        Ok(())
+        self.finish(deadline, |session| (session.pongs > 0).then_some(()))
     }
 
     /// Logs out. Registrations stay.
@@ -366,18 +338,40 @@ impl Session {
         self.machine
             .logout()
             .map_err(|_| self.not_sent("the session ends"))?;
-        while !self.logged_out {
-            if !self.pump(deadline).map_err(|source| self.lost(source))? {
-                return Err(self.lost(LostBy::Expired));
-            }
-        }
-        Ok(())
+        self.finish(deadline, |session| session.logged_out.then_some(()))
     }
 
     /// Ends the session without another word: the connection is closed, and the target gives up what is in flight.
     pub fn end(&mut self, reason: &str) {
         self.over.get_or_insert_with(|| reason.to_owned());
         self.wire.shut();
+    }
+
+    /// Moves bytes until `done` gives something; `None`: it has not at `deadline`, however much the target has to say.
+    fn until<T>(
+        &mut self,
+        deadline: Deadline,
+        mut done: impl FnMut(&mut Self) -> Option<T>,
+    ) -> Result<Option<T>, DeviceError> {
+        loop {
+            if let Some(value) = done(self) {
+                return Ok(Some(value));
+            }
+            let moved = self.pump(deadline).map_err(|source| self.lost(source))?;
+            if !moved || deadline.has_passed() {
+                return Ok(done(self));
+            }
+        }
+    }
+
+    /// The same, where nothing may be left open.
+    fn finish<T>(
+        &mut self,
+        deadline: Deadline,
+        done: impl FnMut(&mut Self) -> Option<T>,
+    ) -> Result<T, DeviceError> {
+        let value = self.until(deadline, done)?;
+        value.ok_or_else(|| self.lost(LostBy::Expired))
     }
 
     /// Moves bytes once, and takes in what has come. `false`: the deadline passed before anything could be moved.

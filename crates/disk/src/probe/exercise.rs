@@ -71,6 +71,10 @@ impl<'w> Exercise<'w> {
         if !self.watcher.consent(&self.report.identity, &place) {
             return Err(Trouble::Declined);
         }
+        // That may have taken long: a target ends sessions that say nothing, and somebody may use the disk now.
+        self.survivor.reinstate()?;
+        self.victim.reinstate()?;
+        self.look()?;
         self.displace()?;
         self.scratch.save(&mut self.survivor)?;
         let ended = self.steps().err();
@@ -142,7 +146,7 @@ impl<'w> Exercise<'w> {
             self.watcher.event(Event::Trying(name));
             let result = self.revive().and_then(|()| step(self));
             match result {
-                Err(Trouble::Cancelled) => return Err(Trouble::Cancelled),
+                Err(error @ (Trouble::Cancelled | Trouble::InUse(_))) => return Err(error),
                 Err(error) => {
                     let why = chain(&error);
                     for requirement in requirements {
@@ -258,7 +262,17 @@ impl<'w> Exercise<'w> {
     /// No registration and no reservation is left.
     fn clear(&mut self) -> Result<(), Trouble> {
         let (key, deadline) = (self.survivor_key, self.survivor.deadline());
+        let mine = [self.survivor_key, self.victim_key];
         let mut pr = self.survivor.pr()?;
+        let (_, keys) = pr.read_keys(deadline)?;
+        // CLEAR takes everybody's away.
+        if let Some(other) = keys.iter().find(|key| !mine.contains(key))
+            && !self.options.despite_registrations
+        {
+            return Err(Trouble::InUse(format!(
+                "somebody has registered meanwhile (key {other}): a cluster may be using the disk"
+            )));
+        }
         pr.register_ignoring(Some(key), false, deadline)?;
         pr.clear(key, deadline)?;
         let (_, left) = pr.read_keys(deadline)?;
@@ -285,6 +299,13 @@ impl<'w> Exercise<'w> {
         self.victim
             .pr()?
             .register_ignoring(Some(theirs), aptpl, deadline)?;
+        let (_, keys) = self.victim.pr()?.read_keys(deadline)?;
+        if !keys.contains(&ours) || !keys.contains(&theirs) {
+            // It may be another disk with another owner: the victim must not write to it.
+            return Err(Trouble::Failed(
+                "the second initiator does not see both registrations".to_owned(),
+            ));
+        }
         self.survivor.pr()?.reserve(ours, WERO, deadline)?;
         // What they were told of the past is out of the way.
         self.survivor.pr()?.test_unit_ready(deadline)?;
@@ -346,25 +367,48 @@ impl<'w> Exercise<'w> {
                 chain(&error)
             ));
         }
-        if self.touched
-            && let Err(error) = self.clear()
-        {
-            let (ours, theirs) = (self.survivor_key, self.victim_key);
-            left.push(format!(
-                "registrations (keys {ours} and {theirs}) could not be cleared: {}",
-                chain(&error)
-            ));
+        if self.touched {
+            self.put_back(&mut left);
         }
-        if self.touched
-            && let Err(error) = self.scratch.restore(&mut self.survivor)
-        {
+        self.report.left_behind = left;
+    }
+
+    fn put_back(&mut self, left: &mut Vec<String>) {
+        let cleared = self.clear();
+        // While somebody else is registered, only who is registered may write.
+        if let Err(error) = self.scratch.restore(&mut self.survivor) {
             let place = self.scratch.place();
             left.push(format!(
                 "what {place} held could not be written back: {}",
                 chain(&error)
             ));
         }
-        self.report.left_behind = left;
+        let cleared = match cleared {
+            Err(Trouble::InUse(_)) => self.withdraw(),
+            other => other,
+        };
+        if let Err(error) = cleared {
+            let (ours, theirs) = (self.survivor_key, self.victim_key);
+            left.push(format!(
+                "registrations (keys {ours} and {theirs}) could not be cleared: {}",
+                chain(&error)
+            ));
+        }
+    }
+
+    /// Both give up their own registrations, and nobody else's.
+    fn withdraw(&mut self) -> Result<(), Trouble> {
+        let mine = [self.survivor_key, self.victim_key];
+        for link in [&mut self.victim, &mut self.survivor] {
+            let deadline = link.deadline();
+            link.pr()?.register_ignoring(None, false, deadline)?;
+        }
+        let deadline = self.survivor.deadline();
+        let (_, left) = self.survivor.pr()?.read_keys(deadline)?;
+        if left.iter().any(|key| mine.contains(key)) {
+            return Err(Trouble::Failed("they are still listed".to_owned()));
+        }
+        Ok(())
     }
 
     /// What the disk says it can, noted together with what was seen.

@@ -21,7 +21,7 @@ impl Exercise<'_> {
             .note(report::READ_KEYS, Outcome::Met, "both were answered");
         match self.begin(false) {
             Ok(()) => {}
-            Err(Trouble::Cancelled) => return Err(Trouble::Cancelled),
+            Err(error @ (Trouble::Cancelled | Trouble::InUse(_))) => return Err(error),
             Err(error) => {
                 self.note(report::REGISTER, false, chain(&error));
                 return Err(error);
@@ -171,8 +171,21 @@ impl Exercise<'_> {
         for (index, kind) in KINDS.iter().enumerate() {
             self.go_on()?;
             let (answer, changed) = self.try_write(index)?;
+            let registered = self.report.writes.get(index).map(|one| &one.registered);
+            // A command that this disk refuses to everybody.
+            let unknown = matches!(
+                registered,
+                Some(Answer::Unsupported(_) | Answer::Refused(_))
+            );
             match (kind.effect, &answer, changed) {
                 (_, _, Some(true)) => broken.push(kind.name),
+                (Effect::Writes, Answer::Unsupported(why) | Answer::Refused(why), Some(false))
+                    if !unknown =>
+                {
+                    // For a while, or for another reason: nobody knows what becomes of the next one.
+                    let why = format!("it is no reservation conflict that keeps it out, but {why}");
+                    self.leave_write_open(kind.name, &why);
+                }
                 (Effect::Writes, Answer::Good, _) => accepted.push(kind.name),
                 (Effect::Nothing, Answer::Good, _) => synchronized.push(kind.name),
                 (Effect::Writes, Answer::None(why), _) => {

@@ -13,6 +13,9 @@ use deadline::Deadline;
 use iscsi::pdu::{Lun, TaskManagement, TaskManagementResponse};
 use iscsi::session::TaskId;
 
+use scsi::{SenseKey, Status};
+
+use crate::Completion;
 use crate::initiator::{Payload, Session, TaskEnd};
 use crate::probe::Trouble;
 use crate::probe::exercise::{Exercise, WERO};
@@ -43,7 +46,8 @@ const FLOWING: usize = 16;
 const FORGET: Duration = Duration::from_secs(5);
 /// How long the victim may take until its writes flow.
 const START: Duration = Duration::from_secs(10);
-/// How much the victim that falls silent begins to write: more than any target takes unasked.
+/// How much the victim that falls silent begins to write: so much more than the target takes unasked, and at most so much.
+const ASKED: u64 = 256 << 10;
 const LARGE: u64 = 2 << 20;
 
 /// What the victim does while it is fenced.
@@ -260,13 +264,13 @@ impl Exercise<'_> {
             return Ok(());
         }
         self.begin(false)?;
-        let slot = self.scratch.start(LARGE);
-        let (cdb, data) = (write_command(slot), self.scratch.pattern(slot, VICTIM));
         let deadline = self.victim.deadline();
         let Some((session, lun)) = self.victim.session() else {
             return Ok(());
         };
         let unasked = session.parameters().first_burst;
+        let slot = self.scratch.start((u64::from(unasked) + ASKED).min(LARGE));
+        let (cdb, data) = (write_command(slot), self.scratch.pattern(slot, VICTIM));
         if usize::try_from(unasked).is_ok_and(|unasked| unasked >= data.len()) {
             let seen = "the target takes everything unasked";
             self.report.note(report::LATE_DATA, Outcome::Unknown, seen);
@@ -280,20 +284,25 @@ impl Exercise<'_> {
             ));
         }
         let answered = self.fence_silent()?;
+        let mut refused = None;
         if !answered {
             // It was not promised yet that nothing is written: the victim comes to its end before it is fenced.
-            self.hear_out(task);
+            refused = self.hear_out(task);
             self.revive()?;
             if self.fenced()?.is_some() {
                 self.fence()?;
             }
         }
         self.scratch.fill(&mut self.survivor, SURVIVOR)?;
-        self.hear_out(task);
+        let refused = refused.or_else(|| self.hear_out(task));
         let strangers = self.scratch.strangers(&mut self.survivor, SURVIVOR)?;
         if strangers > 0 {
             let seen = format!("{strangers} blocks were overwritten afterwards");
             self.note(report::LATE_DATA, false, seen);
+        } else if let Some(why) = refused {
+            // Then no data were late.
+            let seen = format!("the write was refused before it was fenced: {why}");
+            self.report.note(report::LATE_DATA, Outcome::Unknown, seen);
         } else if answered {
             self.note(report::LATE_DATA, true, "they were thrown away");
         } else {
@@ -308,10 +317,12 @@ impl Exercise<'_> {
     }
 
     /// Lets the victim send what it still has to send. What that comes to is for the target to decide: an answer, silence,
-    /// or the end of the connection.
-    fn hear_out(&mut self, task: TaskId) {
-        if let Some((session, _)) = self.victim.session() {
-            let _ = session.wait(task, Deadline::after(QUIET));
+    /// or the end of the connection. Why the target never wanted the data, if it did not.
+    fn hear_out(&mut self, task: TaskId) -> Option<String> {
+        let (session, _) = self.victim.session()?;
+        match session.wait(task, Deadline::after(QUIET)) {
+            Ok(Some(TaskEnd::Completed(done, _))) => refusal(&done),
+            _ => None,
         }
     }
 
@@ -339,5 +350,15 @@ impl Exercise<'_> {
             }
             Err(error) => Err(error.into()),
         }
+    }
+}
+
+/// How a command ended that was neither carried out nor kept out nor aborted.
+fn refusal(done: &Completion) -> Option<String> {
+    match (done.status, done.sense) {
+        (Status::GOOD | Status::RESERVATION_CONFLICT | Status::TASK_ABORTED, _) => None,
+        (_, Some(sense)) if sense.key == SenseKey::ABORTED_COMMAND => None,
+        (_, Some(sense)) => Some(sense.to_string()),
+        (status, None) => Some(status.to_string()),
     }
 }

@@ -106,7 +106,7 @@ impl Exercise<'_> {
         self.capabilities()?;
         match self.begin(true) {
             Ok(()) => {}
-            Err(Trouble::Cancelled) => return Err(Trouble::Cancelled),
+            Err(error @ (Trouble::Cancelled | Trouble::InUse(_))) => return Err(error),
             Err(error) => {
                 self.note(report::APTPL, false, chain(&error));
                 return Ok(());

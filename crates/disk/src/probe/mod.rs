@@ -154,12 +154,33 @@ pub fn probe(
         let ended = (options.destructive && alone).then(|| Trouble::Unfit(ONE_PATH.to_owned()));
         return Ok(Probed { report, ended });
     };
-    let two = Link::open(other.clone(), second, timeout)?;
+    let mut two = Link::open(other.clone(), second, timeout)?;
+    // A target may give each initiator disks of its own under the same number.
+    let seen = infer::identify(&mut two)?;
+    if seen != report.identity {
+        return Err(Trouble::Unfit(format!(
+            "the two initiators do not see the same disk: {} sees {}, {} sees {}",
+            one.name(),
+            in_words(&report.identity),
+            two.name(),
+            in_words(&seen),
+        )));
+    }
     report.initiators = options.initiators.to_vec();
     if let Address::Node(path) = address {
         not_held(path, options)?;
     }
     Exercise::new(one, two, report, options, watcher)?.run()
+}
+
+/// Which disk it is, for a message.
+fn in_words(disk: &report::Identity) -> String {
+    let name = disk.designator.as_ref().or(disk.serial.as_ref());
+    let name = name.map_or("without a name of its own", String::as_str);
+    format!(
+        "{} ({name}, {} blocks of {} bytes)",
+        disk.product, disk.blocks, disk.block_length
+    )
 }
 
 /// Why a device node alone is not enough.

@@ -309,15 +309,19 @@ impl Report {
         self.reasons.clear();
         self.remarks.clear();
         self.verdict = Verdict::Safe;
-        for (check, requirement) in self.checks.iter().zip(REQUIREMENTS) {
-            let otherwise = requirement.otherwise;
-            let open = match check.outcome {
+        // By the requirements, not by the checks: what a file leaves out was not tried.
+        for requirement in REQUIREMENTS {
+            let (title, otherwise) = (requirement.title, requirement.otherwise);
+            let check = self.checks.iter().find(|check| check.id == requirement.id);
+            let outcome = check.map_or(Outcome::NotTried, |check| check.outcome);
+            let seen = check.map_or("", |check| check.seen.as_str());
+            let open = match outcome {
                 Outcome::Met => continue,
-                Outcome::Broken => format!("{}: no: {}; so {otherwise}", check.title, check.seen),
-                Outcome::Unknown => format!("{}: not known: {}", check.title, check.seen),
-                Outcome::NotTried => format!("{}: not tried", check.title),
+                Outcome::Broken => format!("{title}: no: {seen}; so {otherwise}"),
+                Outcome::Unknown => format!("{title}: not known: {seen}"),
+                Outcome::NotTried => format!("{title}: not tried"),
             };
-            match (check.need, check.outcome) {
+            match (requirement.need, outcome) {
                 (Need::Advised, _) => self.remarks.push(open),
                 (Need::Required, outcome) => {
                     self.reasons.push(open);
@@ -376,6 +380,26 @@ mod tests {
         let mut fresh = Report::new("d".into(), Mode::Inferred);
         fresh.judge();
         assert_eq!(fresh.verdict, Verdict::CannotKnow);
+    }
+
+    /// A file may say anything: checks left out, in another order, or called advised.
+    #[test]
+    fn what_a_report_leaves_out_was_not_tried() {
+        let mut report = judged(&[]);
+        report.checks.retain(|check| check.id != IN_FLIGHT.id);
+        report.judge();
+        assert_eq!(report.verdict, Verdict::CannotKnow);
+        report.checks.clear();
+        report.judge();
+        assert_eq!(report.verdict, Verdict::CannotKnow);
+        let mut report = judged(&[(FENCED_WRITES, Outcome::Broken)]);
+        report.checks.reverse();
+        for check in &mut report.checks {
+            check.need = Need::Advised;
+        }
+        report.judge();
+        assert_eq!(report.verdict, Verdict::Unsafe);
+        assert!(report.reasons[0].contains(FENCED_WRITES.otherwise));
     }
 
     #[test]

@@ -14,12 +14,19 @@ struct Watch {
     end_at: Option<&'static str>,
     over: bool,
     declines: bool,
+    /// What happens elsewhere at the beginning of a step.
+    meanwhile: Option<(&'static str, Box<dyn FnOnce()>)>,
 }
 
 impl Watcher for Watch {
     fn event(&mut self, event: Event) {
         self.over |=
             matches!((&event, self.end_at), (Event::Trying(step), Some(end)) if *step == end);
+        let due =
+            matches!((&event, &self.meanwhile), (Event::Trying(step), Some((at, _))) if step == at);
+        if due && let Some((_, what)) = self.meanwhile.take() {
+            what();
+        }
     }
 
     fn cancelled(&self) -> bool {
@@ -268,6 +275,82 @@ fn a_disk_that_somebody_uses_is_left_alone() {
         "{refused}"
     );
     assert_eq!(target.state().unit.reservations().registrations().len(), 1);
+}
+
+/// A cluster begins to use the disk while it is probed: its registration is its own.
+#[test]
+fn who_registers_meanwhile_keeps_its_registration() {
+    let target = Target::with(Fault::None);
+    let before = fill(&target);
+    let url = target.url().parse().unwrap();
+    let key = scsi::pr::Key::new(0x6e31);
+    let mut watch = Watch {
+        meanwhile: Some((
+            "resetting",
+            Box::new(move || {
+                let other = disk::OpenOptions {
+                    initiator: Some("iqn.2026-11.org.example:node".to_owned()),
+                    ..disk::OpenOptions::default()
+                };
+                let soon = deadline::Deadline::after(Duration::from_secs(5));
+                let mut node = disk::open(&url, &other, soon).unwrap();
+                disk::pr::Reservations::of(&mut *node)
+                    .register_ignoring(key, false, soon)
+                    .unwrap();
+            }),
+        )),
+        ..Watch::default()
+    };
+    let probed = run(&target, &options(), &mut watch).unwrap();
+    assert!(
+        matches!(&probed.ended, Some(Trouble::InUse(why)) if why.contains("0x6e31")),
+        "{:?}",
+        probed.ended
+    );
+    let left = &probed.report.left_behind;
+    assert!(left.is_empty(), "{left:?}");
+    assert_ne!(probed.report.verdict, Verdict::Safe);
+    let state = target.state();
+    let keys: Vec<_> = state
+        .unit
+        .reservations()
+        .registrations()
+        .iter()
+        .map(|one| Some(one.key))
+        .collect();
+    assert_eq!(keys, [key]);
+    assert!(state.medium == before, "the medium was not put back");
+}
+
+/// A target may give each initiator a disk of its own: the second one's is nobody's scratch disk.
+#[test]
+fn two_initiators_that_see_two_disks_change_neither() {
+    let target = Target::with(Fault::TwoDisks);
+    let before = fill(&target);
+    let refused = run(&target, &options(), &mut Watch::default()).unwrap_err();
+    assert!(
+        matches!(&refused, Trouble::Unfit(why) if why.contains("do not see the same disk")),
+        "{refused}"
+    );
+    assert!(target.state().medium == before);
+}
+
+/// Nothing can be late of a write that was refused at once.
+#[test]
+fn a_write_that_was_never_begun_says_nothing_of_late_data() {
+    let report = probed(Fault::RefusesLarge).report;
+    let check = report.check(report::LATE_DATA).unwrap();
+    assert_eq!(check.outcome, Outcome::Unknown, "{check:?}");
+    assert_eq!(report.verdict, Verdict::CannotKnow, "{:#?}", report.reasons);
+}
+
+/// What is no reservation conflict may be over with the next command.
+#[test]
+fn a_fenced_write_that_is_refused_for_another_reason_is_no_proof() {
+    let report = probed(Fault::OtherReason).report;
+    let check = report.check(report::FENCED_WRITES).unwrap();
+    assert_eq!(check.outcome, Outcome::Unknown, "{check:?}");
+    assert_eq!(report.verdict, Verdict::CannotKnow, "{:#?}", report.reasons);
 }
 
 #[test]

@@ -15,7 +15,7 @@ use scsi::lu::{
     LogicalUnit, NexusId, Operation, Reply,
 };
 use scsi::pr::{InitiatorPort, Key, Nexus, OutAction, OutParameters, RelativePort, Reservations};
-use scsi::{Opcode, SenseKey, Status};
+use scsi::{AdditionalSense, Opcode, Sense, SenseKey, Status};
 
 pub(crate) const NAME: &str = "iqn.2026-11.org.example:disk";
 pub(crate) const BLOCKS: u64 = 64 << 11;
@@ -42,6 +42,12 @@ pub(crate) enum Fault {
     ResetClears,
     /// A new session is another nexus.
     ForgetsOnLogout,
+    /// The slow initiator is told of another disk.
+    TwoDisks,
+    /// Writes of more than 256 KiB are refused without their data.
+    RefusesLarge,
+    /// Writes that conflict are refused for another reason.
+    OtherReason,
 }
 
 /// How it treats connections.
@@ -189,6 +195,18 @@ impl Shared {
             matches!(&begun, Begun::Done(reply) if reply.status == Status::RESERVATION_CONFLICT);
         let executes =
             matches!(self.manners.fault, Fault::Executes(these) if these.contains(&Opcode(cdb[0])));
+        let refusal = Begun::Done(Reply::check(Sense::new(
+            SenseKey::ILLEGAL_REQUEST,
+            AdditionalSense::INVALID_FIELD_IN_CDB,
+        )));
+        // More than the 256 KiB that the region is restored with.
+        let large = cdb[0] == Opcode::WRITE_10.0 && u16::from_be_bytes([cdb[7], cdb[8]]) > 512;
+        let other = conflict && cdb[0] == Opcode::WRITE_16.0;
+        match self.manners.fault {
+            Fault::RefusesLarge if large => return (refusal, count),
+            Fault::OtherReason if other => return (refusal, count),
+            _ => {}
+        }
         if conflict && executes {
             begun = match state.registrant() {
                 Some(other) => state.begin_as(other, cdb),
@@ -218,6 +236,21 @@ impl Shared {
             return None;
         }
         match begun {
+            Begun::Done(reply) if self.manners.fault == Fault::TwoDisks => {
+                let mut reply = reply.clone();
+                let is_slow = state
+                    .unit
+                    .nexus(id)
+                    .is_some_and(|nexus| nexus.initiator.name().ends_with(crate::connection::SLOW));
+                // A page of INQUIRY: the last digit of the serial number, or of the designator.
+                if is_slow
+                    && cdb.starts_with(&[Opcode::INQUIRY.0, 1])
+                    && let Some(last) = reply.data.last_mut()
+                {
+                    *last ^= 1;
+                }
+                Some(reply)
+            }
             Begun::Done(reply) => Some(reply.clone()),
             Begun::Medium(operation) => Some(state.carry_out(operation, data)),
             Begun::Parameters { .. } => Some(self.parameters(&mut state, id, cdb, data)),
