@@ -4,6 +4,7 @@ use std::io;
 use std::time::Duration;
 
 use clap::{Parser, Subcommand};
+use rustix::process::{Resource, getrlimit, setrlimit};
 use sd_notify::NotifyState;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM};
 use signal_hook::iterator::Signals;
@@ -74,6 +75,7 @@ pub fn serve(options: &ServeOptions) -> Result<(), Failure> {
     }
     start_logging();
     ignore_file_limit();
+    use_all_descriptors();
     let failed = |error: io::Error| Failure::new(exit::START_FAILURE, error.to_string());
     // Before anything that takes time: a signal must not kill a half-started server.
     let mut signals = Signals::new([SIGTERM, SIGINT, SIGQUIT, SIGHUP]).map_err(failed)?;
@@ -121,6 +123,16 @@ pub fn serve(options: &ServeOptions) -> Result<(), Failure> {
 fn ignore_file_limit() {
     // SAFETY: no handler is installed; ignoring this signal changes what write(2) returns, and nothing else.
     unsafe { libc::signal(libc::SIGXFSZ, libc::SIG_IGN) };
+}
+
+/// A connection takes several descriptors and a disk some twenty: as many as this process may have, and not only as many
+/// as programs that use `select` can bear.
+fn use_all_descriptors() {
+    let mut limit = getrlimit(Resource::Nofile);
+    limit.current = limit.maximum;
+    if let Err(error) = setrlimit(Resource::Nofile, limit) {
+        tracing::warn!("the limit of descriptors stays as it is: {error}");
+    }
 }
 
 fn start_logging() {

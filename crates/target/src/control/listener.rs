@@ -13,7 +13,7 @@ use std::thread;
 use std::time::Duration;
 
 use deadline::Deadline;
-use rustix::event::{PollFd, PollFlags, poll};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::net::sockopt::socket_peercred;
 use rustix::process::geteuid;
 
@@ -24,6 +24,8 @@ use crate::server::{Admin, Mailbox};
 const MAX_REQUEST: usize = 64 << 10;
 /// How long a peer may take to ask, and to take the answer.
 const LIMIT: Duration = Duration::from_secs(10);
+/// How long is waited after a connection that could not be accepted.
+const PAUSE: Duration = Duration::from_millis(100);
 /// How many are served at a time.
 const MOST: usize = 16;
 
@@ -58,8 +60,17 @@ impl Service {
                 if !places[1].revents().is_empty() {
                     return;
                 }
-                let Ok(peer) = accept(&listener) else {
-                    continue;
+                let peer = match accept(&listener) {
+                    Ok(peer) => peer,
+                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => continue,
+                    Err(error) => {
+                        // No descriptors, most likely: whoever waits would be there again at once.
+                        tracing::warn!("cannot accept connections: {error}");
+                        let pause = Timespec::try_from(PAUSE).ok();
+                        let mut places = [PollFd::new(&bell, PollFlags::IN)];
+                        let _ = poll(&mut places, pause.as_ref());
+                        continue;
+                    }
                 };
                 if busy.fetch_add(1, Ordering::AcqRel) >= MOST {
                     busy.fetch_sub(1, Ordering::AcqRel);

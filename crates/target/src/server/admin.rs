@@ -60,6 +60,9 @@ pub enum AdminError {
     /// The journal cannot be moved aside.
     #[error("the journal stays as it is: {}", chain(.0))]
     Journal(#[source] JournalError),
+    /// Without what is said of it by name it would be let in as anybody, and perhaps without a proof.
+    #[error("{0} would be let in by `*`, as everybody is: deny `*` first")]
+    Covered(String),
     /// A bug in the server.
     #[error("the server is broken: a change before this one failed half-way")]
     Broken,
@@ -426,7 +429,7 @@ impl Admin {
     /// Lets an initiator log in no more. Sessions that it has end.
     ///
     /// # Errors
-    /// If there is no such target, nothing was said of the initiator, or its sessions do not end.
+    /// If there is no such target, nothing was said of the initiator, anybody may log in, or its sessions do not end.
     pub fn deny(&self, target: &Name, initiator: &InitiatorName) -> Result<(), AdminError> {
         let _alone = self.changing()?;
         let target = self.target(target)?;
@@ -438,6 +441,10 @@ impl Admin {
                 target: target.name.to_string(),
                 initiator: initiator.to_string(),
             });
+        }
+        let anybody = |one: &InitiatorOptions| one.name == InitiatorName::Anybody;
+        if access.initiators.iter().any(anybody) {
+            return Err(AdminError::Covered(initiator.to_string()));
         }
         target.set_access(access);
         let of = |session: &Session| {

@@ -166,13 +166,15 @@ impl Connection<'_> {
             }
             return self.answer(task, Answer::fixed(reply));
         }
+        let drain = self.drain_id();
         let Some(View { unit, nexus, .. }) = self.view(scsi.lun) else {
             let reply = luns::no_such_unit(cdb.bytes());
             return self.answer(task, Answer::fixed(reply));
         };
         let nexus = *nexus;
-        match unit.begin(nexus, cdb.bytes(), task, &self.link.owner) {
+        match unit.begin(nexus, cdb.bytes(), task, (&self.link.owner, drain)) {
             Judged::Done(answer) => self.answer(task, answer),
+            Judged::Drain(answer) => self.after(drain, 1, AfterDrain::Answered(task, answer)),
             Judged::Medium(operation, ticket) => {
                 let sends = if scsi.writes { scsi.expected } else { 0 };
                 let step = Step::Medium {

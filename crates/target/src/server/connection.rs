@@ -48,6 +48,9 @@ pub(crate) enum Ended {
     /// The administrator wanted it so, or the target is gone.
     #[error("dropped by the administrator")]
     Dropped,
+    /// A discovery session that does not end by itself.
+    #[error("has looked for targets long enough")]
+    Discovered,
     /// The server stops.
     #[error("the server stops")]
     Stopping,
@@ -110,7 +113,7 @@ pub(crate) struct Connection<'a> {
     pub(super) deferred: std::collections::VecDeque<TaskId>,
     letters: Vec<Letter>,
     pinged: bool,
-    /// The server stops: until then the initiator may log out.
+    /// The server stops, or this is a discovery session: until then the initiator may log out.
     leaves: Option<Instant>,
 }
 
@@ -127,13 +130,16 @@ impl<'a> Connection<'a> {
             protocol: TargetConnection::new(logged_in.established),
             slots,
             lane: Lane::new()?,
+            leaves: match &logged_in.normal {
+                Some(_) => None,
+                None => Some(Instant::now() + shared.config.timeouts.login),
+            },
             normal: logged_in.normal,
             pending: Vec::new(),
             next_drain: 0,
             deferred: std::collections::VecDeque::new(),
             letters: Vec::new(),
             pinged: false,
-            leaves: None,
         })
     }
 
@@ -232,9 +238,10 @@ impl<'a> Connection<'a> {
 
     /// The server stops: the initiator is asked to log out.
     fn take_leave(&mut self) {
-        if self.leaves.is_none() {
-            let limit = self.shared.config.timeouts.stop;
-            self.leaves = Some(Instant::now() + limit);
+        let limit = self.shared.config.timeouts.stop;
+        let until = Instant::now() + limit;
+        if self.leaves.is_none_or(|leaves| until < leaves) {
+            self.leaves = Some(until);
             let seconds = u16::try_from(limit.as_secs()).unwrap_or(u16::MAX);
             self.protocol.ask_logout(seconds);
         }
@@ -275,7 +282,10 @@ impl<'a> Connection<'a> {
         }
         if let Some(leaves) = self.leaves {
             if now >= leaves {
-                return Err(Ended::Stopping);
+                return Err(match self.normal {
+                    Some(_) => Ended::Stopping,
+                    None => Ended::Discovered,
+                });
             }
             until = until.min(leaves);
         }

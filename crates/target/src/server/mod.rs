@@ -203,7 +203,7 @@ fn make_durably(directory: &Path) -> io::Result<()> {
         let parent = made
             .parent()
             .filter(|parent| !parent.as_os_str().is_empty());
-        File::open(parent.unwrap_or(Path::new(".")))?.sync_all()?;
+        File::open(parent.unwrap_or_else(|| Path::new(".")))?.sync_all()?;
         let made = made.display();
         tracing::info!("made {made}: no registrations are known from before");
     }

@@ -281,7 +281,10 @@ fn attend(shared: &Arc<Shared>, socket: TcpStream, peer: SocketAddr, group: u16,
             return;
         }
     };
-    guest.logged_in();
+    // A discovery session counts as a login: whoever asks which targets there are need not have proved anything.
+    if logged_in.normal.is_some() {
+        guest.logged_in();
+    }
     shared.counters.logins.fetch_add(1, Ordering::Relaxed);
     let initiator = logged_in.established.initiator.clone();
     let target = logged_in

@@ -148,6 +148,16 @@ impl Tasks {
         (concerned, running)
     }
 
+    /// Those that were aborted and still run.
+    pub(crate) fn lingering(&self) -> Vec<Place> {
+        let lingers = |entry: &Entry| entry.aborted && entry.running;
+        let entries = self.entries.iter().enumerate();
+        entries
+            .filter(|(_, entry)| entry.as_ref().is_some_and(lingers))
+            .map(|(at, _)| Place(at))
+            .collect()
+    }
+
     /// Tells `owner` when tasks are gone. `false`: there is nothing to wait for.
     pub(crate) fn drain(&mut self, pending: Vec<Place>, owner: &Owner, id: DrainId) -> bool {
         if pending.is_empty() {

@@ -28,6 +28,8 @@ use crate::store::{self, Health, OpenError, Store};
 
 /// PERSISTENT RESERVE OUT.
 const PERSISTENT_RESERVE_OUT: u8 = Opcode::PERSISTENT_RESERVE_OUT.0;
+/// PERSISTENT RESERVE IN.
+const PERSISTENT_RESERVE_IN: u8 = Opcode::PERSISTENT_RESERVE_IN.0;
 /// LOGICAL UNIT NOT READY, MANUAL INTERVENTION REQUIRED (SPC-4, "Sense key and additional sense code definitions").
 const MANUAL_INTERVENTION: AdditionalSense = AdditionalSense(0x0403);
 
@@ -107,6 +109,8 @@ pub(crate) enum Judged {
     Medium(Operation, Ticket),
     /// It needs so many bytes from the initiator, then [`Unit::parameters`].
     Parameters(u32, Ticket),
+    /// It has ended; the answer is for when the drain is over.
+    Drain(Answer),
 }
 
 /// What has become of a command with a parameter list.
@@ -415,7 +419,7 @@ impl Unit {
         nexus: NexusId,
         cdb: &[u8],
         task: TaskId,
-        owner: &Owner,
+        (owner, drain): (&Owner, DrainId),
     ) -> Judged {
         let Ok(mut state) = self.lock() else {
             return Judged::Done(Answer::internal());
@@ -433,7 +437,16 @@ impl Unit {
                 if reply.status == Status::RESERVATION_CONFLICT {
                     self.counters.conflicts.fetch_add(1, Ordering::Relaxed);
                 }
-                Judged::Done(Answer::of(&state.unit, reply))
+                let answer = Answer::of(&state.unit, reply);
+                if cdb.first() == Some(&PERSISTENT_RESERVE_IN) {
+                    // Who reads that a node is no longer registered takes it for fenced. That is true once nothing of it
+                    // can be written any more, also if whoever preempted it did not wait for the answer.
+                    let lingering = state.tasks.lingering();
+                    if state.tasks.drain(lingering, owner, drain) {
+                        return Judged::Drain(answer);
+                    }
+                }
+                Judged::Done(answer)
             }
             Begun::Medium(operation) => {
                 Judged::Medium(operation, self.enter(state, nexus, task, owner))

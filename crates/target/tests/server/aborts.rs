@@ -155,6 +155,32 @@ fn who_aborts_its_own_commands_is_not_told_that_another_did() {
 }
 
 #[test]
+fn nobody_reads_that_a_node_is_gone_before_its_last_write_is() {
+    let door = Arc::new(Door::default());
+    let fixture = Fixture::gated(&door);
+    let (mut survivor, mut victim) = cluster(&fixture);
+    let mut other = fixture.connect("other");
+    let _opens = OpensAtEnd(&door);
+    door.shut();
+    send_writes(&fixture, &mut victim, &door, 0xEE);
+    let preemption = preempt_and_abort(&mut survivor);
+    assert!(survivor.0.wait(preemption, a_while()).unwrap().is_none());
+    // Whoever preempted gives up, and somebody looks what has become of it.
+    survivor.0.end("the agent gives up");
+    let mut cdb = [0; 10];
+    (cdb[0], cdb[8]) = (0x5E, 64);
+    let reading = other.0.submit(LUN, &cdb, Payload::In(64), soon()).unwrap();
+    assert!(other.0.wait(reading, a_while()).unwrap().is_none());
+    door.open();
+    let end = other.0.wait(reading, soon()).unwrap();
+    assert_eq!(status(end), Status::GOOD);
+    let after = fixture.medium();
+    assert_eq!(other.keys(), [SURVIVOR]);
+    std::thread::sleep(Duration::from_millis(200));
+    assert!(fixture.medium() == after, "a write came after all");
+}
+
+#[test]
 fn a_disk_that_hangs_makes_preempt_and_abort_fail_and_not_lie() {
     let door = Arc::new(Door::default());
     let fixture = Fixture::with(
