@@ -10,11 +10,13 @@ use iscsi::login::{
     Admission, Applicant, Directory, Established, LOGIN_SEGMENT, LoginOutcome, LoginResponder,
     LoginStatus,
 };
-use iscsi::pdu::{FromInitiator, FromTarget, TaskManagement, TaskManagementResponse};
+use iscsi::pdu::{
+    Answer, FromInitiator, FromTarget, Lun, NopIn, TaskManagement, TaskManagementResponse,
+};
 use iscsi::session::{
     Arrived, Body, Place, ScsiTask, TargetConnection, TargetEvent, TaskId, TaskResponse,
 };
-use iscsi::{Digests, Framing, HEADER_LEN, Header};
+use iscsi::{Digests, Framing, HEADER_LEN, Header, Tag};
 use scsi::lu::{Begun, BlockLength, DataPhase, NexusId, Operation, Reply};
 use scsi::pr::OutAction;
 use scsi::{Opcode, Status};
@@ -122,6 +124,9 @@ pub(crate) fn serve(stream: TcpStream, shared: &Shared) {
         digests: session.parameters.digests,
         max_data: usize::try_from(session.parameters.max_receive).unwrap(),
     };
+    if shared.manners.chatters {
+        return chatter(&mut wire, &session, shared);
+    }
     let slow = session.initiator.ends_with(SLOW);
     let id = shared.attach(&session.initiator, session.isid);
     let mut connection = Connection {
@@ -141,6 +146,30 @@ pub(crate) fn serve(stream: TcpStream, shared: &Shared) {
     connection.run(&mut wire);
     for task in connection.owed.clone() {
         connection.paid(task);
+    }
+}
+
+/// NOP-In after NOP-In, as fast as they go.
+fn chatter(wire: &mut Wire, session: &Established, shared: &Shared) {
+    let nop = NopIn {
+        tag: Tag::NONE,
+        target_tag: Tag::NONE,
+        lun: Lun::default(),
+        answer: Answer {
+            status_number: session.next_status,
+            expected_command: session.next_command,
+            last_command: session.last_command,
+        },
+    };
+    let bytes = wire
+        .framing
+        .prologue(&FromTarget::NopIn(nop).header(), &[], 0)
+        .repeat(1000);
+    while !shared.stopped.load(Ordering::SeqCst) {
+        match wire.stream.write_all(&bytes) {
+            Ok(()) => {}
+            Err(_) => return,
+        }
     }
 }
 

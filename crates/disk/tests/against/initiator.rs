@@ -405,3 +405,17 @@ fn any_bytes_end_the_session_at_most() {
     }
     server.join().unwrap();
 }
+
+/// A target that sends without end has the initiator busy, and no longer than until the deadline.
+#[test]
+fn a_target_that_never_stops_talking_does_not_move_a_deadline() {
+    let target = started(|manners| manners.chatters = true);
+    let mut disk = open(&target);
+    let begun = Instant::now();
+    let limit = Deadline::after(Duration::from_millis(300));
+    let lost = disk.execute(Request::plain(&[0; 6]), limit).unwrap_err();
+    assert_eq!(lost.certainty(), Certainty::Unknown, "{lost:?}");
+    let took = begun.elapsed();
+    let about = Duration::from_millis(300)..Duration::from_secs(5);
+    assert!(about.contains(&took), "{took:?}");
+}

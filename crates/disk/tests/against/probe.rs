@@ -15,8 +15,10 @@ struct Watch {
     over: bool,
     declines: bool,
     /// What happens elsewhere at the beginning of a step.
-    meanwhile: Option<(&'static str, Box<dyn FnOnce()>)>,
+    meanwhile: Option<(&'static str, Meanwhile)>,
 }
+
+type Meanwhile = Box<dyn FnOnce()>;
 
 impl Watcher for Watch {
     fn event(&mut self, event: Event) {

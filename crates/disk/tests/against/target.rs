@@ -64,6 +64,8 @@ pub(crate) struct Manners {
     pub(crate) pings: bool,
     /// It asks for a logout with its first answer.
     pub(crate) sends_away: bool,
+    /// It sends signs of life without end, and answers nothing.
+    pub(crate) chatters: bool,
     /// How many commands may be in flight.
     pub(crate) window: u32,
 }
@@ -78,6 +80,7 @@ impl Default for Manners {
             hangs_up_on: None,
             pings: false,
             sends_away: false,
+            chatters: false,
             window: 32,
         }
     }
