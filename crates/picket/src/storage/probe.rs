@@ -102,8 +102,11 @@ pub(super) fn run(args: &ProbeArgs) -> ExitCode {
     let outcome = carry_out(args);
     let code = exit_code(&outcome);
     let (report, error) = match &outcome {
-        Ok(probed) => (Some(&probed.report), probed.ended.as_ref().map(explain)),
-        Err(trouble) => (None, Some(explain(trouble))),
+        Ok(probed) => (
+            Some(&probed.report),
+            probed.ended.as_ref().map(|trouble| explain(trouble, true)),
+        ),
+        Err(trouble) => (None, Some(explain(trouble, false))),
     };
     let document = Document {
         format: 1,
@@ -189,8 +192,8 @@ fn of_trouble(trouble: &Trouble) -> u8 {
     }
 }
 
-/// A trouble in one line, with what can be done about it.
-fn explain(trouble: &Trouble) -> String {
+/// A trouble in one line, with what can be done about it. `begun`: the disk had been changed by then.
+fn explain(trouble: &Trouble, begun: bool) -> String {
     let mut text = trouble.to_string();
     let mut below = std::error::Error::source(trouble);
     while let Some(error) = below {
@@ -199,6 +202,9 @@ fn explain(trouble: &Trouble) -> String {
         below = error.source();
     }
     match trouble {
+        Trouble::InUse(_) if begun => {
+            text.push_str(". The probe has ended, and put back what it had changed");
+        }
         Trouble::InUse(_) => text.push_str(
             ". Nothing was changed. If it is a scratch disk all the same, give --despite-registrations or --despite-data",
         ),
