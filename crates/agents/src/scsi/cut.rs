@@ -94,7 +94,7 @@ pub(crate) fn cut(disk: &mut Disk<'_>, parties: &Parties<'_>) -> Result<Cut, Fai
     Err(disk.fail(FailureKind::Refused, text))
 }
 
-/// In the scheme `id`, a key that no node has by its position today is one that a node was given at another position. It may
+/// A key that no node has by its position in the list today is one that a node was given at another position. It may
 /// be the victim's, whose key of today may be another node's.
 fn unknown(disk: &Disk<'_>, parties: &Parties<'_>, stranger: Key) -> Failure {
     let text = format!(

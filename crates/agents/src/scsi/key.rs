@@ -62,6 +62,16 @@ fn classic(cluster: &str, node: &str) -> Option<Key> {
     u64::from_str_radix(&digits, 16).ok().and_then(Key::new)
 }
 
+/// Whether a key has the form of one by position in a cluster: decimal digits after those of the cluster's name.
+pub(crate) fn is_position(key: Key, cluster: &str) -> bool {
+    let digits = format!("{:08x}", key.get());
+    digits
+        .strip_prefix(&first_digits(cluster))
+        .is_some_and(|rest| {
+            (4..=5).contains(&rest.len()) && rest.bytes().all(|b| b.is_ascii_digit())
+        })
+}
+
 /// Digits for a name, for use in a file's name.
 pub(crate) fn name_digits(name: &str) -> String {
     format!("{:x}", unique("", name).get())
@@ -139,6 +149,15 @@ mod tests {
         assert_eq!(key(Scheme::Hash, "mycluster", "node1", 12), "6c9d1645");
         assert_eq!(key(Scheme::Id, "mycluster", "x", 0), "6c9d0000");
         assert_eq!(key(Scheme::Id, "mycluster", "x", 12345), "6c9d12345");
+        for (text, is) in [
+            ("6c9d0012", true),
+            ("6c9d12345", true),
+            ("6c9d1645", true),
+            ("6c9d", false),
+            ("6c9d001a", false),
+        ] {
+            assert_eq!(is_position(parse(text).unwrap(), "mycluster"), is, "{text}");
+        }
     }
 
     #[test]

@@ -18,6 +18,8 @@ pub(crate) struct Whom {
     /// Every key that a node of the list may have, where a key that is none of them may be this node's: positions shift
     /// when a node is removed from the list.
     pub known: Option<Vec<Key>>,
+    /// Only keys made of a position in the list of this cluster count as unknown ones.
+    pub positions_of: Option<String>,
     /// Another node of the list that has the same key.
     pub twin: Option<String>,
     /// Worth a warning.
@@ -32,6 +34,7 @@ impl Whom {
             key,
             also: Vec::new(),
             known: None,
+            positions_of: None,
             twin: None,
             doubt: None,
         }
@@ -45,7 +48,12 @@ impl Whom {
     /// A listed key that may be this node's, and is nobody's by the node list of today.
     pub(crate) fn stranger(&self, listed: &[Key]) -> Option<Key> {
         let known = self.known.as_ref()?;
-        listed.iter().copied().find(|key| !known.contains(key))
+        let may_be = |key: &Key| match &self.positions_of {
+            None => true,
+            Some(cluster) => key::is_position(*key, cluster),
+        };
+        let mut unknown = listed.iter().filter(|key| !known.contains(key));
+        unknown.find(|key| may_be(key)).copied()
     }
 }
 
@@ -85,7 +93,7 @@ pub(crate) fn key_of(node: &str, cluster: &Cluster, scheme: Scheme) -> Result<Wh
         .flat_map(|other| all_keys(cluster, other.label(), other.position))
         .collect();
     let mine: Vec<Key> = all_keys(cluster, node, position).collect();
-    let known = || theirs.iter().chain(&mine).copied().collect();
+    let known = || -> Vec<Key> { theirs.iter().chain(&mine).copied().collect() };
     Ok(Whom {
         name: format!("node `{node}`"),
         key,
@@ -94,7 +102,9 @@ pub(crate) fn key_of(node: &str, cluster: &Cluster, scheme: Scheme) -> Result<Wh
             .copied()
             .filter(|one| *one != key && !theirs.contains(one))
             .collect(),
-        known: (scheme == Scheme::Id).then(known),
+        // With another scheme this node may have been unfenced by its position all the same, before `key_value` was changed.
+        known: Some(known()),
+        positions_of: (scheme != Scheme::Id).then(|| cluster.name.clone()),
         twin: twin.map(|other| other.label().to_owned()),
         doubt,
     })
@@ -212,12 +222,15 @@ mod tests {
         assert_eq!(whom.stranger(&[old]), None, "it is node4's now");
         let gone = key::parse("6c9d0003").unwrap();
         assert_eq!(whom.stranger(&[old, gone]), Some(gone));
-        assert_eq!(
-            key_of("node5", &after, Scheme::Hash)
-                .unwrap()
-                .stranger(&[gone]),
-            None
-        );
+        // `key_value` was changed, and the node unfenced before that: by a position, and nobody knows by which.
+        for scheme in [Scheme::Hash, Scheme::Unique] {
+            let whom = key_of("node5", &after, scheme).unwrap();
+            assert_eq!(whom.stranger(&[old, gone]), Some(gone));
+            // Keys of others, whatever they are, are nothing of this cluster's positions.
+            let others = ["6c9d", "6c9d16f5", "6c9e0003", "1", "ffffffffffffffff"];
+            let others = others.map(|text| key::parse(text).unwrap());
+            assert_eq!(whom.stranger(&others), None);
+        }
     }
 
     #[test]
