@@ -190,6 +190,15 @@ impl Lab {
         keys
     }
 
+    /// A node is online before it has been let in: the packaged agent takes its time.
+    fn wait_let_in(&self) {
+        let deadline = Instant::now() + WHOLE;
+        while self.keys().len() < 4 {
+            assert!(Instant::now() < deadline, "{:?}", self.keys());
+            thread::sleep(Duration::from_secs(1));
+        }
+    }
+
     /// Both nodes are registered over both paths, under a reservation for those who are registered.
     fn assert_both_registered(&self) -> (String, String) {
         let keys = self.keys();
@@ -369,6 +378,7 @@ impl Lab {
             &format!("[ \"$(cat /proc/sys/kernel/random/boot_id)\" != {boot} ]"),
         );
         self.wait_whole();
+        self.wait_let_in();
         self.assert_both_registered();
         // It may write again: what is there already.
         for path in self.paths(FENCED) {
