@@ -171,6 +171,11 @@ impl Tasks {
         true
     }
 
+    /// How many wait for tasks to be gone.
+    pub(crate) fn waits(&self) -> usize {
+        self.drains.len()
+    }
+
     /// How many tasks there are.
     pub(crate) fn len(&self) -> usize {
         self.entries.len() - self.free.len()

@@ -39,6 +39,10 @@ const MAX_TRANSFER: u32 = 32 << 20;
 /// The most blocks that one UNMAP gives up. More are held to be a mistake of the target by some initiators.
 const MAX_UNMAP: u32 = 1 << 20;
 
+/// When so many wait for tasks that are at a medium, whoever comes to read registrations is told to come back: should
+/// the medium hang, memory does not grow by those who ask.
+const MOST_WAITS: usize = 1024;
+
 /// Why a logical unit cannot be served.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -442,6 +446,9 @@ impl Unit {
                     // Who reads that a node is no longer registered takes it for fenced. That is true once nothing of it
                     // can be written any more, also if whoever preempted it did not wait for the answer.
                     let lingering = state.tasks.lingering();
+                    if state.tasks.waits() >= MOST_WAITS && !lingering.is_empty() {
+                        return Judged::Done(Answer::of(&state.unit, Reply::status(Status::BUSY)));
+                    }
                     if state.tasks.drain(lingering, owner, drain) {
                         return Judged::Drain(answer);
                     }

@@ -49,8 +49,12 @@ impl Raw {
     }
 
     fn log_in(address: SocketAddr, who: &str) -> Self {
+        Self::log_in_with(address, login(who))
+    }
+
+    fn log_in_with(address: SocketAddr, options: LoginOptions) -> Self {
         let mut raw = Self::open(address);
-        let mut requester = LoginRequester::new(login(who));
+        let mut requester = LoginRequester::new(options);
         let (mut request, mut text) = requester.start();
         loop {
             raw.send(&request.header(), &text);
@@ -389,6 +393,31 @@ fn a_flood_of_logins_takes_its_share_and_no_more() {
         "{metrics}"
     );
     still_works(&mut other);
+}
+
+#[test]
+fn a_discovery_session_that_is_kept_counts_as_a_login_and_ends_by_itself() {
+    let fixture = Fixture::with(
+        |config| {
+            config.limits.logins = 4;
+            config.timeouts.login = Duration::from_secs(2);
+        },
+        None,
+    );
+    let nosy = LoginOptions {
+        target: None,
+        ..login("nosy")
+    };
+    let mut kept = Raw::log_in_with(fixture.address(), nosy);
+    // The one login that an address may have at a time.
+    let second = TcpStream::connect(fixture.address()).unwrap();
+    assert!(ends(&second, Duration::from_secs(1)));
+    assert!(kept.is_closed());
+    let deadline = Instant::now() + Duration::from_secs(15);
+    while Session::connect(&options(fixture.address(), "late"), soon()).is_err() {
+        assert!(Instant::now() < deadline, "its place stays taken");
+        std::thread::sleep(Duration::from_millis(20));
+    }
 }
 
 /// Whether the peer closes within so long.
