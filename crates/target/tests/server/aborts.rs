@@ -4,6 +4,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use deadline::Deadline;
 use disk::initiator::{Payload, TaskEnd};
 use iscsi::pdu::TaskManagement;
 use iscsi::session::TaskId;
@@ -178,6 +179,64 @@ fn nobody_reads_that_a_node_is_gone_before_its_last_write_is() {
     assert_eq!(other.keys(), [SURVIVOR]);
     std::thread::sleep(Duration::from_millis(200));
     assert!(fixture.medium() == after, "a write came after all");
+}
+
+/// Without a gate: a node writes as fast as it can, in every way, while it is fenced again and again.
+fn a_busy_node_is_fenced(direct: bool) {
+    let fixture = Fixture::with(
+        |config| config.targets[0].luns[0].disk.store.direct = direct,
+        None,
+    );
+    let mut survivor = fixture.connect("survivor");
+    survivor.register(SURVIVOR, false);
+    survivor.reserve(SURVIVOR);
+    for round in 0..12_u8 {
+        let mut victim = fixture.connect("victim");
+        victim.register(VICTIM, false);
+        for number in 0..48_u32 {
+            let length = BLOCK << (number % 10);
+            let mut cdb = write10(number * 512, length, number % 3 == 0);
+            if number % 7 == 0 {
+                // WRITE SAME of 512 blocks.
+                (cdb[0], cdb[1]) = (0x41, 0);
+                cdb[7..9].copy_from_slice(&512_u16.to_be_bytes());
+            }
+            let data = if cdb[0] == 0x41 { BLOCK } else { length };
+            let data = Payload::Out(vec![round + 1; data]);
+            victim.0.submit(LUN, &cdb, data, soon()).unwrap();
+        }
+        victim.0.flush(soon()).unwrap();
+        let preemption = preempt_and_abort(&mut survivor);
+        // The victim answers what it is asked for meanwhile.
+        let mut gone = None;
+        while gone.is_none() {
+            let _ = victim.0.wait_any(Deadline::after(Duration::from_millis(1)));
+            let now = Deadline::after(Duration::from_millis(1));
+            gone = survivor.0.wait(preemption, now).unwrap();
+        }
+        assert_eq!(status(gone), Status::GOOD);
+        let after = fixture.medium();
+        while victim
+            .0
+            .wait_any(Deadline::after(Duration::from_millis(50)))
+            .unwrap()
+            .is_some()
+        {}
+        assert!(
+            fixture.medium() == after,
+            "round {round}: a write came after GOOD"
+        );
+    }
+}
+
+#[test]
+fn a_busy_node_is_fenced_through_the_page_cache() {
+    a_busy_node_is_fenced(false);
+}
+
+#[test]
+fn a_busy_node_is_fenced_past_the_page_cache() {
+    a_busy_node_is_fenced(true);
 }
 
 #[test]
