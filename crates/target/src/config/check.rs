@@ -239,6 +239,7 @@ impl Check<'_> {
             thin: given.thin.unwrap_or(options.store.thin),
             block_length,
             size: given.size.map(|size| size.0),
+            patience: options.store.patience,
         };
         if let Some(physical) = given.physical_block_length {
             let blocks = physical.get_ref() / block_length.bytes();

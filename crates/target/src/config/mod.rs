@@ -26,6 +26,8 @@ pub const DEFAULT_PATH: &str = "/etc/picket-target.toml";
 pub const DEFAULT_CONTROL: &str = "/run/picket-target/control";
 /// Where journals of reservations are kept unless the configuration says otherwise.
 pub const DEFAULT_STATE: &str = "/var/lib/picket-target";
+/// How long a disk may be kept by the last transfers of a server that was killed.
+const LAST_TRANSFERS: Duration = Duration::from_secs(10);
 /// The longest configuration that is read, in bytes.
 const MAX_TEXT: u64 = 1 << 20;
 
@@ -160,7 +162,10 @@ impl DiskOptions {
     pub fn new(path: PathBuf) -> Self {
         Self {
             path,
-            store: store::Options::default(),
+            store: store::Options {
+                patience: LAST_TRANSFERS,
+                ..store::Options::default()
+            },
             write_cache: true,
             removable: false,
             physical_exponent: 0,

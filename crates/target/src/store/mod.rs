@@ -40,6 +40,7 @@ mod workers;
 
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use scsi::lu::{BlockLength, Extent, MediumFailure};
 
@@ -65,6 +66,9 @@ pub struct Options {
     pub block_length: BlockLength,
     /// Create a file of this many bytes if there is none. One that exists must have this size.
     pub size: Option<u64>,
+    /// How long to wait for a medium that somebody has. A server that was killed keeps it until its last transfers are
+    /// over, for which the kernel waits after the process has gone; the next one must not begin before that.
+    pub patience: Duration,
 }
 
 impl Default for Options {
@@ -75,6 +79,7 @@ impl Default for Options {
             thin: true,
             block_length: BlockLength::B512,
             size: None,
+            patience: Duration::ZERO,
         }
     }
 }

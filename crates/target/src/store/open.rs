@@ -6,7 +6,9 @@ use std::os::unix::fs::{FileTypeExt, OpenOptionsExt};
 use std::path::Path;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU8};
+use std::time::Duration;
 
+use deadline::Deadline;
 use rustix::fs::{
     AtFlags, FallocateFlags, OFlags, StatxFlags, fallocate, fcntl_getfl, fcntl_setfl,
     ioctl_blkpbszget, ioctl_blksszget, statx,
@@ -21,8 +23,21 @@ use crate::lock;
 /// The most bytes a file may have: what a signed offset can name.
 const MOST: u64 = i64::MAX as u64;
 
-/// An open device, with the exponent of its physical blocks.
+/// How often it is looked whether the medium is free.
+const LOOK: Duration = Duration::from_millis(5);
+
+/// An open device, with the exponent of its physical blocks. Waits for a medium that is in use as long as the options say.
 pub(super) fn open(path: &Path, options: &Options) -> Result<(Device, u8), OpenError> {
+    let deadline = Deadline::after(options.patience);
+    loop {
+        match open_now(path, options) {
+            Err(OpenError::InUse { .. }) if !deadline.has_passed() => std::thread::sleep(LOOK),
+            other => return other,
+        }
+    }
+}
+
+fn open_now(path: &Path, options: &Options) -> Result<(Device, u8), OpenError> {
     let opening = Opening { path, options };
     let existing = match path.metadata() {
         Ok(metadata) => Some(metadata),
