@@ -71,6 +71,7 @@ impl<'w> Exercise<'w> {
         if !self.watcher.consent(&self.report.identity, &place) {
             return Err(Trouble::Declined);
         }
+        self.go_on()?;
         // That may have taken long: a target ends sessions that say nothing, and somebody may use the disk now.
         self.survivor.reinstate()?;
         self.victim.reinstate()?;
@@ -385,7 +386,7 @@ impl<'w> Exercise<'w> {
         }
         let cleared = match cleared {
             Err(Trouble::InUse(_)) => self.withdraw(),
-            other => other,
+            other => other.and_then(|()| self.withdraw_stray()),
         };
         if let Err(error) = cleared {
             let (ours, theirs) = (self.survivor_key, self.victim_key);
@@ -394,6 +395,17 @@ impl<'w> Exercise<'w> {
                 chain(&error)
             ));
         }
+    }
+
+    /// Where the victim turned out to see another disk than the survivor, its registration is there.
+    fn withdraw_stray(&mut self) -> Result<(), Trouble> {
+        let deadline = self.victim.deadline();
+        let mut pr = self.victim.pr()?;
+        let (_, keys) = pr.read_keys(deadline)?;
+        if keys.contains(&self.victim_key) {
+            pr.register_ignoring(None, false, deadline)?;
+        }
+        Ok(())
     }
 
     /// Both give up their own registrations, and nobody else's.

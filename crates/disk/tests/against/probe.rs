@@ -337,6 +337,19 @@ fn two_initiators_that_see_two_disks_change_neither() {
     assert!(target.state().medium == before);
 }
 
+/// The same with disks that have no names: what tells them apart is that one does not show the other's registrations.
+#[test]
+fn an_initiator_that_does_not_see_the_registrations_writes_nothing() {
+    let report = probed(Fault::HidesKeys).report;
+    let check = report.check(report::REGISTER).unwrap();
+    assert_eq!(check.outcome, Outcome::Broken, "{check:?}");
+    assert!(report.writes.is_empty(), "{:?}", report.writes);
+    assert_eq!(
+        report.check(report::REGISTRANT_WRITES).unwrap().outcome,
+        Outcome::Unknown
+    );
+}
+
 /// Nothing can be late of a write that was refused at once.
 #[test]
 fn a_write_that_was_never_begun_says_nothing_of_late_data() {

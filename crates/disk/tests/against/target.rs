@@ -44,6 +44,8 @@ pub(crate) enum Fault {
     ForgetsOnLogout,
     /// The slow initiator is told of another disk.
     TwoDisks,
+    /// The slow initiator sees nobody's registration, as if it had another disk.
+    HidesKeys,
     /// Writes of more than 256 KiB are refused without their data.
     RefusesLarge,
     /// Writes that conflict are refused for another reason.
@@ -239,25 +241,31 @@ impl Shared {
             return None;
         }
         match begun {
-            Begun::Done(reply) if self.manners.fault == Fault::TwoDisks => {
-                let mut reply = reply.clone();
-                let is_slow = state
-                    .unit
-                    .nexus(id)
-                    .is_some_and(|nexus| nexus.initiator.name().ends_with(crate::connection::SLOW));
-                // A page of INQUIRY: the last digit of the serial number, or of the designator.
-                if is_slow
-                    && cdb.starts_with(&[Opcode::INQUIRY.0, 1])
-                    && let Some(last) = reply.data.last_mut()
-                {
-                    *last ^= 1;
-                }
-                Some(reply)
+            Begun::Done(reply) if reply.status == Status::GOOD && state.is_slow(id) => {
+                Some(self.twist(cdb, reply))
             }
             Begun::Done(reply) => Some(reply.clone()),
             Begun::Medium(operation) => Some(state.carry_out(operation, data)),
             Begun::Parameters { .. } => Some(self.parameters(&mut state, id, cdb, data)),
         }
+    }
+
+    /// What the slow initiator is told.
+    fn twist(&self, cdb: &[u8], reply: &Reply) -> Reply {
+        let mut reply = reply.clone();
+        match self.manners.fault {
+            // A page of INQUIRY: the last digit of the serial number, or of the designator.
+            Fault::TwoDisks if cdb.starts_with(&[Opcode::INQUIRY.0, 1]) => {
+                if let Some(last) = reply.data.last_mut() {
+                    *last ^= 1;
+                }
+            }
+            Fault::HidesKeys if cdb.starts_with(&[Opcode::PERSISTENT_RESERVE_IN.0, 0]) => {
+                reply.data = vec![0; 8];
+            }
+            _ => {}
+        }
+        reply
     }
 
     fn parameters(&self, state: &mut State, id: NexusId, cdb: &[u8], data: &[u8]) -> Reply {
@@ -307,6 +315,11 @@ impl State {
     /// Any nexus that is registered.
     fn registrant(&self) -> Option<NexusId> {
         self.ids.iter().copied().find(|id| self.key(*id).is_some())
+    }
+
+    fn is_slow(&self, id: NexusId) -> bool {
+        let nexus = self.unit.nexus(id);
+        nexus.is_some_and(|nexus| nexus.initiator.name().ends_with(crate::connection::SLOW))
     }
 
     /// A command of a nexus that has been told everything.
