@@ -153,8 +153,8 @@ const NOTE_PYTHON: (&str, &str) = (
      status says on where no reservation keeps the node out. A name that is not in the node list is an error. \
      monitor asks the devices. validate-all exits 1 when it found something.\n\n\
      A failed path leaves the outcome of a command unknown: then the keys are read again, and that decides. \
-     When the answer to PREEMPT AND ABORT was lost, the device is made to answer another command of the same kind first, \
-     which it carries out one at a time.",
+     When the answer to PREEMPT AND ABORT was lost, the device is made to answer another command of the same kind first: \
+     by the standard it carries them out one at a time. A device that does not keep to that may still be writing then.",
 );
 
 /// `fence_scsi`.
