@@ -304,10 +304,12 @@ pub(super) mod tests {
             directory.fail_after(calls);
             let failed = keeper.store(&state(4));
             assert!(matches!(failed, Err(JournalError::Io { .. })), "{calls}");
+            assert!(keeper.is_unsure());
             let (_, found) = journal(&directory);
             assert!(found == state(3) || found == state(4));
             directory.recover();
             keeper.store(&state(5)).unwrap();
+            assert!(!keeper.is_unsure());
             assert_eq!(journal(&directory).1, state(5));
         }
     }

@@ -121,6 +121,7 @@ impl Identity {
 pub struct Journal<D = HostDirectory> {
     identity: Identity,
     directory: D,
+    unsure: bool,
     /// Keeps other programs from the same journal while it is open.
     _lock: Option<File>,
 }
@@ -193,6 +194,7 @@ impl<D: Directory> Journal<D> {
         let journal = Self {
             identity: identity.clone(),
             directory,
+            unsure: false,
             _lock: lock,
         };
         Ok((journal, state))
@@ -204,6 +206,13 @@ impl<D: Directory> Journal<D> {
         &self.identity
     }
 
+    /// Whether the last [`Self::store`] failed: which state is on the disk is not known, and even a state that has not
+    /// changed must be stored before it is acknowledged.
+    #[must_use]
+    pub const fn is_unsure(&self) -> bool {
+        self.unsure
+    }
+
     /// Makes a state durable: all of it with APTPL, none of it without. Waits for the disk.
     ///
     /// # Errors
@@ -212,6 +221,7 @@ impl<D: Directory> Journal<D> {
         let bytes = codec::encode(&self.identity, state);
         let (name, new) = (self.identity.file(), self.identity.new_file());
         let directory = &self.directory;
+        self.unsure = true;
         directory
             .write_durable(&new, &bytes)
             .map_err(|source| failed(directory, "write", &new, source))?;
@@ -220,7 +230,9 @@ impl<D: Directory> Journal<D> {
             .map_err(|source| failed(directory, "replace", &name, source))?;
         directory
             .sync_names()
-            .map_err(|source| failed(directory, "make durable", &name, source))
+            .map_err(|source| failed(directory, "make durable", &name, source))?;
+        self.unsure = false;
+        Ok(())
     }
 }
 

@@ -529,7 +529,8 @@ impl Unit {
         ticket: &Ticket,
         (owner, drain): (&Owner, DrainId),
     ) -> After {
-        let kept = if prepared.must_persist() {
+        let unsure = journal.as_ref().is_some_and(|journal| journal.is_unsure());
+        let kept = if prepared.must_persist() || unsure {
             match journal.map(|journal| journal.store(prepared.next())) {
                 Some(Ok(())) => true,
                 Some(Err(error)) => {

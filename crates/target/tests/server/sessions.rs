@@ -6,10 +6,12 @@ use disk::initiator::{ChapCredentials, Payload, Session};
 use iscsi::login::{Credentials, Secret};
 use iscsi::pdu::{Isid, TaskManagement};
 use scsi::pr::OutAction;
-use scsi::{AdditionalSense, Status};
+use scsi::{AdditionalSense, SenseKey, Status};
 use target::config::{InitiatorOptions, PortalAddress};
 
-use crate::harness::{BLOCK, Fixture, Initiator, LUN, key, options, soon, with_secret};
+use crate::harness::{
+    BLOCK, Fixture, Initiator, LUN, failed_with, key, options, soon, with_secret,
+};
 
 fn credentials(name: &str, secret: &str) -> Credentials {
     Credentials {
@@ -277,4 +279,33 @@ fn who_asks_for_the_disks_is_not_told_that_there_are_others() {
     assert_eq!((done.status, list.len()), (Status::GOOD, 8 + 2 * 8));
     assert_eq!(node.settle(), []);
     assert_eq!(other.settle().len(), 1);
+}
+
+#[test]
+fn reservations_that_cannot_be_kept_are_not_acknowledged_even_if_they_do_not_change() {
+    let fixture = Fixture::start();
+    let mut node = fixture.connect("node");
+    node.register(7, true);
+    node.reserve(7);
+    // What is in the way cannot be replaced by a file.
+    let state = fixture.directory.path().join("state");
+    let mut names = std::fs::read_dir(&state)
+        .unwrap()
+        .map(|entry| entry.unwrap().path());
+    let journal = names.find(|path| path.extension().is_some_and(|end| end == "reservations"));
+    let mut obstacle = journal.unwrap().into_os_string();
+    obstacle.push(".new");
+    std::fs::create_dir(&obstacle).unwrap();
+    let own = (Some(key(7)), None);
+    for action in [OutAction::Release, OutAction::Reserve] {
+        let done = node.reserve_out(action, own, false);
+        assert!(
+            failed_with(&done, SenseKey::HARDWARE_ERROR),
+            "{action:?}: {done:?}"
+        );
+        assert_eq!(node.holder(), Some(7));
+    }
+    std::fs::remove_dir(&obstacle).unwrap();
+    node.reserve(7);
+    assert_eq!(node.write(0, &[1; BLOCK]), Status::GOOD);
 }
