@@ -21,11 +21,19 @@ pub(crate) struct Cost {
 /// # Errors
 /// It cannot be run, or does not exit with 0.
 pub(crate) fn of(meter: &Path, program: &Path, arguments: &[String]) -> Result<Cost> {
-    let output = Command::new(meter)
+    metered(&mut Command::new(meter), program, arguments)
+}
+
+/// As [`of`], by a command that ends in the meter: what comes before it does not count.
+///
+/// # Errors
+/// As [`of`].
+pub(crate) fn metered(command: &mut Command, program: &Path, arguments: &[String]) -> Result<Cost> {
+    let output = command
         .arg(program)
         .args(arguments)
         .output()
-        .with_context(|| format!("failed to run {}", meter.display()))?;
+        .with_context(|| format!("failed to measure {}", program.display()))?;
     let messages = String::from_utf8_lossy(&output.stderr);
     ensure!(output.status.success(), "{}", messages.trim());
     let line = String::from_utf8_lossy(&output.stdout);

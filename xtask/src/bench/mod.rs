@@ -14,6 +14,7 @@ mod pcs;
 mod render;
 mod results;
 mod site;
+mod storage;
 mod targets;
 
 use std::path::{Path, PathBuf};
@@ -40,16 +41,19 @@ pub(crate) enum Area {
     Check,
     /// A cluster on blank guests, put there by `picket apply` and by pcs.
     Apply,
+    /// The iSCSI target, and fencing at the storage.
+    Storage,
 }
 
 impl Area {
     /// In the order of the report.
-    pub(crate) const ALL: [Self; 5] = [
+    pub(crate) const ALL: [Self; 6] = [
         Self::Agent,
         Self::Daemon,
         Self::Lab,
         Self::Check,
         Self::Apply,
+        Self::Storage,
     ];
 
     /// The key in the results.
@@ -60,6 +64,7 @@ impl Area {
             Self::Lab => "lab",
             Self::Check => "check",
             Self::Apply => "apply",
+            Self::Storage => "storage",
         }
     }
 
@@ -71,6 +76,7 @@ impl Area {
             Self::Lab => "Fault to service in the lab",
             Self::Check => "Check and render",
             Self::Apply => "From blank guests to a cluster",
+            Self::Storage => "Storage",
         }
     }
 
@@ -80,6 +86,7 @@ impl Area {
             Self::Agent | Self::Daemon | Self::Lab => "C program",
             Self::Check => "–",
             Self::Apply => "pcs",
+            Self::Storage => "tgt, packaged agent",
         }
     }
 
@@ -88,6 +95,7 @@ impl Area {
         match self {
             Self::Agent | Self::Daemon | Self::Lab | Self::Check => "C",
             Self::Apply => "pcs",
+            Self::Storage => "theirs",
         }
     }
 }
@@ -244,6 +252,8 @@ fn measure(area: Area, repo: &Repo, programs: &Programs, options: &Options) -> R
             let rounds = if quick { 1 } else { options.rounds };
             apply::measure(repo, &programs.picket, rounds)
         }
+        (Area::Storage, true) => storage::measure(repo, programs, storage::Plan::QUICK),
+        (Area::Storage, false) => storage::measure(repo, programs, storage::Plan::FULL),
         (Area::Check, true) => {
             check::measure(&programs.picket, &programs.meter, check::Plan::QUICK)
         }

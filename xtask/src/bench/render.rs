@@ -22,7 +22,7 @@ const HEAD: &str = "\
 # Benchmarks
 
 Written by `make bench` (`cargo xtask bench`); do not edit. Each figure of Picket stands beside the C
-program's (Debian's `fence-virt` and `fence-virtd`) or that of pcs, taken in the same run on the same
+program's (Debian's `fence-virt` and `fence-virtd`), that of pcs, or tgt's, taken in the same run on the same
 machine, the two taking turns. Values are medians, in brackets the quartiles; *ratio* is Picket's median
 divided by the other's. The numbers behind this page are in `benchmarks.json`.
 ";

@@ -60,6 +60,12 @@ pub(crate) enum Unit {
     /// Requests answered per second.
     #[serde(rename = "req/s")]
     PerSecond,
+    /// Requests answered per second of processor time.
+    #[serde(rename = "req/CPU s")]
+    PerCpuSecond,
+    /// Hundredths.
+    #[serde(rename = "%")]
+    Percent,
 }
 
 impl Unit {
@@ -70,6 +76,8 @@ impl Unit {
             Self::Seconds => "s",
             Self::Mebibytes => "MiB",
             Self::PerSecond => "req/s",
+            Self::PerCpuSecond => "req/CPU s",
+            Self::Percent => "%",
         }
     }
 }

@@ -45,6 +45,9 @@ pub(crate) const TARGETS: &[Target] = &[
     target("check", "wall/check", Rule::Below(20.0)),
     target("check", "wall/render", Rule::Below(50.0)),
     target("apply", "total", Rule::RatioBelow(1.0)),
+    target("storage", "iops/d1/", Rule::RatioAtLeast(1.0)),
+    target("storage", "iops/d32/", Rule::RatioAtLeast(2.0)),
+    target("storage", "fence_scsi/cpu/", Rule::RatioAtMost(0.05)),
 ];
 
 /// How a row stands to one of its targets.
