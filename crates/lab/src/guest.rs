@@ -318,36 +318,9 @@ fn parse_clock(text: &str) -> Option<Timestamp> {
     Timestamp::new(seconds.parse().ok()?, micros * 1000).ok()
 }
 
-/// `argv` as a script that becomes exactly this program.
-pub(crate) fn quoted(argv: &[&str]) -> String {
-    let mut script = String::from("exec");
-    for arg in argv {
-        script.push_str(" '");
-        script.push_str(&arg.replace('\'', "'\\''"));
-        script.push('\'');
-    }
-    script
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn any_argument_survives_the_shell() {
-        let argv = [
-            "printf", "%s|", "a b", "it's", "$HOME", "`x`", "\n", "", "*", "ä",
-        ];
-        let output = std::process::Command::new("bash")
-            .arg("-c")
-            .arg(quoted(&argv))
-            .output()
-            .unwrap();
-        assert_eq!(
-            String::from_utf8(output.stdout).unwrap(),
-            "a b|it's|$HOME|`x`|\n||*|ä|"
-        );
-    }
 
     #[test]
     fn clocks_are_read_to_the_microsecond() {

@@ -14,7 +14,7 @@ use crate::error::Error;
 use crate::event::Event;
 use crate::fault::{self, Fault, Injected};
 use crate::form::Wanted;
-use crate::guest::{ClockOffset, Guest, GuestLog, Output, quoted};
+use crate::guest::{ClockOffset, Guest, GuestLog, Output};
 use crate::libvirt::Libvirt;
 use crate::lock::Lock;
 use crate::net::NetNs;
@@ -315,7 +315,7 @@ impl Lab {
     /// [`Error::NoSuchNode`], [`Error::NoAnswer`] (nothing is known about the command),
     /// [`Error::DeadlinePassed`].
     pub fn exec(&self, node: &str, argv: &[&str], deadline: Deadline) -> Result<Output, Error> {
-        self.shell(node, &quoted(argv), deadline)
+        self.shell(node, &format!("exec {}", shell::command(argv)), deadline)
     }
 
     /// Runs a shell script (bash) in a guest and waits for it.

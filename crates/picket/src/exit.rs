@@ -134,7 +134,7 @@ pub const TABLE: &[(u8, &str)] = &[
     ),
     (
         NOT_PROVEN,
-        "drill: recovered, but without evidence of the power-off",
+        "drill: recovered, but without evidence that the node was fenced",
     ),
     (
         DATA_LOST,
