@@ -39,8 +39,8 @@ pub(crate) struct Plan {
 impl Plan {
     /// What goes into the report.
     pub(crate) const FULL: Self = Self {
-        rounds: 5,
-        window: Duration::from_millis(1200),
+        rounds: 3,
+        window: Duration::from_millis(1000),
         fencings: 15,
     };
     /// A trial.
@@ -198,13 +198,13 @@ fn method(plan: Plan, load: f64) -> Vec<String> {
             plan.rounds,
             plan.window.as_millis()
         ),
-        "tgt (Debian's `tgt`) has its defaults, and `--bstype aio --bsoflags direct` for O_DIRECT. Both have a write \
+        "tgt (Debian's `tgt`) has its defaults, and `--bsoflags direct` for O_DIRECT. Both have a write \
          cache: nothing is flushed while it is measured. The image was written in pieces of 128 KiB and read."
             .to_owned(),
         "The load comes from Picket's own initiator, one thread and one connection: Debian's fio has no engine for \
-         iSCSI. `iscsi-perf` (libiscsi, random reads only) is a second opinion. Both cost about as much processor \
-         time as the server, so at depth 32 it is they who limit Picket's rates on two processors; commands per second \
-         of the server's processor time (/proc/PID/stat) do not depend on them."
+         iSCSI. `iscsi-perf` (libiscsi, random reads only) is a second opinion. At depth 32 \
+         it is they who limit Picket's rates; commands per second of the server's processor time (/proc/PID/stat) do \
+         not depend on them."
             .to_owned(),
         "The limit is the same number of bytes in both directions over a plain TCP connection between two threads, \
          right before, as many in flight.".to_owned(),

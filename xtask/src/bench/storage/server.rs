@@ -141,7 +141,7 @@ impl Server {
             "--lun=1",
             &store,
         ];
-        let direct = ["--bstype=aio", "--bsoflags=direct"];
+        let direct = ["--bsoflags=direct"];
         let direct = if medium == Medium::Direct {
             &direct[..]
         } else {
