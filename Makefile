@@ -2,8 +2,9 @@
 
 CARGO ?= cargo
 # Suites run real peers, namespaces and guests, and mostly wait for them: more threads than cores. A skipped
-# test is a failure where everything is installed.
-TEST_ENV = PICKET_NO_SKIP=1 RUST_TEST_THREADS=4
+# test is a failure where everything is installed. Shells start background jobs with SIGINT ignored; the suites
+# interrupt programs, whoever started them.
+TEST_ENV = env --default-signal=INT,QUIT PICKET_NO_SKIP=1 RUST_TEST_THREADS=4
 
 # The agents are linked statically: they start faster, take half the memory, and run in any guest,
 # whatever its libraries.

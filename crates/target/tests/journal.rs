@@ -5,6 +5,7 @@ use std::io::{BufRead, BufReader, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::{Command, Stdio};
+use std::sync::{PoisonError, RwLock, RwLockReadGuard};
 use std::thread;
 use std::time::Duration;
 
@@ -32,6 +33,14 @@ fn number(state: &Reservations) -> u64 {
     state.registrations().first().map_or(0, |one| one.key.get())
 }
 
+/// A process that is being started holds copies of all open files, and so of every lock, until its program begins.
+static STARTS: RwLock<()> = RwLock::new(());
+
+/// Nobody starts a process meanwhile: what is closed is free at once.
+fn nobody_starts() -> RwLockReadGuard<'static, ()> {
+    STARTS.read().unwrap_or_else(PoisonError::into_inner)
+}
+
 /// Names the directory for the child of the test below, and makes this test do something.
 const STORM: &str = "PICKET_TEST_JOURNAL_STORM";
 
@@ -56,6 +65,7 @@ fn killed_in_a_storm_it_has_what_was_acknowledged_or_what_was_in_flight() {
     let directory = tempfile::tempdir().unwrap();
     let mut last = 0;
     for round in 0..20_u64 {
+        let starts = STARTS.write().unwrap_or_else(PoisonError::into_inner);
         let mut child = Command::new(env::current_exe().unwrap())
             .args(["--exact", "a_storm_of_updates", "--nocapture"])
             .env(STORM, directory.path())
@@ -63,6 +73,7 @@ fn killed_in_a_storm_it_has_what_was_acknowledged_or_what_was_in_flight() {
             .stderr(Stdio::piped())
             .spawn()
             .unwrap();
+        drop(starts);
         let mut said = BufReader::new(child.stderr.take().unwrap()).lines();
         // Once it is at work, it may go on for a few updates.
         let first = said.next().unwrap().unwrap();
@@ -85,6 +96,7 @@ fn killed_in_a_storm_it_has_what_was_acknowledged_or_what_was_in_flight() {
 
 #[test]
 fn it_survives_being_opened_again_and_is_private() {
+    let _nobody = nobody_starts();
     let directory = tempfile::tempdir().unwrap();
     let (mut journal, found) = Journal::open(directory.path(), &identity()).unwrap();
     assert_eq!(found, Reservations::default());
@@ -106,6 +118,7 @@ fn it_survives_being_opened_again_and_is_private() {
 
 #[test]
 fn only_one_program_keeps_it() {
+    let _nobody = nobody_starts();
     let directory = tempfile::tempdir().unwrap();
     let open = Journal::open(directory.path(), &identity()).unwrap();
     let second = Journal::open(directory.path(), &identity());
@@ -120,6 +133,7 @@ fn only_one_program_keeps_it() {
 
 #[test]
 fn a_damaged_one_stays_closed_until_an_administrator_gives_it_up() {
+    let _nobody = nobody_starts();
     let directory = tempfile::tempdir().unwrap();
     Journal::open(directory.path(), &identity())
         .unwrap()
