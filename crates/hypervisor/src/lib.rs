@@ -17,16 +17,29 @@
 //! | module | hypervisor | feature |
 //! |---|---|---|
 //! | `libvirt` | KVM, Xen and whatever else libvirt drives | `libvirt` |
+//! | `rhevm` | RHEV-M 2.2 to 3.x, oVirt 4.x | `rhevm` |
+//! | `vmware` | VMware ESX(i) and vCenter 4.0 and later | `vmware` |
+//! | `hyperv` | Hyper-V hosts, alone or in a failover cluster | `hyperv` |
 //! | [`memory`] | guests that exist only in this process, with faults on demand | always |
 
 mod error;
 mod event;
 mod evidence;
 mod guest;
+#[cfg(feature = "hyperv")]
+pub mod hyperv;
 #[cfg(feature = "libvirt")]
 pub mod libvirt;
+mod managed;
 pub mod memory;
+pub mod placement;
+#[cfg(feature = "rhevm")]
+pub mod rhevm;
 mod state;
+#[cfg(feature = "vmware")]
+pub mod vmware;
+#[cfg(any(feature = "rhevm", feature = "vmware", feature = "hyperv"))]
+mod web;
 
 use std::sync::mpsc::Receiver;
 
@@ -35,6 +48,7 @@ pub use error::{Error, ErrorKind};
 pub use event::{Change, Event};
 pub use evidence::{Evidence, Means, PoweredOff, Revival};
 pub use guest::{Guest, GuestRef};
+pub use managed::Managed;
 pub use state::{GuestState, Observation, Power};
 
 /// Something that can list, observe and switch guests.

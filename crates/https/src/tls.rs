@@ -1,0 +1,1 @@
+//! TLS by rustls: trust stores, verification, the peer's certificate.

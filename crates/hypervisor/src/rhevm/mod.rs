@@ -1,0 +1,1 @@
+//! RHEV-M and oVirt.

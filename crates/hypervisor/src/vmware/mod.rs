@@ -1,0 +1,1 @@
+//! VMware ESX(i) and vCenter.

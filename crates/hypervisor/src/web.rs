@@ -1,0 +1,1 @@
+//! What the implementations over HTTP share: errors and percent-encoding.

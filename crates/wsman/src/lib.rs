@@ -1,0 +1,1 @@
+//! WS-Management (DSP0226, MS-WSMV).

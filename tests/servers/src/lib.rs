@@ -1,0 +1,3 @@
+//! Management servers for tests: true to the documented interfaces, with faults on demand.
+
+pub mod http;
