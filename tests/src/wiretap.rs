@@ -77,14 +77,29 @@ impl Wiretap {
         let shared = Arc::new(Shared::default());
         let listener = namespace.enter(|| TcpListener::bind((Ipv4Addr::LOCALHOST, 0)));
         let listener = listener.expect("a port of the loopback");
-        listener.set_nonblocking(true).expect("a socket can be made non-blocking");
-        let port = listener.local_addr().expect("a bound socket has an address").port();
+        listener
+            .set_nonblocking(true)
+            .expect("a socket can be made non-blocking");
+        let port = listener
+            .local_addr()
+            .expect("a bound socket has an address")
+            .port();
         let worker = namespace.enter(|| {
             let shared = Arc::clone(&shared);
             // Stays in the namespace that its parent is in.
-            thread::spawn(move || serve(&listener, SocketAddr::from((Ipv4Addr::LOCALHOST, server)), &shared))
+            thread::spawn(move || {
+                serve(
+                    &listener,
+                    SocketAddr::from((Ipv4Addr::LOCALHOST, server)),
+                    &shared,
+                )
+            })
         });
-        Self { port, shared, worker: Some(worker) }
+        Self {
+            port,
+            shared,
+            worker: Some(worker),
+        }
     }
 
     /// Where clients connect to.

@@ -127,7 +127,10 @@ fn addresses() -> String {
          or a libvirt URI. The last @ ends the user; %XX stands for the byte XX. An address with a password in it is refused.\n"
         .to_owned();
     for platform in Platform::ALL {
-        let (https, http) = (platform.port(Transport::Https), platform.port(Transport::Http));
+        let (https, http) = (
+            platform.port(Transport::Https),
+            platform.port(Transport::Http),
+        );
         text += &format!(".TP\n.B {platform}://\nPort {https}, or {http} without TLS.\n");
     }
     text += ".PP\nKeys:\n";
@@ -138,8 +141,14 @@ fn addresses() -> String {
             Form::UrlPath => "PATH".to_owned(),
             Form::Text => "TEXT".to_owned(),
         };
-        let platforms: Vec<&str> = key.platforms.iter().map(|platform| platform.scheme()).collect();
-        let about = format!("{} ({})", key.about, platforms.join(", ")).replace('\\', "\\e").replace('-', "\\-");
+        let platforms: Vec<&str> = key
+            .platforms
+            .iter()
+            .map(|platform| platform.scheme())
+            .collect();
+        let about = format!("{} ({})", key.about, platforms.join(", "))
+            .replace('\\', "\\e")
+            .replace('-', "\\-");
         text += &format!(".TP\n.B {}={value}\n{about}\n", key.name);
     }
     text += "The first of several words holds unless the key is given.\n";

@@ -304,8 +304,13 @@ impl<'a> Daemon<'a> {
     /// Lets go of the fleet, whose sessions then end.
     async fn close_sessions(&self) {
         let farewell = self.service.end_fleet();
-        if tokio::time::timeout(FAREWELL_LIMIT, farewell).await.is_err() {
-            tracing::warn!("the sessions on the management interfaces could not be closed; they last until their idle limit there");
+        if tokio::time::timeout(FAREWELL_LIMIT, farewell)
+            .await
+            .is_err()
+        {
+            tracing::warn!(
+                "the sessions on the management interfaces could not be closed; they last until their idle limit there"
+            );
         }
     }
 

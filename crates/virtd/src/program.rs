@@ -67,7 +67,10 @@ fn list() -> io::Result<()> {
     for mode in fleet::MODES {
         writeln!(out, "backend {}", mode.backend)?;
     }
-    for platform in Platform::ALL.into_iter().filter(|platform| platform.is_in_this_build()) {
+    for platform in Platform::ALL
+        .into_iter()
+        .filter(|platform| platform.is_in_this_build())
+    {
         writeln!(out, "hypervisor {platform}://")?;
     }
     Ok(())

@@ -196,17 +196,23 @@ const GROUPS: &str = "groups { group { ip = \"10.0.0.1\"; uuid = \"vm1\"; } }";
 
 #[test]
 fn a_management_interface_stands_beside_or_instead_of_libvirt() {
-    let vmware = "hypervisor = \"vmware://fence@VC.example:444/?password_file=/p&datacenter=dc%201\";";
+    let vmware =
+        "hypervisor = \"vmware://fence@VC.example:444/?password_file=/p&datacenter=dc%201\";";
     let alone = front(vmware, GROUPS);
     let both = front(
-        &format!("uri = \"qemu:///system\"; {vmware} hypervisor1 = \"rhevm://f@internal@e?password_file=/q\"; hypervisor2 = \"xen:///\";"),
+        &format!(
+            "uri = \"qemu:///system\"; {vmware} hypervisor1 = \"rhevm://f@internal@e?password_file=/q\"; hypervisor2 = \"xen:///\";"
+        ),
         GROUPS,
     );
     for source in [&alone, &both] {
         assert_eq!(remarks(source), "");
     }
     let plan = |source| config::parse(source, "f").unwrap().config.fleet.describe();
-    assert_eq!(plan(&alone), "standalone: vmware://fence@vc.example:444/?password_file=/p&datacenter=dc%201");
+    assert_eq!(
+        plan(&alone),
+        "standalone: vmware://fence@vc.example:444/?password_file=/p&datacenter=dc%201"
+    );
     assert_eq!(
         plan(&both),
         "standalone: qemu:///system, vmware://fence@vc.example:444/?password_file=/p&datacenter=dc%201, rhevm://f@internal@e/?password_file=/q, xen:///"
@@ -241,20 +247,38 @@ fn a_password_in_the_file_is_refused_and_not_shown() {
         format!("    hypervisor = \"vmware://root:{secret}@vc/\";"),
         format!("    hypervisor = \"vmware://root@vc/?password={secret}\";"),
         format!("    uri = \"esx://root:{secret}@esx1/\";\n    uri2 = \"a:///\";"),
-        format!("    hypervisor = \"vmware://root:{secret}@vc/?x\"; uri = vmware://root:{secret}@vc"),
+        format!(
+            "    hypervisor = \"vmware://root:{secret}@vc/?x\"; uri = vmware://root:{secret}@vc"
+        ),
     ] {
         let source = front(&lines, "");
         let loaded = config::parse(&source, "f");
         let (pictures, logged) = match &loaded {
-            Ok(loaded) => (loaded.warnings.to_string(), loaded.warnings.lines().map(|(_, line)| line).collect::<String>()),
-            Err(ConfigError::Wrong(report)) => (report.to_string(), report.lines().map(|(_, line)| line).collect()),
+            Ok(loaded) => (
+                loaded.warnings.to_string(),
+                loaded
+                    .warnings
+                    .lines()
+                    .map(|(_, line)| line)
+                    .collect::<String>(),
+            ),
+            Err(ConfigError::Wrong(report)) => (
+                report.to_string(),
+                report.lines().map(|(_, line)| line).collect(),
+            ),
             Err(other) => panic!("{other}"),
         };
-        assert!(!pictures.is_empty() && !pictures.contains(secret), "{pictures}");
+        assert!(
+            !pictures.is_empty() && !pictures.contains(secret),
+            "{pictures}"
+        );
         assert!(!logged.is_empty() && !logged.contains(secret), "{logged}");
         if let Ok(loaded) = loaded {
             assert!(!loaded.config.fleet.describe().contains(secret));
         }
     }
-    insta::assert_snapshot!(remarks(&front(&format!("    hypervisor = \"vmware://root:{secret}@vc/\";"), GROUPS)));
+    insta::assert_snapshot!(remarks(&front(
+        &format!("    hypervisor = \"vmware://root:{secret}@vc/\";"),
+        GROUPS
+    )));
 }

@@ -3,7 +3,7 @@
 use super::Platform;
 
 /// One key of the query.
-#[derive(Debug)]
+#[derive(Debug, Clone, Copy)]
 pub struct Key {
     /// How it is written.
     pub name: &'static str,
@@ -134,5 +134,6 @@ pub const KEYS: &[Key] = &[
 
 /// The keys of `platform`.
 pub(super) fn of(platform: Platform) -> impl Iterator<Item = &'static Key> {
-    KEYS.iter().filter(move |key| key.platforms.contains(&platform))
+    KEYS.iter()
+        .filter(move |key| key.platforms.contains(&platform))
 }

@@ -161,7 +161,8 @@ impl Management {
     /// TCP port.
     #[must_use]
     pub fn port(&self) -> u16 {
-        self.port.unwrap_or_else(|| self.platform.port(self.transport()))
+        self.port
+            .unwrap_or_else(|| self.platform.port(self.transport()))
     }
 
     /// How requests travel; `https` unless told otherwise.
@@ -252,7 +253,14 @@ impl fmt::Display for Management {
         write!(f, "{}://", self.platform)?;
         if let Some(user) = &self.user {
             // An `@` may stand as it is: the last one ends the user.
-            write!(f, "{}@", Encoded { text: user, also: b"@" })?;
+            write!(
+                f,
+                "{}@",
+                Encoded {
+                    text: user,
+                    also: b"@"
+                }
+            )?;
         }
         if self.host.contains(':') {
             write!(f, "[{}]", self.host.replace('%', "%25"))?;
@@ -263,10 +271,19 @@ impl fmt::Display for Management {
             write!(f, ":{port}")?;
         }
         f.write_char('/')?;
-        let known = KEYS.iter().filter_map(|key| Some((key.name, self.setting(key.name)?)));
+        let known = KEYS
+            .iter()
+            .filter_map(|key| Some((key.name, self.setting(key.name)?)));
         for (number, (key, value)) in known.enumerate() {
             let mark = if number == 0 { '?' } else { '&' };
-            write!(f, "{mark}{key}={}", Encoded { text: value, also: b"/:,=" })?;
+            write!(
+                f,
+                "{mark}{key}={}",
+                Encoded {
+                    text: value,
+                    also: b"/:,="
+                }
+            )?;
         }
         Ok(())
     }
@@ -281,7 +298,8 @@ struct Encoded<'a> {
 impl fmt::Display for Encoded<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for byte in self.text.bytes() {
-            if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) || self.also.contains(&byte) {
+            if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) || self.also.contains(&byte)
+            {
                 f.write_char(char::from(byte))?;
             } else {
                 write!(f, "%{byte:02X}")?;

@@ -16,7 +16,9 @@ pub enum Opened {
 #[non_exhaustive]
 pub enum OpenError {
     /// The address names no password file.
-    #[error("{0} cannot be logged in to without a password: name a file that holds it with ?password_file=FILE")]
+    #[error(
+        "{0} cannot be logged in to without a password: name a file that holds it with ?password_file=FILE"
+    )]
     NoPassword(String),
     /// The password cannot be had.
     #[error(transparent)]
@@ -34,10 +36,14 @@ impl Address {
     pub fn open(&self) -> Result<Opened, OpenError> {
         match self {
             #[cfg(feature = "libvirt")]
-            Self::Libvirt(uri) => Ok(Opened::Plain(Box::new(crate::libvirt::Libvirt::new(uri.as_str())))),
+            Self::Libvirt(uri) => Ok(Opened::Plain(Box::new(crate::libvirt::Libvirt::new(
+                uri.as_str(),
+            )))),
             #[cfg(not(feature = "libvirt"))]
             Self::Libvirt(_) => unreachable!("libvirt URIs are refused by a build without libvirt"),
-            Self::Management(management) => Ok(Opened::Managed(management.open(management.password()?)?)),
+            Self::Management(management) => {
+                Ok(Opened::Managed(management.open(management.password()?)?))
+            }
         }
     }
 }

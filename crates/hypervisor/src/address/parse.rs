@@ -29,11 +29,19 @@ const OTHER_NAMES: [(&str, Platform); 10] = [
 /// Reads an address.
 pub(super) fn address(text: &str) -> Result<Address, AddressError> {
     let Some((scheme, _)) = text.split_once(':').filter(|(scheme, _)| is_scheme(scheme)) else {
-        return Err(error(Kind::Form, 0..text.len(), "there is no scheme in front", form_remedy()));
+        return Err(error(
+            Kind::Form,
+            0..text.len(),
+            "there is no scheme in front",
+            form_remedy(),
+        ));
     };
     let place = 0..scheme.len();
     let scheme = scheme.to_ascii_lowercase();
-    let Some(platform) = Platform::ALL.into_iter().find(|platform| platform.scheme() == scheme) else {
+    let Some(platform) = Platform::ALL
+        .into_iter()
+        .find(|platform| platform.scheme() == scheme)
+    else {
         return libvirt(text, &scheme, place);
     };
     if !platform.is_in_this_build() {
@@ -41,7 +49,10 @@ pub(super) fn address(text: &str) -> Result<Address, AddressError> {
             Kind::NotInThisBuild,
             place,
             format!("{platform}:// is not in this build"),
-            format!("available are {}; use a build with the feature `{platform}`", available()),
+            format!(
+                "available are {}; use a build with the feature `{platform}`",
+                available()
+            ),
         ));
     }
     management(platform, text).map(Address::Management)
@@ -49,13 +60,23 @@ pub(super) fn address(text: &str) -> Result<Address, AddressError> {
 
 fn is_scheme(text: &str) -> bool {
     text.starts_with(|first: char| first.is_ascii_alphabetic())
-        && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"+-.".contains(&byte))
+        && text
+            .bytes()
+            .all(|byte| byte.is_ascii_alphanumeric() || b"+-.".contains(&byte))
 }
 
 /// What is not one of ours is libvirt's, unless it is meant to be one of ours.
 fn libvirt(text: &str, scheme: &str, place: Range<usize>) -> Result<Address, AddressError> {
-    let other = OTHER_NAMES.iter().find(|(name, _)| *name == scheme).map(|(_, platform)| platform.scheme());
-    let meant = other.or_else(|| nearest(scheme, Platform::ALL.iter().map(|platform| platform.scheme())));
+    let other = OTHER_NAMES
+        .iter()
+        .find(|(name, _)| *name == scheme)
+        .map(|(_, platform)| platform.scheme());
+    let meant = other.or_else(|| {
+        nearest(
+            scheme,
+            Platform::ALL.iter().map(|platform| platform.scheme()),
+        )
+    });
     if let Some(meant) = meant {
         return Err(error(
             Kind::Scheme,
@@ -69,7 +90,10 @@ fn libvirt(text: &str, scheme: &str, place: Range<usize>) -> Result<Address, Add
             Kind::Scheme,
             place,
             format!("{scheme}:// does not say which platform answers there"),
-            format!("write one of {} instead, and ?transport=http if it must be", available()),
+            format!(
+                "write one of {} instead, and ?transport=http if it must be",
+                available()
+            ),
         ));
     }
     if !cfg!(feature = "libvirt") {
@@ -92,7 +116,11 @@ fn available() -> String {
     if cfg!(feature = "libvirt") {
         names.push("libvirt URIs such as qemu:///system".to_owned());
     }
-    if names.is_empty() { "none".to_owned() } else { names.join(", ") }
+    if names.is_empty() {
+        "none".to_owned()
+    } else {
+        names.join(", ")
+    }
 }
 
 fn form_remedy() -> String {
@@ -103,9 +131,18 @@ fn form_remedy() -> String {
 pub(super) fn management(platform: Platform, text: &str) -> Result<Management, AddressError> {
     let start = platform.scheme().len() + 3;
     let Some(rest) = text.get(start..).filter(|_| text[..start].ends_with("://")) else {
-        return Err(error(Kind::Form, 0..text.len(), format!("`{platform}:` is not followed by //"), form_remedy()));
+        return Err(error(
+            Kind::Form,
+            0..text.len(),
+            format!("`{platform}:` is not followed by //"),
+            form_remedy(),
+        ));
     };
-    let parts = Parts { platform, text, start };
+    let parts = Parts {
+        platform,
+        text,
+        start,
+    };
     parts.no_password(rest)?;
     let length = rest.find(['/', '?', '#']).unwrap_or(rest.len());
     let (authority, tail) = rest.split_at(length);
@@ -115,7 +152,13 @@ pub(super) fn management(platform: Platform, text: &str) -> Result<Management, A
     };
     let (host, port) = parts.server(server)?;
     let settings = parts.query(tail, length)?;
-    let address = Management { platform, user, host, port, settings };
+    let address = Management {
+        platform,
+        user,
+        host,
+        port,
+        settings,
+    };
     parts.agree(&address)?;
     Ok(address)
 }
@@ -132,8 +175,19 @@ impl<'a> Parts<'a> {
         &self.text[self.start + place.start..self.start + place.end]
     }
 
-    fn wrong(&self, kind: Kind, place: &Range<usize>, problem: impl Into<String>, remedy: impl Into<String>) -> AddressError {
-        error(kind, self.start + place.start..self.start + place.end, problem, remedy)
+    fn wrong(
+        &self,
+        kind: Kind,
+        place: &Range<usize>,
+        problem: impl Into<String>,
+        remedy: impl Into<String>,
+    ) -> AddressError {
+        error(
+            kind,
+            self.start + place.start..self.start + place.end,
+            problem,
+            remedy,
+        )
     }
 
     /// Refuses a password before anything else is said about the address.
@@ -141,7 +195,9 @@ impl<'a> Parts<'a> {
         let authority = rest.find(['/', '?', '#']).unwrap_or(rest.len());
         let password = secrets(rest, rest.len()).into_iter().find(|secret| {
             // A colon that is no port's, or a value behind a word for it.
-            self.piece(secret).is_empty() || secret.start > authority || rest[secret.start..].contains('@')
+            self.piece(secret).is_empty()
+                || secret.start > authority
+                || rest[secret.start..].contains('@')
         });
         if let Some(place) = password {
             return Err(self.wrong(
@@ -153,7 +209,12 @@ impl<'a> Parts<'a> {
         }
         if let Some(at) = rest[authority..].find('@') {
             let place = authority + at..authority + at + 1;
-            return Err(self.wrong(Kind::Value, &place, "an `@` stands behind the host", "in a value it is written %40"));
+            return Err(self.wrong(
+                Kind::Value,
+                &place,
+                "an `@` stands behind the host",
+                "in a value it is written %40",
+            ));
         }
         Ok(())
     }
@@ -161,7 +222,12 @@ impl<'a> Parts<'a> {
     fn user(&self, place: Range<usize>) -> Result<String, AddressError> {
         let user = self.decode(Kind::User, "the user", &place)?;
         if user.is_empty() {
-            return Err(self.wrong(Kind::User, &place, "there is no user in front of the `@`", "write user@host"));
+            return Err(self.wrong(
+                Kind::User,
+                &place,
+                "there is no user in front of the `@`",
+                "write user@host",
+            ));
         }
         if user.contains(':') {
             return Err(self.wrong(
@@ -179,7 +245,12 @@ impl<'a> Parts<'a> {
         let (host, rest) = match server.strip_prefix('[') {
             Some(bracketed) => {
                 let Some((host, rest)) = bracketed.split_once(']') else {
-                    return Err(self.wrong(Kind::Host, &place, "the `[` of an IPv6 address is never closed", "write [ADDRESS]"));
+                    return Err(self.wrong(
+                        Kind::Host,
+                        &place,
+                        "the `[` of an IPv6 address is never closed",
+                        "write [ADDRESS]",
+                    ));
                 };
                 let Some(host) = ipv6(host) else {
                     return Err(self.wrong(
@@ -200,7 +271,9 @@ impl<'a> Parts<'a> {
         let port = match rest.strip_prefix(':') {
             None if rest.is_empty() => None,
             Some(digits) if !digits.is_empty() => match digits.parse::<u16>() {
-                Ok(port) if port > 0 && digits.bytes().all(|byte| byte.is_ascii_digit()) => Some(port),
+                Ok(port) if port > 0 && digits.bytes().all(|byte| byte.is_ascii_digit()) => {
+                    Some(port)
+                }
                 _ => return Err(self.bad_port(&place)),
             },
             _ => return Err(self.bad_port(&place)),
@@ -226,12 +299,18 @@ impl<'a> Parts<'a> {
             !label.is_empty()
                 && label.len() <= 63
                 && !label.starts_with('-')
-                && label.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_".contains(&byte))
+                && label
+                    .bytes()
+                    .all(|byte| byte.is_ascii_alphanumeric() || b"-_".contains(&byte))
         };
         let name = host.strip_suffix('.').unwrap_or(host);
         // Digits and dots alone are meant to be an address.
-        let numeric = host.bytes().all(|byte| byte.is_ascii_digit() || byte == b'.');
-        let good = name.len() <= LONGEST_HOST && name.split('.').all(label) && (!numeric || host.parse::<Ipv4Addr>().is_ok());
+        let numeric = host
+            .bytes()
+            .all(|byte| byte.is_ascii_digit() || byte == b'.');
+        let good = name.len() <= LONGEST_HOST
+            && name.split('.').all(label)
+            && (!numeric || host.parse::<Ipv4Addr>().is_ok());
         if good {
             return Ok(());
         }
@@ -244,16 +323,30 @@ impl<'a> Parts<'a> {
     }
 
     /// What follows the authority, which ends at `length`.
-    fn query(&self, tail: &str, length: usize) -> Result<BTreeMap<&'static str, String>, AddressError> {
+    fn query(
+        &self,
+        tail: &str,
+        length: usize,
+    ) -> Result<BTreeMap<&'static str, String>, AddressError> {
         let mut settings = BTreeMap::new();
         if let Some(hash) = tail.find('#') {
             let place = length + hash..length + tail.len();
-            return Err(self.wrong(Kind::Path, &place, "a `#` has no meaning here", "in a value it is written %23"));
+            return Err(self.wrong(
+                Kind::Path,
+                &place,
+                "a `#` has no meaning here",
+                "in a value it is written %23",
+            ));
         }
         let (path, query) = tail.split_once('?').unwrap_or((tail, ""));
         if !matches!(path, "" | "/") {
             let place = length..length + path.len();
-            return Err(self.wrong(Kind::Path, &place, "a path stands behind the host", self.path_remedy()));
+            return Err(self.wrong(
+                Kind::Path,
+                &place,
+                "a path stands behind the host",
+                self.path_remedy(),
+            ));
         }
         let mut from = length + path.len() + 1;
         for pair in query.split('&') {
@@ -264,7 +357,12 @@ impl<'a> Parts<'a> {
             }
             let (key, value) = self.pair(pair, &place)?;
             if settings.insert(key.name, value).is_some() {
-                return Err(self.wrong(Kind::Contradiction, &place, format!("`{}` stands there twice", key.name), "remove one of them"));
+                return Err(self.wrong(
+                    Kind::Contradiction,
+                    &place,
+                    format!("`{}` stands there twice", key.name),
+                    "remove one of them",
+                ));
             }
         }
         Ok(settings)
@@ -273,13 +371,21 @@ impl<'a> Parts<'a> {
     fn path_remedy(&self) -> &'static str {
         match self.platform {
             Platform::Rhevm => "if it is where the interface is, write ?api_path=PATH",
-            Platform::Vmware => "if it is a datacenter, write ?datacenter=NAME; if it is where the interface is, ?api_path=PATH",
+            Platform::Vmware => {
+                "if it is a datacenter, write ?datacenter=NAME; if it is where the interface is, ?api_path=PATH"
+            }
             Platform::Hyperv => "remove it",
         }
     }
 
-    fn pair(&self, pair: &str, place: &Range<usize>) -> Result<(&'static Key, String), AddressError> {
-        let (name, length) = pair.split_once('=').map_or((pair, pair.len()), |(name, _)| (name, name.len()));
+    fn pair(
+        &self,
+        pair: &str,
+        place: &Range<usize>,
+    ) -> Result<(&'static Key, String), AddressError> {
+        let (name, length) = pair
+            .split_once('=')
+            .map_or((pair, pair.len()), |(name, _)| (name, name.len()));
         let key_place = place.start..place.start + length;
         let key = self.key(name, &key_place)?;
         let value_place = (key_place.end + 1).min(place.end)..place.end;
@@ -288,26 +394,47 @@ impl<'a> Parts<'a> {
             return Ok((key, value));
         }
         let remedy = match key.form {
-            keys::Form::Choice(words) => nearest(&value, words.iter().copied())
-                .map_or_else(|| format!("write {}", key.form.describe()), |near| format!("did you mean `{near}`? It takes {}", key.form.describe())),
+            keys::Form::Choice(words) => nearest(&value, words.iter().copied()).map_or_else(
+                || format!("write {}", key.form.describe()),
+                |near| format!("did you mean `{near}`? It takes {}", key.form.describe()),
+            ),
             _ => format!("write {}", key.form.describe()),
         };
-        Err(self.wrong(Kind::Value, &value_place, format!("`{}` does not take this value", key.name), remedy))
+        Err(self.wrong(
+            Kind::Value,
+            &value_place,
+            format!("`{}` does not take this value", key.name),
+            remedy,
+        ))
     }
 
     fn key(&self, name: &str, place: &Range<usize>) -> Result<&'static Key, AddressError> {
         if let Some(key) = keys::of(self.platform).find(|key| key.name == name) {
             return Ok(key);
         }
-        debug_assert!(!PASSWORD_KEYS.contains(&name), "passwords are refused before");
+        debug_assert!(
+            !PASSWORD_KEYS.contains(&name),
+            "passwords are refused before"
+        );
         // Only what can be a key is repeated.
-        let plausible = (1..=32).contains(&name.len()) && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"_-".contains(&byte));
-        let shown = if plausible { format!("`{name}`") } else { "this".to_owned() };
+        let plausible = (1..=32).contains(&name.len())
+            && name
+                .bytes()
+                .all(|byte| byte.is_ascii_alphanumeric() || b"_-".contains(&byte));
+        let shown = if plausible {
+            format!("`{name}`")
+        } else {
+            "this".to_owned()
+        };
         let known = || keys::of(self.platform).map(|key| key.name);
         let remedy = match KEYS.iter().find(|key| key.name == name) {
             Some(key) => format!(
                 "it belongs to {}; known here are {}",
-                key.platforms.iter().map(|platform| format!("{platform}://")).collect::<Vec<_>>().join(", "),
+                key.platforms
+                    .iter()
+                    .map(|platform| format!("{platform}://"))
+                    .collect::<Vec<_>>()
+                    .join(", "),
                 known().collect::<Vec<_>>().join(", ")
             ),
             None => nearest(name, known()).map_or_else(
@@ -315,7 +442,12 @@ impl<'a> Parts<'a> {
                 |near| format!("did you mean `{near}`?"),
             ),
         };
-        Err(self.wrong(Kind::Key, place, format!("{shown} is no key of {} addresses", self.platform), remedy))
+        Err(self.wrong(
+            Kind::Key,
+            place,
+            format!("{shown} is no key of {} addresses", self.platform),
+            remedy,
+        ))
     }
 
     /// The text of a piece with its percent signs resolved.
@@ -330,19 +462,36 @@ impl<'a> Parts<'a> {
                 bytes.push(*first);
                 continue;
             }
-            let digit = |at: usize| rest.get(at).and_then(|byte| char::from(*byte).to_digit(16)).and_then(|digit| u8::try_from(digit).ok());
+            let digit = |at: usize| {
+                rest.get(at)
+                    .and_then(|byte| char::from(*byte).to_digit(16))
+                    .and_then(|digit| u8::try_from(digit).ok())
+            };
             let (Some(high), Some(low)) = (digit(0), digit(1)) else {
-                return Err(self.wrong(kind, place, format!("a percent sign in {what} is not followed by two hexadecimal digits"), remedy));
+                return Err(self.wrong(
+                    kind,
+                    place,
+                    format!("a percent sign in {what} is not followed by two hexadecimal digits"),
+                    remedy,
+                ));
             };
             bytes.push(high << 4 | low);
             rest = &rest[2..];
         }
         match String::from_utf8(bytes) {
-            Ok(text) if text.chars().any(char::is_control) => {
-                Err(self.wrong(kind, place, format!("{what} holds a control character"), "remove it"))
-            }
+            Ok(text) if text.chars().any(char::is_control) => Err(self.wrong(
+                kind,
+                place,
+                format!("{what} holds a control character"),
+                "remove it",
+            )),
             Ok(text) => Ok(text),
-            Err(_) => Err(self.wrong(kind, place, format!("{what} is not UTF-8 once its percent signs are resolved"), remedy)),
+            Err(_) => Err(self.wrong(
+                kind,
+                place,
+                format!("{what} is not UTF-8 once its percent signs are resolved"),
+                remedy,
+            )),
         }
     }
 
@@ -350,7 +499,12 @@ impl<'a> Parts<'a> {
     fn agree(&self, address: &Management) -> Result<(), AddressError> {
         let whole = 0..self.text.len() - self.start;
         if address.user.is_none() && address.needs_password() {
-            return Err(self.wrong(Kind::User, &whole, "there is no user to log in as", "write user@host"));
+            return Err(self.wrong(
+                Kind::User,
+                &whole,
+                "there is no user to log in as",
+                "write user@host",
+            ));
         }
         let plain = address.setting("transport") == Some("http");
         let has = |key| address.setting(key).is_some();
@@ -363,7 +517,12 @@ impl<'a> Parts<'a> {
             ));
         }
         if has("ca") && !address.is_verified() {
-            return Err(self.wrong(Kind::Contradiction, &whole, "with verify=no nobody looks at ca", "remove verify=no"));
+            return Err(self.wrong(
+                Kind::Contradiction,
+                &whole,
+                "with verify=no nobody looks at ca",
+                "remove verify=no",
+            ));
         }
         Ok(())
     }
@@ -379,14 +538,27 @@ fn ipv6(text: &str) -> Option<String> {
     match zone {
         None => Some(address.to_string()),
         Some(zone) => {
-            let good = (1..16).contains(&zone.len()) && zone.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte));
+            let good = (1..16).contains(&zone.len())
+                && zone
+                    .bytes()
+                    .all(|byte| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte));
             good.then(|| format!("{address}%{zone}"))
         }
     }
 }
 
-fn error(kind: Kind, span: Range<usize>, problem: impl Into<String>, remedy: impl Into<String>) -> AddressError {
-    AddressError { kind, span, problem: problem.into(), remedy: remedy.into() }
+fn error(
+    kind: Kind,
+    span: Range<usize>,
+    problem: impl Into<String>,
+    remedy: impl Into<String>,
+) -> AddressError {
+    AddressError {
+        kind,
+        span,
+        problem: problem.into(),
+        remedy: remedy.into(),
+    }
 }
 
 /// The known word nearest to `written`, if it is near enough to be a slip of the fingers.

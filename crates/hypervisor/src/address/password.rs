@@ -88,27 +88,49 @@ fn remedy(path: &Path) -> String {
 /// # Errors
 /// [`PasswordError`], with the remedy.
 pub fn read_password(path: &Path) -> Result<Password, PasswordError> {
-    let unreadable = |error| PasswordError::Unreadable { path: path.to_owned(), error };
+    let unreadable = |error| PasswordError::Unreadable {
+        path: path.to_owned(),
+        error,
+    };
     let flags = i32::try_from((OFlags::NONBLOCK | OFlags::NOCTTY).bits()).unwrap_or_default();
-    let file = File::options().read(true).custom_flags(flags).open(path).map_err(unreadable)?;
+    let file = File::options()
+        .read(true)
+        .custom_flags(flags)
+        .open(path)
+        .map_err(unreadable)?;
     let metadata = file.metadata().map_err(unreadable)?;
     if !metadata.is_file() {
-        return Err(PasswordError::NotAFile { path: path.to_owned() });
+        return Err(PasswordError::NotAFile {
+            path: path.to_owned(),
+        });
     }
     let (owner, mode) = (metadata.uid(), metadata.mode() & 0o7777);
     let own = rustix::process::geteuid().as_raw();
     if mode & 0o077 != 0 || (owner != 0 && owner != own) {
-        return Err(PasswordError::Open { path: path.to_owned(), owner, mode });
+        return Err(PasswordError::Open {
+            path: path.to_owned(),
+            owner,
+            mode,
+        });
     }
-    first_line(file).map_err(unreadable)?.map_err(|what| PasswordError::Content { path: path.to_owned(), what })
+    first_line(file)
+        .map_err(unreadable)?
+        .map_err(|what| PasswordError::Content {
+            path: path.to_owned(),
+            what,
+        })
 }
 
 fn first_line(file: File) -> io::Result<Result<Password, &'static str>> {
     // One byte more than is taken, so that what is too long is not cut; and room for the end of the line.
     const ROOM: usize = MOST + 3;
     let mut bytes = Zeroizing::new(Vec::with_capacity(ROOM));
-    file.take(u64::try_from(ROOM).unwrap_or(u64::MAX)).read_to_end(&mut bytes)?;
-    let end = bytes.iter().position(|byte| *byte == b'\n').unwrap_or(bytes.len());
+    file.take(u64::try_from(ROOM).unwrap_or(u64::MAX))
+        .read_to_end(&mut bytes)?;
+    let end = bytes
+        .iter()
+        .position(|byte| *byte == b'\n')
+        .unwrap_or(bytes.len());
     bytes[end..].zeroize();
     bytes.truncate(end);
     if bytes.last() == Some(&b'\r') {
@@ -164,7 +186,13 @@ mod tests {
     #[test]
     fn what_is_no_password_is_refused_and_not_shown() {
         let long = "hunter2".repeat(MOST);
-        for content in [&b""[..], b"\nhunter2", b"hunter2\0", b"hunter2\xff", long.as_bytes()] {
+        for content in [
+            &b""[..],
+            b"\nhunter2",
+            b"hunter2\0",
+            b"hunter2\xff",
+            long.as_bytes(),
+        ] {
             let file = file(content, 0o400);
             let error = read_password(file.path()).unwrap_err();
             assert!(matches!(error, PasswordError::Content { .. }), "{error:?}");
@@ -194,7 +222,14 @@ mod tests {
     fn nothing_but_a_file_is_read_and_nothing_blocks() {
         let folder = tempfile::tempdir().unwrap();
         let pipe = folder.path().join("pipe");
-        rustix::fs::mknodat(rustix::fs::CWD, &pipe, rustix::fs::FileType::Fifo, 0o600.into(), 0).unwrap();
+        rustix::fs::mknodat(
+            rustix::fs::CWD,
+            &pipe,
+            rustix::fs::FileType::Fifo,
+            0o600.into(),
+            0,
+        )
+        .unwrap();
         for path in [folder.path(), &pipe, Path::new("/dev/zero")] {
             let error = read_password(path).unwrap_err();
             assert!(matches!(error, PasswordError::NotAFile { .. }), "{error:?}");

@@ -3,9 +3,8 @@
 use std::ops::Range;
 
 /// Names under which people write a password into a query.
-pub(super) const PASSWORD_KEYS: [&str; 7] = [
-    "password", "passwd", "pass", "pw", "pwd", "secret", "token",
-];
+pub(super) const PASSWORD_KEYS: [&str; 7] =
+    ["password", "passwd", "pass", "pw", "pwd", "secret", "token"];
 
 /// The text with every byte of what could be a password in a URL replaced by `*`; as long as before, so that places in one are
 /// places in the other.
@@ -18,9 +17,15 @@ pub fn redact(text: &str) -> String {
     let mut from = 0;
     while let Some(found) = text.get(from..).and_then(|rest| rest.find("://")) {
         let start = from + found + 3;
-        let length_to = |stop: fn(char) -> bool| text[start..].find(stop).map_or(text.len() - start, |length| length);
+        let length_to = |stop: fn(char) -> bool| {
+            text[start..]
+                .find(stop)
+                .map_or(text.len() - start, |length| length)
+        };
         let quoted = length_to(|character| matches!(character, '"' | '`' | '\n'));
-        let plain = length_to(|character| character.is_whitespace() || matches!(character, '"' | '`')).min(quoted);
+        let plain =
+            length_to(|character| character.is_whitespace() || matches!(character, '"' | '`'))
+                .min(quoted);
         for secret in secrets(&text[start..start + quoted], plain) {
             let place = start + secret.start..start + secret.end;
             let blot = "*".repeat(place.len());
@@ -31,31 +36,32 @@ pub fn redact(text: &str) -> String {
     out
 }
 
-/// The places of what could be a password in what follows `://`. As a rule the address ends at `plain`.
+/// The places of what could be a password in what follows `://`. As a rule the address ends at `plain`; a password may hold blanks.
 pub(super) fn secrets(rest: &str, plain: usize) -> Vec<Range<usize>> {
     let mut secrets = Vec::new();
     let address = &rest[..plain];
-    let at = address.rfind('@');
-    match (first_colon(address), at) {
-        (Some(colon), Some(at)) if colon < at => secrets.push(colon + 1..at),
-        (_, at) => {
-            // Behind the user, if there is one.
-            let host = at.map_or(0, |at| at + 1);
-            if let Some(colon) = first_colon(&address[host..]).map(|colon| host + colon) {
-                let end = address[colon..].find(['/', '?', '#']).map_or(plain, |length| colon + length);
-                if !address[colon + 1..end].bytes().all(|byte| byte.is_ascii_digit()) {
-                    // Not a port, so it may be a password, and the blank that ends it a part of it.
-                    let beyond = rest[plain..].rfind('@').map(|length| plain + length);
-                    secrets.push(colon + 1..beyond.unwrap_or(end));
-                }
-            }
+    if let Some(colon) = first_colon(rest) {
+        let end = rest[colon..plain.max(colon)]
+            .find(['/', '?', '#'])
+            .map_or(plain.max(colon + 1), |length| colon + length);
+        match rest.rfind('@') {
+            Some(at) if colon < at => secrets.push(colon + 1..at),
+            _ if rest[colon + 1..end]
+                .bytes()
+                .all(|byte| byte.is_ascii_digit()) => {}
+            // Not a port, so it may be a password whose owner was forgotten.
+            _ => secrets.push(colon + 1..end),
         }
     }
     let mut from = address.find('?').map_or(plain, |mark| mark + 1);
     while from < plain {
-        let end = address[from..].find('&').map_or(plain, |length| from + length);
+        let end = address[from..]
+            .find('&')
+            .map_or(plain, |length| from + length);
         if let Some((key, _)) = address[from..end].split_once('=')
-            && PASSWORD_KEYS.iter().any(|name| key.eq_ignore_ascii_case(name))
+            && PASSWORD_KEYS
+                .iter()
+                .any(|name| key.eq_ignore_ascii_case(name))
         {
             secrets.push(from + key.len() + 1..end);
         }
@@ -67,7 +73,17 @@ pub(super) fn secrets(rest: &str, plain: usize) -> Vec<Range<usize>> {
 /// The colon that ends a user or a host: the first one outside the brackets of an IPv6 address, before any slash, question mark or
 /// hash.
 fn first_colon(rest: &str) -> Option<usize> {
-    let skip = if rest.starts_with('[') { rest.find(']').unwrap_or(0) } else { 0 };
-    let place = skip + rest[skip..].find([':', '/', '?', '#'])?;
-    rest[place..].starts_with(':').then_some(place)
+    let mut from = 0;
+    loop {
+        let place = from + rest[from..].find([':', '/', '?', '#', '['])?;
+        match rest.as_bytes()[place] {
+            b':' => return Some(place),
+            // An address in brackets stands at the start, or behind the user.
+            b'[' if place == 0 || rest[..place].ends_with('@') => {
+                from = place + rest[place..].find(']')?
+            }
+            b'[' => from = place + 1,
+            _ => return None,
+        }
+    }
 }

@@ -4,7 +4,10 @@ use std::sync::mpsc::Receiver;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::MemoryHypervisor;
-use crate::{Deadline, Error, Event, Evidence, GuestRef, Hypervisor, Managed, Observation, PoweredOff, Revival};
+use crate::{
+    Deadline, Error, Event, Evidence, GuestRef, Hypervisor, Managed, Observation, PoweredOff,
+    Revival,
+};
 
 /// How often somebody logged in, and what of it is left.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -39,7 +42,10 @@ impl MemoryPlatform {
     /// An interface to these guests.
     #[must_use]
     pub fn new(guests: &MemoryHypervisor) -> Self {
-        Self(Arc::new(Shared { guests: guests.clone(), state: Mutex::default() }))
+        Self(Arc::new(Shared {
+            guests: guests.clone(),
+            state: Mutex::default(),
+        }))
     }
 
     /// How often somebody logged in so far.
@@ -69,7 +75,11 @@ impl MemoryPlatform {
             state.logins.tried += 1;
             if let Some(detail) = &state.refuse {
                 let (by, detail) = (self.name().to_owned(), detail.clone());
-                return Err(Error::Refused { by, guest: String::new(), detail });
+                return Err(Error::Refused {
+                    by,
+                    guest: String::new(),
+                    detail,
+                });
             }
             state.logins.open = true;
             state.logins.made += 1;
@@ -95,7 +105,12 @@ impl Hypervisor for MemoryPlatform {
         self.guests()?.power_off(guest, deadline)
     }
 
-    fn power_on(&self, guest: &GuestRef, revival: Option<&Revival>, deadline: Deadline) -> Result<Evidence, Error> {
+    fn power_on(
+        &self,
+        guest: &GuestRef,
+        revival: Option<&Revival>,
+        deadline: Deadline,
+    ) -> Result<Evidence, Error> {
         self.guests()?.power_on(guest, revival, deadline)
     }
 

@@ -5,7 +5,9 @@ use std::future::ready;
 use deadline::Deadline;
 use hypervisor::{Evidence, GuestRef};
 
-use super::{BoxFuture, Fleet, FleetError, Health, Inventory, Order, Presence, Rebooting, StatusReport};
+use super::{
+    BoxFuture, Fleet, FleetError, Health, Inventory, Order, Presence, Rebooting, StatusReport,
+};
 
 /// A fleet that asks nobody any more.
 #[derive(Debug)]
@@ -39,10 +41,16 @@ impl Fleet for Ended {
     }
 
     fn list(&self, _: Deadline) -> BoxFuture<'_, Inventory> {
-        Box::pin(ready(Inventory { guests: Vec::new(), silent: vec![ENDING.to_owned()] }))
+        Box::pin(ready(Inventory {
+            guests: Vec::new(),
+            silent: vec![ENDING.to_owned()],
+        }))
     }
 
     fn health(&self, _: Deadline) -> BoxFuture<'_, Health> {
-        Box::pin(ready(Health { well: Vec::new(), ill: vec![ENDING.to_owned()] }))
+        Box::pin(ready(Health {
+            well: Vec::new(),
+            ill: vec![ENDING.to_owned()],
+        }))
     }
 }

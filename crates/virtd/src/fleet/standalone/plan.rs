@@ -7,7 +7,9 @@ use std::ops::Range;
 use std::sync::{Arc, LazyLock};
 
 use hypervisor::Hypervisor;
-use hypervisor::address::{Address, AddressErrorKind, Management, Opened, Password, Platform, Transport};
+use hypervisor::address::{
+    Address, AddressErrorKind, Management, Opened, Password, Platform, Transport,
+};
 
 use super::session::Sessions;
 use super::{Locks, Standalone};
@@ -37,16 +39,22 @@ struct Source {
 
 /// Reads `uri`, `uri1`, `uri2` …, which are libvirt's, and `hypervisor`, `hypervisor1` …, which are addresses of any kind.
 pub(super) fn read(view: &View<'_>, backend: &Spanned) -> Option<Box<dyn FleetPlan>> {
-    let mut plan = Plan { sources: Vec::new() };
+    let mut plan = Plan {
+        sources: Vec::new(),
+    };
     let mut complete = true;
-    for value in numbered(view, "uri") {
-        complete &= plan.add(view, value, uri(view, value));
+    for (key, value) in numbered(view, "uri") {
+        complete &= plan.add(view, &key, value, uri(view, value));
     }
-    for value in numbered(view, "hypervisor") {
-        complete &= plan.add(view, value, address(view, value));
+    for (key, value) in numbered(view, "hypervisor") {
+        complete &= plan.add(view, &key, value, address(view, value));
     }
     if plan.sources.is_empty() && complete {
-        let place = if view.place().is_empty() { backend.span.clone() } else { view.place() };
+        let place = if view.place().is_empty() {
+            backend.span.clone()
+        } else {
+            view.place()
+        };
         view.remarks().add(
             Diagnostic::error(place, "the libvirt back end has no hypervisor to ask")
                 .label("no `uri` and no `hypervisor`")
@@ -57,21 +65,31 @@ pub(super) fn read(view: &View<'_>, backend: &Spanned) -> Option<Box<dyn FleetPl
     complete.then(|| Box::new(plan) as Box<dyn FleetPlan>)
 }
 
-/// The values of `key`, `key1`, `key2` … up to the first gap, as C reads `uri`.
-fn numbered<'a>(view: &View<'a>, key: &str) -> Vec<&'a Spanned> {
+/// The keys `key`, `key1`, `key2` … with their values, up to the first gap, as C reads `uri`.
+fn numbered<'a>(view: &View<'a>, key: &str) -> Vec<(String, &'a Spanned)> {
     let mut values = Vec::new();
     let mut gap: Option<String> = None;
     for number in 0..MOST {
-        let key = if number == 0 { key.to_owned() } else { format!("{key}{number}") };
+        let key = if number == 0 {
+            key.to_owned()
+        } else {
+            format!("{key}{number}")
+        };
         match (view.text(&key), &gap) {
             (None, None) => gap = Some(key),
             (None, Some(_)) => {}
             (Some(value), Some(missing)) => view.remarks().add(
-                Diagnostic::warning(value.span.clone(), format!("`{}` is not read", view.path_of(&key)))
-                    .label(format!("`{missing}` is missing"))
-                    .help(format!("number the hypervisors {0}, {0}1, {0}2 and so on, without a gap", missing.trim_end_matches(|last: char| last.is_ascii_digit()))),
+                Diagnostic::warning(
+                    value.span.clone(),
+                    format!("`{}` is not read", view.path_of(&key)),
+                )
+                .label(format!("`{missing}` is missing"))
+                .help(format!(
+                    "number the hypervisors {0}, {0}1, {0}2 and so on, without a gap",
+                    missing.trim_end_matches(|last: char| last.is_ascii_digit())
+                )),
             ),
-            (Some(value), None) => values.push(value),
+            (Some(value), None) => values.push((key, value)),
         }
     }
     values
@@ -80,15 +98,23 @@ fn numbered<'a>(view: &View<'a>, key: &str) -> Vec<&'a Spanned> {
 /// The value of a `uri`: libvirt's, whatever it looks like, unless it can only be meant for the other key.
 fn uri(view: &View<'_>, value: &Spanned) -> Option<Address> {
     // `hyperv://` is a driver of libvirt, too.
-    let foreign = [Platform::Vmware, Platform::Rhevm].into_iter().find(|platform| {
-        let scheme = format!("{platform}://");
-        value.text.get(..scheme.len()).is_some_and(|start| start.eq_ignore_ascii_case(&scheme))
-    });
+    let foreign = [Platform::Vmware, Platform::Rhevm]
+        .into_iter()
+        .find(|platform| {
+            let scheme = format!("{platform}://");
+            value
+                .text
+                .get(..scheme.len())
+                .is_some_and(|start| start.eq_ignore_ascii_case(&scheme))
+        });
     if let Some(platform) = foreign {
         view.remarks().add(
-            Diagnostic::error(value.span.clone(), format!("libvirt has no `{platform}://`"))
-                .label("the address of a management interface")
-                .help("write it as `hypervisor = \"…\";`: `uri` takes libvirt's URIs only"),
+            Diagnostic::error(
+                value.span.clone(),
+                format!("libvirt has no `{platform}://`"),
+            )
+            .label("the address of a management interface")
+            .help("write it as `hypervisor = \"…\";`: `uri` takes libvirt's URIs only"),
         );
         return None;
     }
@@ -120,14 +146,19 @@ fn address(view: &View<'_>, value: &Spanned) -> Option<Address> {
         AddressErrorKind::Password => value.span.clone(),
         _ => start + error.span().start..start + error.span().end,
     };
-    view.remarks().add(Diagnostic::error(place, error.problem()).help(error.remedy()));
+    view.remarks()
+        .add(Diagnostic::error(place, error.problem()).help(error.remedy()));
     None
 }
 
 /// What works and should not be.
 fn weaknesses(view: &View<'_>, value: &Spanned, management: &Management) {
-    let mut warn = |what: &str, label: &str, help: &str| {
-        view.remarks().add(Diagnostic::warning(value.span.clone(), what).label(label).help(help));
+    let warn = |what: &str, label: &str, help: &str| {
+        view.remarks().add(
+            Diagnostic::warning(value.span.clone(), what)
+                .label(label)
+                .help(help),
+        );
     };
     if !management.is_verified() {
         warn(
@@ -136,7 +167,8 @@ fn weaknesses(view: &View<'_>, value: &Spanned, management: &Management) {
             "save the server's certificate or its authority's and name it with `ca=FILE`",
         );
     }
-    let sends_password = management.platform() != Platform::Hyperv || management.setting("auth") == Some("basic");
+    let sends_password =
+        management.platform() != Platform::Hyperv || management.setting("auth") == Some("basic");
     if management.transport() == Transport::Http && sends_password {
         warn(
             "`transport=http` sends the password in the clear",
@@ -148,18 +180,31 @@ fn weaknesses(view: &View<'_>, value: &Spanned, management: &Management) {
 
 impl Plan {
     /// Adds what was read from `value`. False if that was nothing.
-    fn add(&mut self, view: &View<'_>, value: &Spanned, address: Option<Address>) -> bool {
+    fn add(
+        &mut self,
+        view: &View<'_>,
+        key: &str,
+        value: &Spanned,
+        address: Option<Address>,
+    ) -> bool {
         let Some(address) = address else {
             return false;
         };
         if self.sources.iter().any(|known| known.address == address) {
             view.remarks().add(
-                Diagnostic::warning(value.span.clone(), "this names the same hypervisor again")
-                    .label("asked only once")
-                    .help("remove it"),
+                Diagnostic::warning(
+                    value.span.clone(),
+                    format!("`{}` names the same hypervisor again", view.path_of(key)),
+                )
+                .label("asked only once")
+                .help("remove it"),
             );
         } else {
-            self.sources.push(Source { address, place: value.span.clone(), password: None });
+            self.sources.push(Source {
+                address,
+                place: value.span.clone(),
+                password: None,
+            });
         }
         true
     }
@@ -167,7 +212,11 @@ impl Plan {
 
 impl FleetPlan for Plan {
     fn describe(&self) -> String {
-        let addresses: Vec<String> = self.sources.iter().map(|source| source.address.to_string()).collect();
+        let addresses: Vec<String> = self
+            .sources
+            .iter()
+            .map(|source| source.address.to_string())
+            .collect();
         format!("standalone: {}", addresses.join(", "))
     }
 
@@ -175,14 +224,21 @@ impl FleetPlan for Plan {
         // Only to see whether a password has changed; without the key, which no other process has, it tells nothing.
         static KEY: LazyLock<RandomState> = LazyLock::new(RandomState::new);
         let mut identity = self.describe();
-        for password in self.sources.iter().filter_map(|source| source.password.as_ref()) {
+        for password in self
+            .sources
+            .iter()
+            .filter_map(|source| source.password.as_ref())
+        {
             let _ = write!(identity, " {:x}", KEY.hash_one(password.expose()));
         }
         identity
     }
 
     fn front(&self) -> Option<Range<usize>> {
-        let front = self.sources.iter().find(|source| source.address.management().is_some());
+        let front = self
+            .sources
+            .iter()
+            .find(|source| source.address.management().is_some());
         front.map(|source| source.place.clone())
     }
 
@@ -209,7 +265,9 @@ impl FleetPlan for Plan {
         let mut sessions = Sessions::default();
         for source in &self.sources {
             let opened = match &source.address {
-                Address::Management(management) => management.open(source.password.clone()).map(Opened::Managed),
+                Address::Management(management) => management
+                    .open(source.password.clone())
+                    .map(Opened::Managed),
                 libvirt @ Address::Libvirt(_) => libvirt.open(),
             };
             hypervisors.push(match opened.map_err(|error| error.to_string())? {

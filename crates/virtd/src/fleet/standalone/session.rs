@@ -19,7 +19,9 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use deadline::Deadline;
-use hypervisor::{Error, Event, Evidence, GuestRef, Hypervisor, Managed, Observation, PoweredOff, Revival};
+use hypervisor::{
+    Error, Event, Evidence, GuestRef, Hypervisor, Managed, Observation, PoweredOff, Revival,
+};
 use tokio::sync::oneshot;
 
 /// How long logging out may take.
@@ -46,7 +48,10 @@ impl Sessions {
         let session = Arc::new(self.make(managed, alive));
         let weak = Arc::downgrade(&session);
         let keeper = move || keep_alive(&weak, &gone, idle);
-        if let Err(error) = thread::Builder::new().name("keep-alive".to_owned()).spawn(keeper) {
+        if let Err(error) = thread::Builder::new()
+            .name("keep-alive".to_owned())
+            .spawn(keeper)
+        {
             tracing::error!(%error, "no thread that keeps the session on {} alive", session.name());
         }
         session
@@ -54,10 +59,16 @@ impl Sessions {
 
     fn make(&mut self, managed: Arc<dyn Managed>, alive: mpsc::Sender<()>) -> Session {
         let (ended, end) = oneshot::channel();
-        self.0.get_mut().unwrap_or_else(PoisonError::into_inner).push(end);
+        self.0
+            .get_mut()
+            .unwrap_or_else(PoisonError::into_inner)
+            .push(end);
         Session {
             managed,
-            state: Mutex::new(State { used: Instant::now(), refused: None }),
+            state: Mutex::new(State {
+                used: Instant::now(),
+                refused: None,
+            }),
             ended: Some(ended),
             _alive: alive,
         }
@@ -108,7 +119,10 @@ impl Refused {
             detail: format!(
                 "{} (not tried again for {} s, lest the account be locked; a reload tries at once)",
                 self.detail,
-                self.until.saturating_duration_since(Instant::now()).as_secs() + 1
+                self.until
+                    .saturating_duration_since(Instant::now())
+                    .as_secs()
+                    + 1
             ),
         }
     }
@@ -145,9 +159,17 @@ impl Session {
         let mut state = self.state();
         match error {
             Some(Error::Refused { by, guest, detail }) if guest.is_empty() => {
-                let pause = state.refused.as_ref().map_or(PAUSES.0, |refused| (refused.pause * 2).min(PAUSES.1));
+                let pause = state
+                    .refused
+                    .as_ref()
+                    .map_or(PAUSES.0, |refused| (refused.pause * 2).min(PAUSES.1));
                 let until = now.checked_add(pause).unwrap_or(now);
-                state.refused = Some(Refused { by: by.clone(), detail: detail.clone(), until, pause });
+                state.refused = Some(Refused {
+                    by: by.clone(),
+                    detail: detail.clone(),
+                    until,
+                    pause,
+                });
             }
             None | Some(Error::NoSuchGuest { .. } | Error::Refused { .. }) => state.refused = None,
             Some(_) => {}
@@ -189,7 +211,9 @@ impl Drop for Session {
         let log_out = move || {
             match managed.log_out(Deadline::after(LOG_OUT_LIMIT)) {
                 Ok(()) => tracing::debug!("logged out of {}", managed.name()),
-                Err(error) => tracing::warn!("the session is left to the platform's idle limit: {error}"),
+                Err(error) => {
+                    tracing::warn!("the session is left to the platform's idle limit: {error}")
+                }
             }
             drop(managed);
             if let Some(ended) = ended {
@@ -197,7 +221,10 @@ impl Drop for Session {
             }
         };
         // Whoever drops the last reference may be a thread that must not wait.
-        if let Err(error) = thread::Builder::new().name("log-out".to_owned()).spawn(log_out) {
+        if let Err(error) = thread::Builder::new()
+            .name("log-out".to_owned())
+            .spawn(log_out)
+        {
             tracing::error!(%error, "no thread to log out of {}", self.managed.name());
         }
     }
@@ -220,7 +247,12 @@ impl Hypervisor for Session {
         self.ask(|managed| managed.power_off(guest, deadline))
     }
 
-    fn power_on(&self, guest: &GuestRef, revival: Option<&Revival>, deadline: Deadline) -> Result<Evidence, Error> {
+    fn power_on(
+        &self,
+        guest: &GuestRef,
+        revival: Option<&Revival>,
+        deadline: Deadline,
+    ) -> Result<Evidence, Error> {
         self.ask(|managed| managed.power_on(guest, revival, deadline))
     }
 
@@ -273,7 +305,10 @@ mod tests {
         drop(another);
         ended.await;
         let logins = platform.logins();
-        assert_eq!((logins.tried, logins.made, logins.ended, logins.open), (2, 2, 1, false));
+        assert_eq!(
+            (logins.tried, logins.made, logins.ended, logins.open),
+            (2, 2, 1, false)
+        );
     }
 
     #[tokio::test]
@@ -282,7 +317,10 @@ mod tests {
         let mut sessions = Sessions::default();
         let session = sessions.begin(Arc::new(platform.clone()));
         look(&*session).unwrap();
-        guests.set_faults(Faults { unreachable: Some("pulled out".to_owned()), ..Faults::default() });
+        guests.set_faults(Faults {
+            unreachable: Some("pulled out".to_owned()),
+            ..Faults::default()
+        });
         let ended = sessions.ended();
         drop(session);
         ended.await;
@@ -297,9 +335,17 @@ mod tests {
         for _ in 0..200 {
             let error = look(&*session).unwrap_err();
             assert_eq!(error.kind(), hypervisor::ErrorKind::Refused);
-            assert!(error.to_string().contains("wrong user or password"), "{error}");
+            assert!(
+                error.to_string().contains("wrong user or password"),
+                "{error}"
+            );
         }
-        assert!(look(&*session).unwrap_err().to_string().contains("a reload tries at once"));
+        assert!(
+            look(&*session)
+                .unwrap_err()
+                .to_string()
+                .contains("a reload tries at once")
+        );
         assert_eq!(platform.logins().tried, 1);
     }
 
@@ -309,22 +355,35 @@ mod tests {
         let (_, platform) = platform();
         let mut sessions = Sessions::default();
         let session = sessions.make(Arc::new(platform), mpsc::channel().0);
-        let refused = Error::Refused { by: "x".to_owned(), guest: String::new(), detail: "no".to_owned() };
+        let refused = Error::Refused {
+            by: "x".to_owned(),
+            guest: String::new(),
+            detail: "no".to_owned(),
+        };
         let mut now = Instant::now();
         for pause in [10, 20, 40, 60, 60] {
             session.admit(now).unwrap();
             session.learn(Some(&refused), now);
-            session.admit(now + Duration::from_secs(pause - 1)).unwrap_err();
+            session
+                .admit(now + Duration::from_secs(pause - 1))
+                .unwrap_err();
             now += Duration::from_secs(pause);
         }
         session.admit(now).unwrap();
         session.admit(now).unwrap_err();
-        let unreachable = Error::Unreachable { by: "x".to_owned(), detail: "no".to_owned() };
+        let unreachable = Error::Unreachable {
+            by: "x".to_owned(),
+            detail: "no".to_owned(),
+        };
         session.learn(Some(&unreachable), now);
         session.admit(now).unwrap_err();
         now += Duration::from_secs(60);
         session.admit(now).unwrap();
-        let forbidden = Error::Refused { by: "x".to_owned(), guest: "vm1".to_owned(), detail: "no".to_owned() };
+        let forbidden = Error::Refused {
+            by: "x".to_owned(),
+            guest: "vm1".to_owned(),
+            detail: "no".to_owned(),
+        };
         session.learn(Some(&forbidden), now);
         session.admit(now).unwrap();
         session.admit(now).unwrap();
