@@ -11,7 +11,7 @@ use super::reply::{self, AffinityGroup, Vm};
 use super::talk::Talk;
 use super::xml;
 use crate::placement::{Apart, Changed};
-use crate::web::encode;
+use super::encode::encode;
 use crate::{Error, Guest, GuestRef};
 
 /// The first version that has rules within groups.

@@ -8,7 +8,7 @@ use uuid::Uuid;
 use super::reply::{self, Vm};
 use super::talk::{Order, Talk};
 use super::xml;
-use crate::web::encode;
+use super::encode::encode;
 use crate::{Error, Guest, GuestRef, GuestState, Observation};
 
 /// Guests asked for at a time.

@@ -51,7 +51,7 @@ fn io_at(path: &Path) -> impl FnOnce(io::Error) -> Problem {
 
 /// The session of `username` with the engine `by`, if the file has one.
 pub(super) fn load(path: &Path, by: &str, username: &str) -> Result<Option<(Ticket, Version)>, Problem> {
-    let mut file = match open(path, OpenOptions::new().read(true)) {
+    let file = match open(path, OpenOptions::new().read(true)) {
         Ok(file) => file,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         Err(error) => return Err(io_at(path)(error)),
@@ -59,7 +59,7 @@ pub(super) fn load(path: &Path, by: &str, username: &str) -> Result<Option<(Tick
     is_ours(path, &file.metadata().map_err(io_at(path))?)?;
     let mut text = Zeroizing::new(String::new());
     // What is not text is no session of ours.
-    if file.by_ref().take(LONGEST).read_to_string(&mut text).is_err() {
+    if file.take(LONGEST).read_to_string(&mut text).is_err() {
         return Ok(None);
     }
     Ok(parse(&text, by, username))

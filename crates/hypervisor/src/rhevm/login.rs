@@ -20,7 +20,7 @@ use super::ticket::{Session, Ticket, basic};
 use super::trouble::{Answer, Lost};
 use super::xml;
 use crate::Error;
-use crate::web::encode;
+use super::encode::encode;
 
 /// How long the end of a session may take when nobody gave a deadline for it.
 pub(super) const GOODBYE: Duration = Duration::from_secs(3);

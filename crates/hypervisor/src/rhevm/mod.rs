@@ -18,6 +18,7 @@
 
 mod act;
 mod apart;
+mod encode;
 mod find;
 mod keep;
 mod login;

@@ -15,7 +15,7 @@ use https::Method;
 use super::reply::{self, Permission};
 use super::talk::{Order, Talk};
 use super::xml;
-use crate::web::encode;
+use super::encode::encode;
 use crate::{Error, GuestRef};
 
 /// Permits that include the order `stop`: the first since there are separate ones, the second before.

@@ -138,6 +138,6 @@ pub(super) fn printable(text: &str) -> String {
     line
 }
 
-const fn is_plain(c: char) -> bool {
+fn is_plain(c: char) -> bool {
     !c.is_control() && !matches!(c, '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
