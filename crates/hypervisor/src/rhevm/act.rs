@@ -87,6 +87,7 @@ impl Talk {
                         return Ok(done(Means::WentOff, seen.clone()));
                     }
                     let until = match &seen {
+                        Err(gone @ Error::NoSuchGuest { .. }) => return Err(gone.clone()),
                         Ok(seen) if IN_BETWEEN.contains(&seen.reason.as_str()) => deadline,
                         Ok(seen) if seen.power() == Power::On => patience,
                         _ => return Err(error),
@@ -179,6 +180,7 @@ impl Talk {
             Taken::No(error, _) => match self.vm(vm.id, guest, filter, deadline).and_then(|vm| self.observation(&vm)) {
                 // Somebody else was faster.
                 Ok(seen) if seen.active => Ok(evidence(Means::AlreadyOn, seen)),
+                Err(gone @ Error::NoSuchGuest { .. }) => Err(gone),
                 _ => Err(error),
             },
         }

@@ -102,9 +102,7 @@ impl Talk {
         } else {
             PlacementPolicy { affinity: Affinity::Pinned, hosts: ids }
         };
-        let next = format!("vms/{}?next_run=true", vm.id);
-        let is_now = vm.placement.as_ref() == Some(&wanted);
-        if is_now && (!vm.next_run || self.placed(&next, guest, deadline)?.as_ref() == Some(&wanted)) {
+        if self.is_placed(&vm, &wanted, guest, deadline)? == Some(Changed::Now) {
             return Ok(Changed::Already);
         }
         let path = format!("vms/{}", vm.id);
@@ -112,18 +110,28 @@ impl Talk {
         let change = Change { method: Method::Put, path: &path, body: &body, doing: "changing where a guest may run" };
         self.change(change, guest, deadline)?;
         let after = self.vm(vm.id, guest, UNFILTERED, deadline)?;
-        let told = |saw: &str| Error::NotConfirmed { guest: guest.clone(), by: self.by.clone(), saw: saw.to_owned() };
-        if after.placement.as_ref() == Some(&wanted) {
-            return Ok(Changed::Now);
-        }
-        if self.placed(&next, guest, deadline)?.as_ref() == Some(&wanted) {
-            return Ok(Changed::AtNextStart);
-        }
-        Err(told("the change was accepted, and the guest may still run where it could before"))
+        self.is_placed(&after, &wanted, guest, deadline)?.ok_or_else(|| Error::NotConfirmed {
+            guest: guest.clone(),
+            by: self.by.clone(),
+            saw: "the change was accepted, and the guest may still run where it could before".to_owned(),
+        })
     }
 
-    fn placed(&self, path: &str, guest: &GuestRef, deadline: Deadline) -> Result<Option<PlacementPolicy>, Error> {
-        Ok(self.vm_at(path, guest, UNFILTERED, deadline)?.placement)
+    /// Whether a guest may run where it is `wanted` to: now and from now on, or from its next start on.
+    fn is_placed(
+        &self,
+        vm: &Vm,
+        wanted: &PlacementPolicy,
+        guest: &GuestRef,
+        deadline: Deadline,
+    ) -> Result<Option<Changed>, Error> {
+        let now = vm.placement.as_ref() == Some(wanted);
+        if now && !vm.next_run {
+            return Ok(Some(Changed::Now));
+        }
+        let next = format!("vms/{}?next_run=true", vm.id);
+        let later = self.vm_at(&next, guest, UNFILTERED, deadline)?.placement.as_ref() == Some(wanted);
+        Ok(later.then_some(if now { Changed::Now } else { Changed::AtNextStart }))
     }
 
     /// Changes something and takes only success for an answer.

@@ -136,11 +136,10 @@ impl Talk {
         gate.busy = true;
         let refused = gate.refused.clone();
         drop(gate);
-        let opened = Opening(self);
-        let result = self.log_in(refused.as_ref(), deadline).map(Arc::new);
-        drop(opened);
-        let session = result?;
-        lock(&self.gate).session.get_or_insert(Arc::clone(&session));
+        // Whatever comes of it, the others are woken when this goes.
+        let _opening = Opening(self);
+        let session = Arc::new(self.log_in(refused.as_ref(), deadline)?);
+        lock(&self.gate).session = Some(Arc::clone(&session));
         Ok(session)
     }
 
@@ -262,7 +261,7 @@ impl Talk {
     }
 }
 
-/// Somebody is logging in; whatever comes of it, the others are woken.
+/// Somebody is logging in.
 struct Opening<'a>(&'a Talk);
 
 impl Drop for Opening<'_> {

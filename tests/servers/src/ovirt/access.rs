@@ -38,20 +38,13 @@ pub struct Admitted {
     pub cookie: Option<String>,
 }
 
-impl Default for Sessions {
-    fn default() -> Self {
-        Self {
-            open: BTreeMap::new(),
-            counter: 0,
-            limit: 100,
-            idle: Duration::from_secs(1800),
-            opened: 0,
-            closed: 0,
-        }
-    }
-}
-
 impl Sessions {
+    /// None open, and these limits.
+    #[must_use]
+    pub const fn new(limit: usize, idle: Duration) -> Self {
+        Self { open: BTreeMap::new(), counter: 0, limit, idle, opened: 0, closed: 0 }
+    }
+
     /// How many are open.
     #[must_use]
     pub fn open(&self) -> usize {
@@ -134,9 +127,9 @@ impl Sessions {
     }
 
     /// Lets a request in, or not.
-    pub fn admit(&mut self, request: &Request, world: &World, tokens: bool) -> Option<Admitted> {
+    pub fn admit(&mut self, request: &Request, world: &World, tokens: bool, cookies: bool) -> Option<Admitted> {
         let prefer = request.header("prefer").unwrap_or_default();
-        let persistent = prefer.split(',').any(|word| word.trim() == "persistent-auth");
+        let persistent = cookies && prefer.split(',').any(|word| word.trim() == "persistent-auth");
         let fresh = prefer.split(',').any(|word| word.trim() == "new-auth");
         let cookie = request.header("cookie").unwrap_or_default();
         let cookie = cookie.split(';').find_map(|pair| pair.trim().strip_prefix("JSESSIONID="));

@@ -36,7 +36,7 @@ pub fn answer(settings: &Settings, state: &mut State, request: &Request, rest: &
         return error_page(400, "The requested version is not supported");
     };
     let State { world, sessions } = &mut *state;
-    let Some(admitted) = sessions.admit(request, world, settings.tokens()) else {
+    let Some(admitted) = sessions.admit(request, world, settings.tokens(), settings.cookies()) else {
         return error_page(401, "Unauthorized").header("WWW-Authenticate", "Basic realm=\"RESTAPI\"");
     };
     let administrator = world.is_administrator(&admitted.user);
@@ -49,7 +49,7 @@ pub fn answer(settings: &Settings, state: &mut State, request: &Request, rest: &
     if let Some(id) = request.header("correlation-id") {
         response = response.header("Correlation-Id", id);
     }
-    match cookie.filter(|_| settings.cookies()) {
+    match cookie {
         Some(cookie) => response.header("Set-Cookie", cookie),
         None => response,
     }

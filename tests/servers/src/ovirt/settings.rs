@@ -139,7 +139,7 @@ impl Settings {
         world.transition = self.transition;
         // Checked when it was parsed; what is set by hand shows in the world.
         let _ = self.fill(&mut world);
-        let sessions = Sessions { limit: self.session_limit, idle: self.session_idle, ..Sessions::default() };
+        let sessions = Sessions::new(self.session_limit, self.session_idle);
         (world, sessions)
     }
 
