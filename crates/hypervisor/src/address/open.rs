@@ -1,6 +1,6 @@
 //! What an address opens.
 
-use super::{Address, Management, Password, PasswordError, Platform, read_password};
+use super::{Address, Management, Password, PasswordError, Platform, Transport, read_password};
 use crate::{Hypervisor, Managed};
 
 /// What an address has opened. Nobody has been contacted yet.
@@ -66,7 +66,61 @@ impl Management {
     /// # Errors
     /// [`OpenError::NotInThisBuild`]; [`OpenError::NoPassword`] when one is needed and missing.
     pub fn open(&self, password: Option<Password>) -> Result<Box<dyn Managed>, OpenError> {
-        let _ = password;
-        Err(OpenError::NotInThisBuild(self.platform))
+        if password.is_none() && self.needs_password() {
+            return Err(OpenError::NoPassword(self.to_string()));
+        }
+        match self.platform {
+            #[cfg(feature = "rhevm")]
+            Platform::Rhevm => Ok(Box::new(crate::rhevm::Rhevm::new(self.rhevm(password)))),
+            #[cfg(feature = "vmware")]
+            Platform::Vmware => Err(OpenError::NotInThisBuild(self.platform)),
+            #[cfg(feature = "hyperv")]
+            Platform::Hyperv => Err(OpenError::NotInThisBuild(self.platform)),
+            #[cfg(not(all(feature = "rhevm", feature = "vmware", feature = "hyperv")))]
+            missing => Err(OpenError::NotInThisBuild(missing)),
+        }
+    }
+
+    /// The server and whom to trust.
+    #[cfg(any(feature = "rhevm", feature = "vmware", feature = "hyperv"))]
+    fn endpoint(&self) -> https::Endpoint {
+        let trust = match self.authorities() {
+            _ if !self.is_verified() => https::Trust::Anybody,
+            Some(path) => https::Trust::Authorities(path.to_owned()),
+            None => https::Trust::System,
+        };
+        let scheme = match self.transport() {
+            Transport::Http => https::Scheme::Http,
+            Transport::Https => https::Scheme::Https,
+        };
+        https::Endpoint {
+            scheme,
+            host: self.host.clone(),
+            port: self.port(),
+            trust,
+        }
+    }
+
+    /// The user; an address without one logs in without.
+    #[cfg(any(feature = "rhevm", feature = "vmware", feature = "hyperv"))]
+    fn login(&self) -> &str {
+        self.user().unwrap_or_default()
+    }
+
+    #[cfg(feature = "rhevm")]
+    fn rhevm(&self, password: Option<Password>) -> crate::rhevm::Settings {
+        use crate::rhevm::{Settings, Version};
+        let password = password.map(Password::into_inner).unwrap_or_default();
+        let mut settings = Settings::new(self.endpoint(), self.login(), password);
+        if let Some(path) = self.setting("api_path") {
+            path.clone_into(&mut settings.api_path);
+        }
+        settings.version = match self.setting("api_version") {
+            Some("3") => Version::V3,
+            Some("4") => Version::V4,
+            _ => Version::Auto,
+        };
+        settings.filter = self.setting("filter") != Some("no");
+        settings
     }
 }

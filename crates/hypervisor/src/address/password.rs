@@ -23,6 +23,12 @@ impl Password {
         Self(Zeroizing::new(text))
     }
 
+    /// The password, to be kept by somebody else.
+    #[must_use]
+    pub fn into_inner(self) -> Zeroizing<String> {
+        self.0
+    }
+
     /// The password itself.
     #[must_use]
     pub fn expose(&self) -> &str {

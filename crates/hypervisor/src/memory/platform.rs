@@ -26,6 +26,9 @@ pub struct Logins {
 struct State {
     logins: Logins,
     refuse: Option<String>,
+    forbid: Option<String>,
+    /// How often somebody asked whether guests may be switched.
+    asked: u64,
 }
 
 #[derive(Debug)]
@@ -57,6 +60,17 @@ impl MemoryPlatform {
     /// Refuses to let anybody log in, with this text, or lets them again.
     pub fn refuse_logins(&self, detail: Option<&str>) {
         self.state().refuse = detail.map(str::to_owned);
+    }
+
+    /// Lets nobody switch guests, with this text, or lets them again.
+    pub fn forbid_switching(&self, detail: Option<&str>) {
+        self.state().forbid = detail.map(str::to_owned);
+    }
+
+    /// How often somebody asked whether guests may be switched.
+    #[must_use]
+    pub fn asked(&self) -> u64 {
+        self.state().asked
     }
 
     /// Forgets the session, as a server does after a time; the next call has to log in.
@@ -127,8 +141,18 @@ impl Managed for MemoryPlatform {
     fn may_switch(&self, guest: Option<&GuestRef>, deadline: Deadline) -> Result<(), Error> {
         let guests = self.guests()?;
         match guest {
-            Some(guest) => guests.observe(guest, deadline).map(drop),
-            None => guests.health(deadline),
+            Some(guest) => drop(guests.observe(guest, deadline)?),
+            None => guests.health(deadline)?,
+        }
+        let mut state = self.state();
+        state.asked += 1;
+        match &state.forbid {
+            None => Ok(()),
+            Some(detail) => Err(Error::Refused {
+                by: self.name().to_owned(),
+                guest: guest.map_or_else(String::new, ToString::to_string),
+                detail: detail.clone(),
+            }),
         }
     }
 

@@ -11,6 +11,9 @@
 //! Platforms lock an account after a few wrong passwords. Two hundred guests that are asked for once a minute would do that in
 //! seconds, so a refused login is answered from memory until its pause is over. The password file is read again at a reload, which
 //! starts afresh.
+//!
+//! A login that may look and not switch is of no use, and would be found out by the first guest that must be fenced. So asking for
+//! health asks for the privilege as well, now and then.
 
 use std::future::Future;
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
@@ -30,6 +33,8 @@ const LOG_OUT_LIMIT: Duration = Duration::from_secs(5);
 const IDLE: Duration = Duration::from_secs(120);
 /// How long the interface may take to answer then. Less than the end of the daemon waits for sessions to be closed.
 const HEALTH_LIMIT: Duration = Duration::from_secs(6);
+/// How long an answer about the right to switch guests holds: that it is there, and that it is not.
+const PRIVILEGE: (Duration, Duration) = (Duration::from_secs(300), Duration::from_secs(30));
 /// How long a refused login is not tried again: at first, and at most.
 const PAUSES: (Duration, Duration) = (Duration::from_secs(10), Duration::from_secs(60));
 
@@ -68,6 +73,7 @@ impl Sessions {
             state: Mutex::new(State {
                 used: Instant::now(),
                 refused: None,
+                privilege: Privilege::default(),
             }),
             ended: Some(ended),
             _alive: alive,
@@ -99,6 +105,16 @@ struct State {
     /// When it was last called.
     used: Instant,
     refused: Option<Refused>,
+    privilege: Privilege,
+}
+
+/// What was last said about the right to switch guests.
+#[derive(Debug, Default)]
+struct Privilege {
+    /// Until when that holds.
+    until: Option<Instant>,
+    /// The refusal, if it was one.
+    refused: Option<Error>,
 }
 
 /// A login that was refused.
@@ -128,16 +144,34 @@ impl Refused {
     }
 }
 
+/// What a call is about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum About {
+    /// One guest.
+    Guest,
+    /// All of them, or the interface.
+    Whole,
+}
+
+/// Whether a refusal is one of the login: it is worded so, or it is for no guest although one was asked for.
+fn is_login(about: About, guest: &str, detail: &str) -> bool {
+    about == About::Guest && guest.is_empty() || detail.starts_with("login")
+}
+
 impl Session {
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Makes a call, unless logging in has just been refused.
-    fn ask<T>(&self, call: impl FnOnce(&dyn Managed) -> Result<T, Error>) -> Result<T, Error> {
+    fn ask<T>(
+        &self,
+        about: About,
+        call: impl FnOnce(&dyn Managed) -> Result<T, Error>,
+    ) -> Result<T, Error> {
         self.admit(Instant::now())?;
         let result = call(&*self.managed);
-        self.learn(result.as_ref().err(), Instant::now());
+        self.learn(about, result.as_ref().err(), Instant::now());
         result
     }
 
@@ -154,11 +188,11 @@ impl Session {
         Ok(())
     }
 
-    /// A refusal for no guest in particular is a refused login. Anything that only somebody logged in can be told ends the pause.
-    fn learn(&self, error: Option<&Error>, now: Instant) {
+    /// What only somebody logged in can be told ends the pause.
+    fn learn(&self, about: About, error: Option<&Error>, now: Instant) {
         let mut state = self.state();
         match error {
-            Some(Error::Refused { by, guest, detail }) if guest.is_empty() => {
+            Some(Error::Refused { by, guest, detail }) if is_login(about, guest, detail) => {
                 let pause = state
                     .refused
                     .as_ref()
@@ -174,6 +208,32 @@ impl Session {
             None | Some(Error::NoSuchGuest { .. } | Error::Refused { .. }) => state.refused = None,
             Some(_) => {}
         }
+    }
+
+    /// Asks for the right to switch guests, if that was not done lately. What the platform does not tell is no reason to complain.
+    fn check_privilege(&self, deadline: Deadline) -> Result<(), Error> {
+        let now = Instant::now();
+        let mut state = self.state();
+        if state.privilege.until.is_some_and(|until| now < until) {
+            return state.privilege.refused.clone().map_or(Ok(()), Err);
+        }
+        // Others go by what was said before, until this call has its answer.
+        state.privilege.until = now.checked_add(PRIVILEGE.1);
+        drop(state);
+        let answer = self.ask(About::Whole, |managed| managed.may_switch(None, deadline));
+        let (valid, refused) = match &answer {
+            Ok(()) => (PRIVILEGE.0, None),
+            Err(refused @ Error::Refused { .. }) => (PRIVILEGE.1, Some(refused.clone())),
+            Err(error) => {
+                tracing::debug!("whether guests may be switched cannot be told: {error}");
+                (PRIVILEGE.1, None)
+            }
+        };
+        self.state().privilege = Privilege {
+            until: now.checked_add(valid),
+            refused: refused.clone(),
+        };
+        refused.map_or(Ok(()), Err)
     }
 
     fn idle_for(&self) -> Duration {
@@ -236,15 +296,15 @@ impl Hypervisor for Session {
     }
 
     fn list(&self, deadline: Deadline) -> Result<Vec<Observation>, Error> {
-        self.ask(|managed| managed.list(deadline))
+        self.ask(About::Whole, |managed| managed.list(deadline))
     }
 
     fn observe(&self, guest: &GuestRef, deadline: Deadline) -> Result<Observation, Error> {
-        self.ask(|managed| managed.observe(guest, deadline))
+        self.ask(About::Guest, |managed| managed.observe(guest, deadline))
     }
 
     fn power_off(&self, guest: &GuestRef, deadline: Deadline) -> Result<PoweredOff, Error> {
-        self.ask(|managed| managed.power_off(guest, deadline))
+        self.ask(About::Guest, |managed| managed.power_off(guest, deadline))
     }
 
     fn power_on(
@@ -253,11 +313,14 @@ impl Hypervisor for Session {
         revival: Option<&Revival>,
         deadline: Deadline,
     ) -> Result<Evidence, Error> {
-        self.ask(|managed| managed.power_on(guest, revival, deadline))
+        self.ask(About::Guest, |managed| {
+            managed.power_on(guest, revival, deadline)
+        })
     }
 
     fn health(&self, deadline: Deadline) -> Result<(), Error> {
-        self.ask(|managed| managed.health(deadline))
+        self.check_privilege(deadline)?;
+        self.ask(About::Whole, |managed| managed.health(deadline))
     }
 
     fn watch(&self) -> Receiver<Event> {
@@ -363,7 +426,7 @@ mod tests {
         let mut now = Instant::now();
         for pause in [10, 20, 40, 60, 60] {
             session.admit(now).unwrap();
-            session.learn(Some(&refused), now);
+            session.learn(About::Guest, Some(&refused), now);
             session
                 .admit(now + Duration::from_secs(pause - 1))
                 .unwrap_err();
@@ -375,7 +438,7 @@ mod tests {
             by: "x".to_owned(),
             detail: "no".to_owned(),
         };
-        session.learn(Some(&unreachable), now);
+        session.learn(About::Guest, Some(&unreachable), now);
         session.admit(now).unwrap_err();
         now += Duration::from_secs(60);
         session.admit(now).unwrap();
@@ -384,9 +447,28 @@ mod tests {
             guest: "vm1".to_owned(),
             detail: "no".to_owned(),
         };
-        session.learn(Some(&forbidden), now);
+        session.learn(About::Guest, Some(&forbidden), now);
         session.admit(now).unwrap();
         session.admit(now).unwrap();
+    }
+
+    #[test]
+    fn health_needs_the_right_to_switch() {
+        let (_, platform) = platform();
+        let session = Sessions::default().begin(Arc::new(platform.clone()));
+        for _ in 0..200 {
+            session.health(soon()).unwrap();
+        }
+        assert_eq!(platform.asked(), 1);
+        platform.forbid_switching(Some("no role"));
+        let session = Sessions::default().begin(Arc::new(platform.clone()));
+        for _ in 0..200 {
+            let error = session.health(soon()).unwrap_err();
+            assert!(error.to_string().contains("no role"), "{error}");
+            // Not to be taken for a refused login: looking is allowed.
+            look(&*session).unwrap();
+        }
+        assert_eq!(platform.asked(), 2);
     }
 
     #[tokio::test]
