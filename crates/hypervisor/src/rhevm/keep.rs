@@ -107,7 +107,7 @@ pub(super) fn store(
     let directory = path
         .parent()
         .filter(|parent| !parent.as_os_str().is_empty())
-        .unwrap_or(Path::new("."));
+        .unwrap_or_else(|| Path::new("."));
     prepare(directory)?;
     if let Ok(there) = fs::symlink_metadata(path) {
         is_ours(path, &there)?;

@@ -209,10 +209,10 @@ impl Talk {
                     }
                 }
                 403 | 404 => {
+                    let status = answer.status;
                     hidden = Some(format!(
-                        "the engine does not show {path} to this user (HTTP {})",
-                        answer.status
-                    ))
+                        "the engine does not show {path} to this user (HTTP {status})"
+                    ));
                 }
                 _ => return Err(self.about("").no_success(&answer)),
             }

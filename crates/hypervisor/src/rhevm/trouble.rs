@@ -132,7 +132,7 @@ impl About<'_> {
                  UserVmManager on the guests for instance",
                 xml::printable(self.user)
             )),
-            403 | 404 | 405 => self.unreachable(format!("HTTP {status}: {detail}; {CHECK_ADDRESS}")),
+            403..=405 => self.unreachable(format!("HTTP {status}: {detail}; {CHECK_ADDRESS}")),
             400 | 409..=499 => self.refused(format!("HTTP {status}: {detail}")),
             407 => self.unreachable("a proxy in the way wants a login (HTTP 407): give the engine's own address"),
             502..=504 => self.unreachable(format!(
