@@ -13,7 +13,6 @@
 //! A `complete` in the answer to an action means that it was accepted, no more (facts, section 3.6): only the state of the guest
 //! afterwards is evidence.
 
-use std::thread;
 use std::time::{Duration, Instant};
 
 use deadline::Deadline;
@@ -51,14 +50,22 @@ enum Taken {
 }
 
 impl Talk {
-    pub(super) fn power_off(&self, guest: &GuestRef, deadline: Deadline) -> Result<PoweredOff, Error> {
+    pub(super) fn power_off(
+        &self,
+        guest: &GuestRef,
+        deadline: Deadline,
+    ) -> Result<PoweredOff, Error> {
         let begun = Instant::now();
         let filter = self.settings.filter;
         let vm = self.find(guest, filter, deadline)?;
         let before = self.observation(&vm);
         let was_active = before.as_ref().is_ok_and(|seen| seen.active);
         let done = |means, observation| PoweredOff {
-            evidence: Evidence { means, observation, took: begun.elapsed() },
+            evidence: Evidence {
+                means,
+                observation,
+                took: begun.elapsed(),
+            },
             revival: None,
             was_active,
         };
@@ -67,8 +74,14 @@ impl Talk {
         {
             return Ok(done(Means::AlreadyOff, seen.clone()));
         }
-        let discards = before.as_ref().is_ok_and(|seen| !seen.active && seen.resumable);
-        let means = if discards { Means::ImageDiscarded } else { Means::Destroyed };
+        let discards = before
+            .as_ref()
+            .is_ok_and(|seen| !seen.active && seen.resumable);
+        let means = if discards {
+            Means::ImageDiscarded
+        } else {
+            Means::Destroyed
+        };
         let patience = deadline.within(PATIENCE);
         loop {
             match self.stop(&vm, guest, deadline)? {
@@ -82,7 +95,9 @@ impl Talk {
                     return Ok(done(Means::WentOff, seen));
                 }
                 Taken::No(error, status) => {
-                    let seen = self.vm(vm.id, guest, filter, deadline).and_then(|vm| self.observation(&vm));
+                    let seen = self
+                        .vm(vm.id, guest, filter, deadline)
+                        .and_then(|vm| self.observation(&vm));
                     if let Some(seen) = seen.as_ref().ok().filter(|seen| is_off(seen)) {
                         return Ok(done(Means::WentOff, seen.clone()));
                     }
@@ -92,10 +107,10 @@ impl Talk {
                         Ok(seen) if seen.power() == Power::On => patience,
                         _ => return Err(error),
                     };
-                    if status != BUSY || until.remaining() <= self.settings.poll {
+                    let again = status == BUSY && until.remaining() > self.settings.poll;
+                    if !again || !self.pause(self.settings.poll) {
                         return Err(error);
                     }
-                    thread::sleep(self.settings.poll);
                 }
             }
         }
@@ -149,7 +164,11 @@ impl Talk {
         }
         let error = self.about(guest).no_success(answer);
         // A failure inside the engine, or of the proxy before it, may have come after the order was carried out.
-        if answer.status >= 500 { Taken::Perhaps(error) } else { Taken::No(error, answer.status) }
+        if answer.status >= 500 {
+            Taken::Perhaps(error)
+        } else {
+            Taken::No(error, answer.status)
+        }
     }
 
     pub(super) fn power_on(&self, guest: &GuestRef, deadline: Deadline) -> Result<Evidence, Error> {
@@ -157,7 +176,11 @@ impl Talk {
         let filter = self.settings.filter;
         let vm = self.find(guest, filter, deadline)?;
         let mut before = self.observation(&vm)?;
-        let evidence = |means, observation| Evidence { means, observation, took: begun.elapsed() };
+        let evidence = |means, observation| Evidence {
+            means,
+            observation,
+            took: begun.elapsed(),
+        };
         if before.active {
             return Ok(evidence(Means::AlreadyOn, before));
         }
@@ -175,9 +198,15 @@ impl Talk {
             }
             Taken::Perhaps(error) => {
                 let told = format!("told to start it, and then {error}");
-                Ok(evidence(Means::Started, self.until_launched(&vm, guest, &told, deadline)?))
+                Ok(evidence(
+                    Means::Started,
+                    self.until_launched(&vm, guest, &told, deadline)?,
+                ))
             }
-            Taken::No(error, _) => match self.vm(vm.id, guest, filter, deadline).and_then(|vm| self.observation(&vm)) {
+            Taken::No(error, _) => match self
+                .vm(vm.id, guest, filter, deadline)
+                .and_then(|vm| self.observation(&vm))
+            {
                 // Somebody else was faster.
                 Ok(seen) if seen.active => Ok(evidence(Means::AlreadyOn, seen)),
                 Err(gone @ Error::NoSuchGuest { .. }) => Err(gone),
@@ -186,8 +215,20 @@ impl Talk {
         }
     }
 
-    fn until_launched(&self, vm: &Vm, guest: &GuestRef, told: &str, deadline: Deadline) -> Result<Observation, Error> {
-        self.until(vm, guest, told, |seen| seen.active && seen.reason != "wait_for_launch", deadline)
+    fn until_launched(
+        &self,
+        vm: &Vm,
+        guest: &GuestRef,
+        told: &str,
+        deadline: Deadline,
+    ) -> Result<Observation, Error> {
+        self.until(
+            vm,
+            guest,
+            told,
+            |seen| seen.active && seen.reason != "wait_for_launch",
+            deadline,
+        )
     }
 
     /// Looks at a guest again and again until it is as wanted. `told` is what was done before, for the message.
@@ -199,37 +240,42 @@ impl Talk {
         is_there: impl Fn(&Observation) -> bool,
         deadline: Deadline,
     ) -> Result<Observation, Error> {
-        let unconfirmed = |saw| Error::NotConfirmed { guest: guest.clone(), by: self.by.clone(), saw };
+        let unconfirmed = |saw| Error::NotConfirmed {
+            guest: guest.clone(),
+            by: self.by.clone(),
+            saw,
+        };
         let mut pause = FIRST_PAUSE.min(self.settings.poll);
         let mut last = "nothing was seen of it since".to_owned();
         loop {
-            match self.vm(vm.id, guest, self.settings.filter, deadline).and_then(|vm| self.observation(&vm)) {
+            match self
+                .vm(vm.id, guest, self.settings.filter, deadline)
+                .and_then(|vm| self.observation(&vm))
+            {
                 Ok(seen) if is_there(&seen) => return Ok(seen),
                 Ok(seen) => last = seen.to_string(),
                 Err(Error::NoSuchGuest { .. }) => {
-                    let saw = format!("{told}; then the engine does not know it any more, or does not show it to this user");
+                    let saw = format!(
+                        "{told}; then the engine does not know it any more, or does not show it to this user"
+                    );
                     return Err(unconfirmed(saw));
                 }
                 // What is refused now will be refused again.
-                Err(error @ Error::Refused { .. }) => return Err(unconfirmed(format!("{told}; then {error}"))),
+                Err(error @ Error::Refused { .. }) => {
+                    return Err(unconfirmed(format!("{told}; then {error}")));
+                }
                 // The last look counts for more than that there was none after it.
                 Err(Error::DeadlinePassed { .. }) => {}
                 Err(error) => last = error.to_string(),
             }
-            if self.is_interrupted(&last) || deadline.remaining() <= pause {
+            if deadline.remaining() <= pause || !self.pause(pause) {
                 return Err(unconfirmed(format!("{told}; last: {last}")));
             }
-            thread::sleep(pause);
             pause = (pause * 2).min(self.settings.poll);
         }
-    }
-
-    fn is_interrupted(&self, last: &str) -> bool {
-        self.settings.interrupt.is_some() && last.contains("interrupted while")
     }
 }
 
 fn is_off(seen: &Observation) -> bool {
     seen.power() == Power::Off
 }
-

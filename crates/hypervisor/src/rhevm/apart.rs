@@ -6,12 +6,12 @@ use deadline::Deadline;
 use https::Method;
 use uuid::Uuid;
 
+use super::encode::encode;
 use super::place::{Change, UNFILTERED, escape, identity};
 use super::reply::{self, AffinityGroup, Vm};
 use super::talk::Talk;
 use super::xml;
 use crate::placement::{Apart, Changed};
-use super::encode::encode;
 use crate::{Error, Guest, GuestRef};
 
 /// The first version that has rules within groups.
@@ -21,7 +21,11 @@ const WITH_GROUPS: (u32, u32) = (3, 4);
 
 impl Talk {
     /// The groups that keep any of these guests apart from another.
-    pub(super) fn rules(&self, guests: &[GuestRef], deadline: Deadline) -> Result<Vec<Apart>, Error> {
+    pub(super) fn rules(
+        &self,
+        guests: &[GuestRef],
+        deadline: Deadline,
+    ) -> Result<Vec<Apart>, Error> {
         let mut names: BTreeMap<Uuid, String> = BTreeMap::new();
         let mut clusters: Vec<String> = Vec::new();
         let mut wanted = Vec::new();
@@ -48,7 +52,10 @@ impl Talk {
     }
 
     fn cluster_of(&self, vm: &Vm) -> Result<String, Error> {
-        vm.cluster.clone().ok_or_else(|| self.about(&vm.name).unreachable("the engine does not say to which cluster it belongs"))
+        vm.cluster.clone().ok_or_else(|| {
+            self.about(&vm.name)
+                .unreachable("the engine does not say to which cluster it belongs")
+        })
     }
 
     fn groups(&self, cluster: &str, deadline: Deadline) -> Result<Vec<AffinityGroup>, Error> {
@@ -68,7 +75,13 @@ impl Talk {
             return Ok(members.clone());
         }
         let path = format!("{}/vms", group_path(cluster, &group.id));
-        let body = self.get(&path, "", "listing members of an affinity group", UNFILTERED, deadline)?;
+        let body = self.get(
+            &path,
+            "",
+            "listing members of an affinity group",
+            UNFILTERED,
+            deadline,
+        )?;
         reply::members(&body).map_err(|why| self.about("").unusable(&why))
     }
 
@@ -87,7 +100,10 @@ impl Talk {
             if let std::collections::btree_map::Entry::Vacant(place) = names.entry(id) {
                 place.insert(self.vm(id, &GuestRef::Uuid(id), UNFILTERED, deadline)?.name);
             }
-            guests.push(Guest { name: names.get(&id).cloned().unwrap_or_default(), uuid: id });
+            guests.push(Guest {
+                name: names.get(&id).cloned().unwrap_or_default(),
+                uuid: id,
+            });
         }
         guests.sort();
         let ineffective = match group.positive {
@@ -121,17 +137,31 @@ impl Talk {
             return Err(about.refused("nobody is to be kept apart"));
         };
         let cluster = self.cluster_of(first)?;
-        if let Some(other) = rest.iter().find(|vm| vm.cluster.as_deref() != Some(cluster.as_str())) {
+        if let Some(other) = rest
+            .iter()
+            .find(|vm| vm.cluster.as_deref() != Some(cluster.as_str()))
+        {
             return Err(about.refused(format!(
                 "`{}` and `{}` belong to different clusters of the engine; an affinity group has guests of one",
                 first.name, other.name
             )));
         }
-        let version = self.root(UNFILTERED, deadline)?.version.unwrap_or(WITH_RULES);
+        let version = self
+            .root(UNFILTERED, deadline)?
+            .version
+            .unwrap_or(WITH_RULES);
         if version < WITH_GROUPS {
-            return Err(about.refused("this version has no affinity groups: pin the guests to different hosts instead"));
+            return Err(about.refused(
+                "this version has no affinity groups: pin the guests to different hosts instead",
+            ));
         }
-        let goal = Goal { name, vms: &vms, mandatory, cluster: &cluster, rules: version >= WITH_RULES };
+        let goal = Goal {
+            name,
+            vms: &vms,
+            mandatory,
+            cluster: &cluster,
+            rules: version >= WITH_RULES,
+        };
         let changed = self.reach(&goal, deadline)?;
         if changed == Changed::Now && !self.holds(&goal, deadline)? {
             return Err(about.refused(format!("the affinity group `{name}` is not as ordered: somebody changes it at the same time")));
@@ -141,20 +171,32 @@ impl Talk {
 
     fn reach(&self, goal: &Goal<'_>, deadline: Deadline) -> Result<Changed, Error> {
         let nobody = GuestRef::Name(goal.name.to_owned());
-        let there = self.groups(goal.cluster, deadline)?.into_iter().find(|group| group.name == goal.name);
+        let there = self
+            .groups(goal.cluster, deadline)?
+            .into_iter()
+            .find(|group| group.name == goal.name);
         let mut changed = Changed::Already;
         let body = goal.body();
         let (group, members) = match there {
             None => {
                 changed = Changed::Now;
                 let path = format!("clusters/{}/affinitygroups", encode(goal.cluster));
-                let change = Change { method: Method::Post, path: &path, body: &body, doing: "creating an affinity group" };
+                let change = Change {
+                    method: Method::Post,
+                    path: &path,
+                    body: &body,
+                    doing: "creating an affinity group",
+                };
                 let body = self.change(change, &nobody, deadline)?;
-                (reply::affinity_group(&body).map_err(|why| self.about("").unusable(&why))?, Vec::new())
+                (
+                    reply::affinity_group(&body).map_err(|why| self.about("").unusable(&why))?,
+                    Vec::new(),
+                )
             }
             Some(group) if group.positive == Some(true) => {
                 return Err(self.about("").refused(format!(
-                    "there is an affinity group `{}` that keeps guests together: take another name", goal.name
+                    "there is an affinity group `{}` that keeps guests together: take another name",
+                    goal.name
                 )));
             }
             Some(group) => {
@@ -162,7 +204,12 @@ impl Talk {
                 if group.positive.is_none() || group.enforcing != goal.mandatory {
                     changed = Changed::Now;
                     let path = group_path(goal.cluster, &group.id);
-                    let change = Change { method: Method::Put, path: &path, body: &body, doing: "changing an affinity group" };
+                    let change = Change {
+                        method: Method::Put,
+                        path: &path,
+                        body: &body,
+                        doing: "changing an affinity group",
+                    };
                     self.change(change, &nobody, deadline)?;
                 }
                 (group, members.into_iter().map(|(id, _)| id).collect())
@@ -173,13 +220,26 @@ impl Talk {
         for vm in goal.vms.iter().filter(|vm| !members.contains(&vm.id)) {
             changed = Changed::Now;
             let body = format!("<vm id=\"{}\"/>", vm.id);
-            let change = Change { method: Method::Post, path: &path, body: &body, doing: "adding a guest to an affinity group" };
+            let change = Change {
+                method: Method::Post,
+                path: &path,
+                body: &body,
+                doing: "adding a guest to an affinity group",
+            };
             self.change(change, &GuestRef::Name(vm.name.clone()), deadline)?;
         }
-        for id in members.iter().filter(|id| goal.vms.iter().all(|vm| vm.id != **id)) {
+        for id in members
+            .iter()
+            .filter(|id| goal.vms.iter().all(|vm| vm.id != **id))
+        {
             changed = Changed::Now;
             let path = format!("{path}/{id}");
-            let change = Change { method: Method::Delete, path: &path, body: "", doing: "removing a guest from an affinity group" };
+            let change = Change {
+                method: Method::Delete,
+                path: &path,
+                body: "",
+                doing: "removing a guest from an affinity group",
+            };
             self.change(change, &GuestRef::Uuid(*id), deadline)?;
         }
         Ok(changed)
@@ -187,10 +247,18 @@ impl Talk {
 
     /// Reads back.
     fn holds(&self, goal: &Goal<'_>, deadline: Deadline) -> Result<bool, Error> {
-        let Some(group) = self.groups(goal.cluster, deadline)?.into_iter().find(|group| group.name == goal.name) else {
+        let Some(group) = self
+            .groups(goal.cluster, deadline)?
+            .into_iter()
+            .find(|group| group.name == goal.name)
+        else {
             return Ok(false);
         };
-        let mut members: Vec<Uuid> = self.members(goal.cluster, &group, deadline)?.into_iter().map(|(id, _)| id).collect();
+        let mut members: Vec<Uuid> = self
+            .members(goal.cluster, &group, deadline)?
+            .into_iter()
+            .map(|(id, _)| id)
+            .collect();
         let mut wanted: Vec<Uuid> = goal.vms.iter().map(|vm| identity(vm).uuid).collect();
         members.sort_unstable();
         wanted.sort_unstable();
@@ -228,5 +296,9 @@ impl Goal<'_> {
 }
 
 fn group_path(cluster: &str, group: &str) -> String {
-    format!("clusters/{}/affinitygroups/{}", encode(cluster), encode(group))
+    format!(
+        "clusters/{}/affinitygroups/{}",
+        encode(cluster),
+        encode(group)
+    )
 }

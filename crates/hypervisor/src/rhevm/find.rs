@@ -5,10 +5,10 @@ use https::Method;
 use jiff::Timestamp;
 use uuid::Uuid;
 
+use super::encode::encode;
 use super::reply::{self, Vm};
 use super::talk::{Order, Talk};
 use super::xml;
-use super::encode::encode;
 use crate::{Error, Guest, GuestRef, GuestState, Observation};
 
 /// Guests asked for at a time.
@@ -18,7 +18,12 @@ const PAGES: usize = 1000;
 
 impl Talk {
     /// The one guest that `wanted` means.
-    pub(super) fn find(&self, wanted: &GuestRef, filter: bool, deadline: Deadline) -> Result<Vm, Error> {
+    pub(super) fn find(
+        &self,
+        wanted: &GuestRef,
+        filter: bool,
+        deadline: Deadline,
+    ) -> Result<Vm, Error> {
         match wanted {
             GuestRef::Uuid(id) => self.vm(*id, wanted, filter, deadline),
             GuestRef::Name(name) => self.find_named(name, wanted, filter, deadline),
@@ -26,14 +31,28 @@ impl Talk {
     }
 
     /// By name. The search of the engine ignores case and expands wildcards; what it finds is compared here, exactly (I34).
-    fn find_named(&self, name: &str, wanted: &GuestRef, filter: bool, deadline: Deadline) -> Result<Vm, Error> {
+    fn find_named(
+        &self,
+        name: &str,
+        wanted: &GuestRef,
+        filter: bool,
+        deadline: Deadline,
+    ) -> Result<Vm, Error> {
         let candidates = match search_for(name) {
-            Some(search) => self.vms(&format!("vms?search={}", encode(&search)), name, filter, deadline)?,
+            Some(search) => self.vms(
+                &format!("vms?search={}", encode(&search)),
+                name,
+                filter,
+                deadline,
+            )?,
             None => self.all_vms(filter, deadline)?,
         };
         let mut found = candidates.into_iter().filter(|vm| vm.name == name);
         match (found.next(), found.count()) {
-            (None, _) => Err(Error::NoSuchGuest { guest: wanted.clone(), by: self.by.clone() }),
+            (None, _) => Err(Error::NoSuchGuest {
+                guest: wanted.clone(),
+                by: self.by.clone(),
+            }),
             (Some(vm), 0) => Ok(vm),
             (Some(_), more) => {
                 let all = more + 1;
@@ -45,7 +64,13 @@ impl Talk {
     }
 
     /// By id, as the engine knows it now.
-    pub(super) fn vm(&self, id: Uuid, wanted: &GuestRef, filter: bool, deadline: Deadline) -> Result<Vm, Error> {
+    pub(super) fn vm(
+        &self,
+        id: Uuid,
+        wanted: &GuestRef,
+        filter: bool,
+        deadline: Deadline,
+    ) -> Result<Vm, Error> {
         self.vm_at(&format!("vms/{id}"), wanted, filter, deadline)
     }
 
@@ -59,12 +84,22 @@ impl Talk {
     ) -> Result<Vm, Error> {
         let guest = wanted.to_string();
         let doing = format!("looking at {guest}");
-        let order = Order { method: Method::Get, path, body: "", filter, doing: &doing, guest: &guest };
+        let order = Order {
+            method: Method::Get,
+            path,
+            body: "",
+            filter,
+            doing: &doing,
+            guest: &guest,
+        };
         let answer = self.ask(&order, deadline)?;
         if answer.status == 404 {
             // An engine says so of guests it does not know, any web server of everything: which is it?
             self.root(filter, deadline)?;
-            return Err(Error::NoSuchGuest { guest: wanted.clone(), by: self.by.clone() });
+            return Err(Error::NoSuchGuest {
+                guest: wanted.clone(),
+                by: self.by.clone(),
+            });
         }
         let about = self.about(&guest);
         if !answer.is_success() {
@@ -110,11 +145,23 @@ impl Talk {
                 return Ok(all);
             }
         }
-        Err(self.about("").unreachable(format!("its list of {collection} does not end after {PAGES} pages")))
+        Err(self.about("").unreachable(format!(
+            "its list of {collection} does not end after {PAGES} pages"
+        )))
     }
 
-    fn vms(&self, path: &str, guest: &str, filter: bool, deadline: Deadline) -> Result<Vec<Vm>, Error> {
-        let doing = if guest.is_empty() { "listing guests" } else { "looking a guest up" };
+    fn vms(
+        &self,
+        path: &str,
+        guest: &str,
+        filter: bool,
+        deadline: Deadline,
+    ) -> Result<Vec<Vm>, Error> {
+        let doing = if guest.is_empty() {
+            "listing guests"
+        } else {
+            "looking a guest up"
+        };
         let body = self.get(path, guest, doing, filter, deadline)?;
         reply::vms(&body).map_err(|why| self.about(guest).unusable(&why))
     }
@@ -128,8 +175,22 @@ impl Talk {
         filter: bool,
         deadline: Deadline,
     ) -> Result<Vec<u8>, Error> {
-        let answer = self.ask(&Order { method: Method::Get, path, body: "", filter, doing, guest }, deadline)?;
-        if answer.is_success() { Ok(answer.body) } else { Err(self.about(guest).no_success(&answer)) }
+        let answer = self.ask(
+            &Order {
+                method: Method::Get,
+                path,
+                body: "",
+                filter,
+                doing,
+                guest,
+            },
+            deadline,
+        )?;
+        if answer.is_success() {
+            Ok(answer.body)
+        } else {
+            Err(self.about(guest).no_success(&answer))
+        }
     }
 
     /// What was seen of a guest.
@@ -142,17 +203,35 @@ impl Talk {
                     .to_owned(),
             });
         };
-        Ok(self.observed(vm, status.state(), &status.word, status.is_active(), status.is_resumable()))
+        Ok(self.observed(
+            vm,
+            status.state(),
+            &status.word,
+            status.is_active(),
+            status.is_resumable(),
+        ))
     }
 
     /// What was seen in a list, where one guest without a state must not hide the others.
     pub(super) fn listed(&self, vm: &Vm) -> Observation {
-        self.observation(vm).unwrap_or_else(|_| self.observed(vm, GuestState::NoState, "no state told", false, false))
+        self.observation(vm).unwrap_or_else(|_| {
+            self.observed(vm, GuestState::NoState, "no state told", false, false)
+        })
     }
 
-    fn observed(&self, vm: &Vm, state: GuestState, reason: &str, active: bool, resumable: bool) -> Observation {
+    fn observed(
+        &self,
+        vm: &Vm,
+        state: GuestState,
+        reason: &str,
+        active: bool,
+        resumable: bool,
+    ) -> Observation {
         Observation {
-            guest: Guest { name: xml::printable(&vm.name), uuid: vm.id },
+            guest: Guest {
+                name: xml::printable(&vm.name),
+                uuid: vm.id,
+            },
             state,
             reason: reason.to_owned(),
             active,
@@ -166,12 +245,22 @@ impl Talk {
 
 /// The search that finds at least the guest of this name; none when no search can be relied upon.
 fn search_for(name: &str) -> Option<String> {
-    if name.chars().any(|c| c.is_control() || c == '"' || c == '\\') || name.is_empty() {
+    if name
+        .chars()
+        .any(|c| c.is_control() || c == '"' || c == '\\')
+        || name.is_empty()
+    {
         return None;
     }
     // Beyond the characters that names have, words and signs of the search language are possible.
-    let is_word = ["and", "or", "sortby", "page", "asc", "desc"].iter().any(|word| word.eq_ignore_ascii_case(name));
-    if !is_word && name.chars().all(|c| c.is_alphanumeric() || "._-*".contains(c)) {
+    let is_word = ["and", "or", "sortby", "page", "asc", "desc"]
+        .iter()
+        .any(|word| word.eq_ignore_ascii_case(name));
+    if !is_word
+        && name
+            .chars()
+            .all(|c| c.is_alphanumeric() || "._-*".contains(c))
+    {
         Some(format!("name={name}"))
     } else {
         Some(format!("name=\"{name}\""))
@@ -187,7 +276,10 @@ mod tests {
         assert_eq!(search_for("node1"), Some("name=node1".to_owned()));
         assert_eq!(search_for("nöde-1.a_b"), Some("name=nöde-1.a_b".to_owned()));
         assert_eq!(search_for("Or"), Some("name=\"Or\"".to_owned()));
-        assert_eq!(search_for("a or name=b"), Some("name=\"a or name=b\"".to_owned()));
+        assert_eq!(
+            search_for("a or name=b"),
+            Some("name=\"a or name=b\"".to_owned())
+        );
         for name in ["a\" or name=\"b", "a\\", "a\nb", ""] {
             assert_eq!(search_for(name), None, "{name:?}");
         }

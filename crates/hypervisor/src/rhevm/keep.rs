@@ -29,7 +29,16 @@ const STICKY: u32 = 0o1000;
 #[must_use]
 pub fn usual_file(url: &str, username: &str) -> PathBuf {
     let name = |text: &str| -> String {
-        text.chars().map(|c| if c.is_ascii_alphanumeric() || ".-@".contains(c) { c } else { '_' }).take(90).collect()
+        text.chars()
+            .map(|c| {
+                if c.is_ascii_alphanumeric() || ".-@".contains(c) {
+                    c
+                } else {
+                    '_'
+                }
+            })
+            .take(90)
+            .collect()
     };
     let address = url.split_once("://").map_or(url, |(_, rest)| rest);
     Path::new(DIRECTORY).join(format!("rhevm-{}-{}", name(address), name(username)))
@@ -50,7 +59,11 @@ fn io_at(path: &Path) -> impl FnOnce(io::Error) -> Problem {
 }
 
 /// The session of `username` with the engine `by`, if the file has one.
-pub(super) fn load(path: &Path, by: &str, username: &str) -> Result<Option<(Ticket, Version)>, Problem> {
+pub(super) fn load(
+    path: &Path,
+    by: &str,
+    username: &str,
+) -> Result<Option<(Ticket, Version)>, Problem> {
     let file = match open(path, OpenOptions::new().read(true)) {
         Ok(file) => file,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
@@ -88,22 +101,32 @@ pub(super) fn store(
     ticket: &Ticket,
     version: Version,
 ) -> Result<(), Problem> {
-    let Some(secret) = ticket.secret() else { return Ok(()) };
-    let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let Some(secret) = ticket.secret() else {
+        return Ok(());
+    };
+    let directory = path
+        .parent()
+        .filter(|parent| !parent.as_os_str().is_empty())
+        .unwrap_or_else(|| Path::new("."));
     prepare(directory)?;
     if let Ok(there) = fs::symlink_metadata(path) {
         is_ours(path, &there)?;
     }
     let version = if version == Version::V3 { "3" } else { "4" };
     let (by, username, kind) = (one_line(by), one_line(username), ticket.kind());
-    let text = Zeroizing::new(format!("{HEADING}\n{by}\n{username}\n{version}\n{kind} {secret}\n"));
+    let text = Zeroizing::new(format!(
+        "{HEADING}\n{by}\n{username}\n{version}\n{kind} {secret}\n"
+    ));
     let mut name = path.file_name().unwrap_or_default().to_owned();
     name.push(format!(".{}", std::process::id()));
     let beside = directory.join(name);
     // Left by a process of this number that was killed; if it is not ours, making it anew fails below.
     let _ = fs::remove_file(&beside);
-    let mut file = open(&beside, OpenOptions::new().write(true).create_new(true)).map_err(io_at(&beside))?;
-    let written = file.write_all(text.as_bytes()).and_then(|()| fs::rename(&beside, path));
+    let mut file =
+        open(&beside, OpenOptions::new().write(true).create_new(true)).map_err(io_at(&beside))?;
+    let written = file
+        .write_all(text.as_bytes())
+        .and_then(|()| fs::rename(&beside, path));
     written.map_err(|error| {
         let _ = fs::remove_file(&beside);
         io_at(path)(error)
@@ -117,8 +140,17 @@ fn open(path: &Path, options: &mut OpenOptions) -> io::Result<File> {
 }
 
 fn prepare(directory: &Path) -> Result<(), Problem> {
-    DirBuilder::new().recursive(true).mode(0o700).create(directory).map_err(io_at(directory))?;
-    let unsafe_because = |why| Err(Problem::Unsafe { path: directory.to_owned(), why });
+    DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(directory)
+        .map_err(io_at(directory))?;
+    let unsafe_because = |why| {
+        Err(Problem::Unsafe {
+            path: directory.to_owned(),
+            why,
+        })
+    };
     let there = fs::symlink_metadata(directory).map_err(io_at(directory))?;
     if !there.is_dir() {
         return unsafe_because("is no directory");
@@ -133,7 +165,12 @@ fn prepare(directory: &Path) -> Result<(), Problem> {
 }
 
 fn is_ours(path: &Path, there: &Metadata) -> Result<(), Problem> {
-    let unsafe_because = |why| Err(Problem::Unsafe { path: path.to_owned(), why });
+    let unsafe_because = |why| {
+        Err(Problem::Unsafe {
+            path: path.to_owned(),
+            why,
+        })
+    };
     if !there.is_file() {
         return unsafe_because("is no file");
     }
@@ -151,7 +188,9 @@ fn own_uid() -> u32 {
 }
 
 fn one_line(text: &str) -> String {
-    text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
+    text.chars()
+        .map(|c| if c.is_control() { ' ' } else { c })
+        .collect()
 }
 
 #[cfg(test)]
@@ -192,25 +231,41 @@ mod tests {
         let path = dir.path().join("one");
         store(&path, BY, "u", &ticket(), Version::V4).unwrap();
         fs::set_permissions(&path, fs::Permissions::from_mode(0o644)).unwrap();
-        assert!(load(&path, BY, "u").unwrap_err().to_string().contains("others"));
+        assert!(
+            load(&path, BY, "u")
+                .unwrap_err()
+                .to_string()
+                .contains("others")
+        );
         assert!(store(&path, BY, "u", &ticket(), Version::V4).is_err());
 
         let (link, aim) = (dir.path().join("link"), dir.path().join("aim"));
         fs::write(&aim, "precious").unwrap();
         symlink(&aim, &link).unwrap();
-        assert!(load(&link, BY, "u").is_err() && store(&link, BY, "u", &ticket(), Version::V4).is_err());
+        assert!(
+            load(&link, BY, "u").is_err() && store(&link, BY, "u", &ticket(), Version::V4).is_err()
+        );
         assert_eq!(fs::read_to_string(&aim).unwrap(), "precious");
 
         let open = dir.path().join("open");
         fs::create_dir(&open).unwrap();
         fs::set_permissions(&open, fs::Permissions::from_mode(0o777)).unwrap();
         assert!(store(&open.join("one"), BY, "u", &ticket(), Version::V4).is_err());
-        assert!(load(&dir.path().join(""), BY, "u").is_err(), "a directory is no session");
+        assert!(
+            load(&dir.path().join(""), BY, "u").is_err(),
+            "a directory is no session"
+        );
     }
 
     #[test]
     fn nonsense_is_no_session() {
-        for text in ["", HEADING, "picket session 2\nx", &format!("{HEADING}\n{BY}\nu\n5\ntoken a"), "\u{0}"] {
+        for text in [
+            "",
+            HEADING,
+            "picket session 2\nx",
+            &format!("{HEADING}\n{BY}\nu\n5\ntoken a"),
+            "\u{0}",
+        ] {
             assert_eq!(parse(text, BY, "u"), None, "{text:?}");
         }
     }
@@ -219,6 +274,9 @@ mod tests {
     fn the_usual_file_stays_in_its_directory() {
         let path = usual_file("https://../../etc:443/api", "../x@internal");
         assert_eq!(path.parent(), Some(Path::new(DIRECTORY)));
-        assert_eq!(path, Path::new("/run/picket/rhevm-.._.._etc_443_api-.._x@internal"));
+        assert_eq!(
+            path,
+            Path::new("/run/picket/rhevm-.._.._etc_443_api-.._x@internal")
+        );
     }
 }

@@ -12,6 +12,7 @@ use deadline::Deadline;
 use https::{Method, Request, Response};
 use zeroize::Zeroizing;
 
+use super::encode::encode;
 use super::keep;
 use super::reply;
 use super::settings::Version;
@@ -20,7 +21,6 @@ use super::ticket::{Session, Ticket, basic};
 use super::trouble::{Answer, Lost};
 use super::xml;
 use crate::Error;
-use super::encode::encode;
 
 /// How long the end of a session may take when nobody gave a deadline for it.
 pub(super) const GOODBYE: Duration = Duration::from_secs(3);
@@ -29,7 +29,11 @@ const LOGIN: &str = "logging in";
 
 impl Talk {
     /// A session: the one kept from an earlier run, or a new one. `refused` is a ticket the engine does not take any more.
-    pub(super) fn log_in(&self, refused: Option<&Ticket>, deadline: Deadline) -> Result<Session, Lost> {
+    pub(super) fn log_in(
+        &self,
+        refused: Option<&Ticket>,
+        deadline: Deadline,
+    ) -> Result<Session, Lost> {
         let settings = &self.settings;
         if let Some(path) = &settings.session_file {
             match keep::load(path, &self.by, &settings.username) {
@@ -42,9 +46,17 @@ impl Talk {
         }
         let session = self.log_in_anew(deadline)?;
         if let (Some(path), Some(_)) = (&settings.session_file, session.ticket.secret()) {
-            let stored = keep::store(path, &self.by, &settings.username, &session.ticket, session.version);
+            let stored = keep::store(
+                path,
+                &self.by,
+                &settings.username,
+                &session.ticket,
+                session.version,
+            );
             if let Err(problem) = stored {
-                self.remark(format!("the session cannot be kept for the next run: {problem}"));
+                self.remark(format!(
+                    "the session cannot be kept for the next run: {problem}"
+                ));
             }
         }
         Ok(session)
@@ -68,7 +80,9 @@ impl Talk {
             encode(&settings.username),
             *Zeroizing::new(encode(&settings.password))
         ));
-        let response = self.send(form_to(&target, &form), LOGIN, deadline).map_err(nothing_switched)?;
+        let response = self
+            .send(form_to(&target, &form), LOGIN, deadline)
+            .map_err(nothing_switched)?;
         if matches!(response.status, 404 | 405 | 501) {
             return Ok(None);
         }
@@ -95,7 +109,9 @@ impl Talk {
                 let said = xml::printable(format!("{error_code} {error}").trim());
                 match answer.status {
                     400 | 401 | 403 => about.login_refused(&said),
-                    status => about.unreachable(format!("its single sign-on fails with HTTP {status}: {said}")),
+                    status => about.unreachable(format!(
+                        "its single sign-on fails with HTTP {status}: {said}"
+                    )),
                 }
             }
             _ if answer.is_success() => match xml::page(&answer.body) {
@@ -109,13 +125,24 @@ impl Talk {
     /// By user and password, to an engine without single sign-on: the first request finds out the version too.
     fn log_in_basic(&self, deadline: Deadline) -> Result<Session, Lost> {
         let authorization = basic(&self.settings.username, &self.settings.password);
-        let headers = [("Authorization", authorization.as_str()), ("Prefer", "persistent-auth")];
+        let headers = [
+            ("Authorization", authorization.as_str()),
+            ("Prefer", "persistent-auth"),
+        ];
         let ask = |version| {
-            let order = Order { filter: self.settings.filter, ..root_order() };
-            self.send_api(version, &order, &headers, deadline).map_err(nothing_switched)
+            let order = Order {
+                filter: self.settings.filter,
+                ..root_order()
+            };
+            self.send_api(version, &order, &headers, deadline)
+                .map_err(nothing_switched)
         };
         let about = self.about("");
-        let first = if self.settings.version == Version::V3 { Version::V3 } else { Version::V4 };
+        let first = if self.settings.version == Version::V3 {
+            Version::V3
+        } else {
+            Version::V4
+        };
         let mut version = first;
         let mut response = ask(first)?;
         // An engine that does not speak version 4 says so with 400 or 404 and a page.
@@ -128,7 +155,8 @@ impl Talk {
         if !answer.is_success() {
             return Err(Lost::nothing_sent(about.no_success(&answer)));
         }
-        let root = reply::root(&answer.body).map_err(|why| Lost::nothing_sent(about.unusable(&why)))?;
+        let root =
+            reply::root(&answer.body).map_err(|why| Lost::nothing_sent(about.unusable(&why)))?;
         // Before versions could be chosen, the header was ignored.
         if root.version.is_some_and(|(major, _)| major < 4) {
             version = Version::V3;
@@ -138,7 +166,9 @@ impl Talk {
 
     /// Ends the session, if there is one and nobody is to use it later.
     pub(super) fn log_out(&self, deadline: Deadline) -> Result<(), Error> {
-        let Some(session) = self.take_session() else { return Ok(()) };
+        let Some(session) = self.take_session() else {
+            return Ok(());
+        };
         if self.settings.session_file.is_some() && !self.is_lost_to_others(&session) {
             return Ok(());
         }
@@ -149,24 +179,35 @@ impl Talk {
             Ticket::Basic => return Ok(()),
             Ticket::Token(token) => {
                 let target = format!("{}/services/sso-logout", self.settings.web_root());
-                let form = Zeroizing::new(format!("scope=ovirt-app-api&token={}", *Zeroizing::new(encode(token))));
+                let form = Zeroizing::new(format!(
+                    "scope=ovirt-app-api&token={}",
+                    *Zeroizing::new(encode(token))
+                ));
                 self.send(form_to(&target, &form), doing, deadline)?
             }
             Ticket::Cookie(cookies) => {
-                let order = Order { filter: self.settings.filter, doing, ..root_order() };
+                let order = Order {
+                    filter: self.settings.filter,
+                    doing,
+                    ..root_order()
+                };
                 self.send_api(session.version, &order, &[("Cookie", cookies)], deadline)?
             }
         };
         // 401: the session was over before the request was looked at.
         match response.status {
             200..=299 | 401 => Ok(()),
-            status => Err(about.unreachable(format!("the session may last until its idle limit: HTTP {status} at its end"))),
+            status => Err(about.unreachable(format!(
+                "the session may last until its idle limit: HTTP {status} at its end"
+            ))),
         }
     }
 
     /// Whether a session that was to be kept is in no file.
     fn is_lost_to_others(&self, session: &Session) -> bool {
-        let Some(path) = &self.settings.session_file else { return true };
+        let Some(path) = &self.settings.session_file else {
+            return true;
+        };
         !matches!(
             keep::load(path, &self.by, &self.settings.username),
             Ok(Some((ticket, _))) if ticket == session.ticket
@@ -175,21 +216,42 @@ impl Talk {
 }
 
 const fn root_order() -> Order<'static> {
-    Order { method: Method::Get, path: "", body: "", filter: true, doing: LOGIN, guest: "" }
+    Order {
+        method: Method::Get,
+        path: "",
+        body: "",
+        filter: true,
+        doing: LOGIN,
+        guest: "",
+    }
 }
 
 fn form_to<'a>(target: &'a str, form: &'a str) -> Request<'a> {
-    const HEADERS: [(&str, &str); 2] =
-        [("Accept", "application/json"), ("Content-Type", "application/x-www-form-urlencoded")];
-    Request { method: Method::Post, target, headers: &HEADERS, body: form.as_bytes() }
+    const HEADERS: [(&str, &str); 2] = [
+        ("Accept", "application/json"),
+        ("Content-Type", "application/x-www-form-urlencoded"),
+    ];
+    Request {
+        method: Method::Post,
+        target,
+        headers: &HEADERS,
+        body: form.as_bytes(),
+    }
 }
 
 /// A login that went astray leaves a session behind at worst.
 fn nothing_switched(lost: Lost) -> Lost {
-    Lost { sent: false, ..lost }
+    Lost {
+        sent: false,
+        ..lost
+    }
 }
 
 fn into_answer(response: Response) -> Answer {
     let location = response.header("location").map(str::to_owned);
-    Answer { status: response.status, body: response.body, location }
+    Answer {
+        status: response.status,
+        body: response.body,
+        location,
+    }
 }

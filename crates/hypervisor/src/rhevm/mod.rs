@@ -38,7 +38,9 @@ use deadline::Deadline;
 
 use crate::event::Watchers;
 use crate::placement::{Apart, Changed, Host, Placement, Whereabouts};
-use crate::{Error, Event, Evidence, GuestRef, Hypervisor, Managed, Observation, PoweredOff, Revival};
+use crate::{
+    Error, Event, Evidence, GuestRef, Hypervisor, Managed, Observation, PoweredOff, Revival,
+};
 pub use keep::{DIRECTORY, usual_file};
 pub use settings::{Settings, Version};
 use talk::Talk;
@@ -53,7 +55,10 @@ impl Rhevm {
     /// Contacts nobody yet.
     #[must_use]
     pub fn new(settings: Settings) -> Self {
-        Self { talk: Talk::new(settings), watchers: Watchers::default() }
+        Self {
+            talk: Talk::new(settings),
+            watchers: Watchers::default(),
+        }
     }
 
     /// What went wrong without being a reason to fail, since the last time: to be told to the user.
@@ -101,7 +106,9 @@ impl Hypervisor for Rhevm {
 
     /// Logs in and asks the engine for its version.
     fn health(&self, deadline: Deadline) -> Result<(), Error> {
-        self.talk.root(self.talk.settings.filter, deadline).map(drop)
+        self.talk
+            .root(self.talk.settings.filter, deadline)
+            .map(drop)
     }
 
     /// The engine reports nothing by itself: the channel stays empty.
@@ -146,11 +153,21 @@ impl Placement for Rhevm {
         self.talk.keep_apart(name, guests, mandatory, deadline)
     }
 
-    fn pin(&self, guest: &GuestRef, hosts: &[String], deadline: Deadline) -> Result<Changed, Error> {
+    fn pin(
+        &self,
+        guest: &GuestRef,
+        hosts: &[String],
+        deadline: Deadline,
+    ) -> Result<Changed, Error> {
         self.talk.pin(guest, hosts, deadline)
     }
 
-    fn migrate(&self, guest: &GuestRef, host: &str, deadline: Deadline) -> Result<Whereabouts, Error> {
+    fn migrate(
+        &self,
+        guest: &GuestRef,
+        host: &str,
+        deadline: Deadline,
+    ) -> Result<Whereabouts, Error> {
         self.talk.migrate(guest, host, deadline)
     }
 }

@@ -12,10 +12,10 @@ use std::collections::BTreeSet;
 use deadline::Deadline;
 use https::Method;
 
+use super::encode::encode;
 use super::reply::{self, Permission};
 use super::talk::{Order, Talk};
 use super::xml;
-use super::encode::encode;
 use crate::{Error, GuestRef};
 
 /// Permits that include the order `stop`: the first since there are separate ones, the second before.
@@ -34,7 +34,11 @@ enum Found {
 }
 
 impl Talk {
-    pub(super) fn may_switch(&self, guest: Option<&GuestRef>, deadline: Deadline) -> Result<(), Error> {
+    pub(super) fn may_switch(
+        &self,
+        guest: Option<&GuestRef>,
+        deadline: Deadline,
+    ) -> Result<(), Error> {
         let filter = self.settings.filter;
         let name = guest.map(GuestRef::to_string).unwrap_or_default();
         let vm = match guest {
@@ -80,13 +84,19 @@ impl Talk {
             Err(why) => return Ok(Found::Untold(why)),
         };
         let Some(vm) = vm else {
-            return self.any_allows(mine.iter().filter(|permission| permission.covers_guests), deadline);
+            return self.any_allows(
+                mine.iter().filter(|permission| permission.covers_guests),
+                deadline,
+            );
         };
         let there = match self.permissions(&format!("vms/{}/permissions", vm.id), deadline)? {
             Ok(there) => there,
             Err(why) => return Ok(Found::Untold(why)),
         };
-        let ids: BTreeSet<&str> = mine.iter().map(|permission| permission.id.as_str()).collect();
+        let ids: BTreeSet<&str> = mine
+            .iter()
+            .map(|permission| permission.id.as_str())
+            .collect();
         let is_mine = |permission: &&Permission| {
             permission.user.as_deref() == Some(me) || ids.contains(permission.id.as_str())
         };
@@ -101,7 +111,10 @@ impl Talk {
         };
         let mut by_group = false;
         for permission in &there {
-            if !matches!(self.any_allows([permission].into_iter(), deadline)?, Found::Allowed) {
+            if !matches!(
+                self.any_allows([permission].into_iter(), deadline)?,
+                Found::Allowed
+            ) {
                 continue;
             }
             match &permission.user {
@@ -120,23 +133,48 @@ impl Talk {
     /// Whether the user with this id logs in by the name we do: `admin@internal`, since 4.0 followed by `-authz`.
     fn is_us(&self, user: &str, deadline: Deadline) -> Result<bool, Error> {
         let path = format!("users/{}", encode(user));
-        let order = Order { method: Method::Get, path: &path, body: "", filter: self.settings.filter, doing: DOING, guest: "" };
+        let order = Order {
+            method: Method::Get,
+            path: &path,
+            body: "",
+            filter: self.settings.filter,
+            doing: DOING,
+            guest: "",
+        };
         let answer = self.ask(&order, deadline)?;
         if !answer.is_success() {
             return Ok(false);
         }
         let name = reply::user_name(&answer.body).map_err(|why| self.about("").unusable(&why))?;
         let us = &self.settings.username;
-        Ok(name.is_some_and(|name| name.eq_ignore_ascii_case(us) || name.eq_ignore_ascii_case(&format!("{us}-authz"))))
+        Ok(name.is_some_and(|name| {
+            name.eq_ignore_ascii_case(us) || name.eq_ignore_ascii_case(&format!("{us}-authz"))
+        }))
     }
 
     /// The permissions at `path`, or why they are not shown.
-    fn permissions(&self, path: &str, deadline: Deadline) -> Result<Result<Vec<Permission>, String>, Error> {
-        let order = Order { method: Method::Get, path, body: "", filter: self.settings.filter, doing: DOING, guest: "" };
+    fn permissions(
+        &self,
+        path: &str,
+        deadline: Deadline,
+    ) -> Result<Result<Vec<Permission>, String>, Error> {
+        let order = Order {
+            method: Method::Get,
+            path,
+            body: "",
+            filter: self.settings.filter,
+            doing: DOING,
+            guest: "",
+        };
         let answer = self.ask(&order, deadline)?;
         match answer.status {
-            200..=299 => reply::permissions(&answer.body).map(Ok).map_err(|why| self.about("").unusable(&why)),
-            403 | 404 => Ok(Err(format!("the engine does not show {path} to this user (HTTP {})", answer.status))),
+            200..=299 => reply::permissions(&answer.body)
+                .map(Ok)
+                .map_err(|why| self.about("").unusable(&why)),
+            403 | 404 => Ok(Err(format!(
+                "the engine does not show {path} to this user (HTTP {})",
+                answer.status
+            ))),
             _ => Err(self.about("").no_success(&answer)),
         }
     }
@@ -147,20 +185,35 @@ impl Talk {
         permissions: impl Iterator<Item = &'a Permission>,
         deadline: Deadline,
     ) -> Result<Found, Error> {
-        let roles: BTreeSet<&str> = permissions.map(|permission| permission.role.as_str()).collect();
+        let roles: BTreeSet<&str> = permissions
+            .map(|permission| permission.role.as_str())
+            .collect();
         let mut hidden = None;
         for role in roles.into_iter().take(ROLES) {
             let path = format!("roles/{}/permits", encode(role));
-            let order = Order { method: Method::Get, path: &path, body: "", filter: self.settings.filter, doing: DOING, guest: "" };
+            let order = Order {
+                method: Method::Get,
+                path: &path,
+                body: "",
+                filter: self.settings.filter,
+                doing: DOING,
+                guest: "",
+            };
             let answer = self.ask(&order, deadline)?;
             match answer.status {
                 200..=299 => {
-                    let permits = reply::permits(&answer.body).map_err(|why| self.about("").unusable(&why))?;
+                    let permits = reply::permits(&answer.body)
+                        .map_err(|why| self.about("").unusable(&why))?;
                     if permits.iter().any(|permit| STOP.contains(&permit.as_str())) {
                         return Ok(Found::Allowed);
                     }
                 }
-                403 | 404 => hidden = Some(format!("the engine does not show {path} to this user (HTTP {})", answer.status)),
+                403 | 404 => {
+                    let status = answer.status;
+                    hidden = Some(format!(
+                        "the engine does not show {path} to this user (HTTP {status})"
+                    ));
+                }
                 _ => return Err(self.about("").no_success(&answer)),
             }
         }

@@ -138,7 +138,9 @@ pub struct AffinityGroup {
 /// # Errors
 /// When it is not one.
 pub fn vms(body: &[u8]) -> Result<Vec<Vm>, Unusable> {
-    read(body, "vms", |root| children(root, "vm").map(vm_of).collect())
+    read(body, "vms", |root| {
+        children(root, "vm").map(vm_of).collect()
+    })
 }
 
 /// One guest.
@@ -155,7 +157,10 @@ fn vm_of(node: Node<'_, '_>) -> Result<Vm, Unusable> {
     Ok(Vm {
         id: Uuid::try_parse(id).map_err(|_| missing("id"))?,
         // Not trimmed: names are compared exactly.
-        name: child(node, "name").and_then(|name| name.text()).ok_or_else(|| missing("name"))?.to_owned(),
+        name: child(node, "name")
+            .and_then(|name| name.text())
+            .ok_or_else(|| missing("name"))?
+            .to_owned(),
         status: word(node, "status").map(Status::read),
         host: id_of(node, "host"),
         cluster: id_of(node, "cluster"),
@@ -182,7 +187,9 @@ fn id_of(node: Node<'_, '_>, name: &str) -> Option<String> {
 fn placement_of(node: Node<'_, '_>) -> PlacementPolicy {
     let many = child(node, "hosts").map(|hosts| children(hosts, "host"));
     let hosts = children(node, "host").chain(many.into_iter().flatten());
-    let mut ids: Vec<String> = hosts.filter_map(|host| Some(host.attribute("id")?.to_owned())).collect();
+    let mut ids: Vec<String> = hosts
+        .filter_map(|host| Some(host.attribute("id")?.to_owned()))
+        .collect();
     // 3.6 told both ways of writing it.
     ids.sort_unstable();
     ids.dedup();
@@ -197,7 +204,9 @@ fn placement_of(node: Node<'_, '_>) -> PlacementPolicy {
 /// # Errors
 /// When it is not one.
 pub fn hosts(body: &[u8]) -> Result<Vec<HostEntry>, Unusable> {
-    read(body, "hosts", |root| children(root, "host").map(host_of).collect())
+    read(body, "hosts", |root| {
+        children(root, "host").map(host_of).collect()
+    })
 }
 
 /// One host.
@@ -209,10 +218,18 @@ pub fn host(body: &[u8]) -> Result<HostEntry, Unusable> {
 }
 
 fn host_of(node: Node<'_, '_>) -> Result<HostEntry, Unusable> {
-    let missing = |what| Unusable::Missing { what, within: "host" };
+    let missing = |what| Unusable::Missing {
+        what,
+        within: "host",
+    };
     Ok(HostEntry {
-        id: node.attribute("id").ok_or_else(|| missing("id"))?.to_owned(),
-        name: text(node, "name").ok_or_else(|| missing("name"))?.to_owned(),
+        id: node
+            .attribute("id")
+            .ok_or_else(|| missing("id"))?
+            .to_owned(),
+        name: text(node, "name")
+            .ok_or_else(|| missing("name"))?
+            .to_owned(),
         status: word(node, "status").unwrap_or_default().to_owned(),
     })
 }
@@ -242,12 +259,23 @@ fn version_of(node: Node<'_, '_>) -> Option<(u32, u32)> {
 pub fn fault(body: &[u8]) -> Option<Fault> {
     let of = |node: Node<'_, '_>| {
         let part = |name| text(node, name).map(printable).unwrap_or_default();
-        Ok(Fault { reason: part("reason"), detail: part("detail") })
+        Ok(Fault {
+            reason: part("reason"),
+            detail: part("detail"),
+        })
     };
     let within = |root: Node<'_, '_>| {
-        child(root, "fault").map_or(Err(Unusable::Missing { what: "fault", within: "action" }), of)
+        child(root, "fault").map_or(
+            Err(Unusable::Missing {
+                what: "fault",
+                within: "action",
+            }),
+            of,
+        )
     };
-    read(body, "fault", of).or_else(|_| read(body, "action", within)).ok()
+    read(body, "fault", of)
+        .or_else(|_| read(body, "action", within))
+        .ok()
 }
 
 /// How an action was answered: `complete`, `pending`, `failed` …; none when the answer does not say. Version 3 wraps the word.
@@ -255,7 +283,9 @@ pub fn fault(body: &[u8]) -> Option<Fault> {
 /// # Errors
 /// When it is no answer to an action.
 pub fn action(body: &[u8]) -> Result<Option<String>, Unusable> {
-    read(body, "action", |root| Ok(word(root, "status").map(str::to_owned)))
+    read(body, "action", |root| {
+        Ok(word(root, "status").map(str::to_owned))
+    })
 }
 
 /// The permissions of a list.
@@ -263,19 +293,37 @@ pub fn action(body: &[u8]) -> Result<Option<String>, Unusable> {
 /// # Errors
 /// When it is not one.
 pub fn permissions(body: &[u8]) -> Result<Vec<Permission>, Unusable> {
-    read(body, "permissions", |root| children(root, "permission").map(permission_of).collect())
+    read(body, "permissions", |root| {
+        children(root, "permission").map(permission_of).collect()
+    })
 }
 
 fn permission_of(node: Node<'_, '_>) -> Result<Permission, Unusable> {
     const OBJECTS: [&str; 12] = [
-        "vm", "vm_pool", "vmpool", "cluster", "data_center", "host", "storage_domain", "template", "disk", "network",
-        "vnic_profile", "disk_profile",
+        "vm",
+        "vm_pool",
+        "vmpool",
+        "cluster",
+        "data_center",
+        "host",
+        "storage_domain",
+        "template",
+        "disk",
+        "network",
+        "vnic_profile",
+        "disk_profile",
     ];
     const WITH_GUESTS: usize = 5;
-    let missing = |what| Unusable::Missing { what, within: "permission" };
+    let missing = |what| Unusable::Missing {
+        what,
+        within: "permission",
+    };
     let covers = |names: &[&str]| names.iter().any(|name| child(node, name).is_some());
     Ok(Permission {
-        id: node.attribute("id").ok_or_else(|| missing("id"))?.to_owned(),
+        id: node
+            .attribute("id")
+            .ok_or_else(|| missing("id"))?
+            .to_owned(),
         role: id_of(node, "role").ok_or_else(|| missing("role"))?,
         user: id_of(node, "user"),
         // One that names no object is granted on the whole system.
@@ -289,7 +337,10 @@ fn permission_of(node: Node<'_, '_>) -> Result<Permission, Unusable> {
 /// When it is no such list.
 pub fn permits(body: &[u8]) -> Result<Vec<String>, Unusable> {
     read(body, "permits", |root| {
-        Ok(children(root, "permit").filter_map(|permit| text(permit, "name")).map(str::to_owned).collect())
+        Ok(children(root, "permit")
+            .filter_map(|permit| text(permit, "name"))
+            .map(str::to_owned)
+            .collect())
     })
 }
 
@@ -298,7 +349,9 @@ pub fn permits(body: &[u8]) -> Result<Vec<String>, Unusable> {
 /// # Errors
 /// When it is no user.
 pub fn user_name(body: &[u8]) -> Result<Option<String>, Unusable> {
-    read(body, "user", |root| Ok(text(root, "user_name").map(str::to_owned)))
+    read(body, "user", |root| {
+        Ok(text(root, "user_name").map(str::to_owned))
+    })
 }
 
 /// The affinity groups of a list.
@@ -306,7 +359,9 @@ pub fn user_name(body: &[u8]) -> Result<Option<String>, Unusable> {
 /// # Errors
 /// When it is not one.
 pub fn affinity_groups(body: &[u8]) -> Result<Vec<AffinityGroup>, Unusable> {
-    read(body, "affinity_groups", |root| children(root, "affinity_group").map(group_of).collect())
+    read(body, "affinity_groups", |root| {
+        children(root, "affinity_group").map(group_of).collect()
+    })
 }
 
 /// One affinity group.
@@ -318,16 +373,30 @@ pub fn affinity_group(body: &[u8]) -> Result<AffinityGroup, Unusable> {
 }
 
 fn group_of(node: Node<'_, '_>) -> Result<AffinityGroup, Unusable> {
-    let missing = |what| Unusable::Missing { what, within: "affinity_group" };
+    let missing = |what| Unusable::Missing {
+        what,
+        within: "affinity_group",
+    };
     // Before 4.1 there was one rule, about guests, and it was the group itself.
     let (positive, enforcing) = match child(node, "vms_rule") {
         Some(rule) if truth(rule, "enabled") == Some(false) => (None, false),
-        Some(rule) => (truth(rule, "positive"), truth(rule, "enforcing") == Some(true)),
-        None => (truth(node, "positive"), truth(node, "enforcing") == Some(true)),
+        Some(rule) => (
+            truth(rule, "positive"),
+            truth(rule, "enforcing") == Some(true),
+        ),
+        None => (
+            truth(node, "positive"),
+            truth(node, "enforcing") == Some(true),
+        ),
     };
     Ok(AffinityGroup {
-        id: node.attribute("id").ok_or_else(|| missing("id"))?.to_owned(),
-        name: text(node, "name").ok_or_else(|| missing("name"))?.to_owned(),
+        id: node
+            .attribute("id")
+            .ok_or_else(|| missing("id"))?
+            .to_owned(),
+        name: text(node, "name")
+            .ok_or_else(|| missing("name"))?
+            .to_owned(),
         positive,
         enforcing,
         broken: truth(node, "broken") == Some(true),
@@ -346,7 +415,10 @@ pub fn members(body: &[u8]) -> Result<Vec<(Uuid, Option<String>)>, Unusable> {
 fn members_of(node: Node<'_, '_>) -> Result<Vec<(Uuid, Option<String>)>, Unusable> {
     let member = |vm: Node<'_, '_>| {
         let id = vm.attribute("id").and_then(|id| Uuid::try_parse(id).ok());
-        let id = id.ok_or(Unusable::Missing { what: "id", within: "vm" })?;
+        let id = id.ok_or(Unusable::Missing {
+            what: "id",
+            within: "vm",
+        })?;
         Ok((id, text(vm, "name").map(str::to_owned)))
     };
     children(node, "vm").map(member).collect()

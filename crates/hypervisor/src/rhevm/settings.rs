@@ -69,19 +69,29 @@ impl Settings {
     /// The address of the interface, as people write it.
     #[must_use]
     pub fn url(&self) -> String {
-        let Endpoint { scheme, host, port, .. } = &self.endpoint;
+        let Endpoint {
+            scheme, host, port, ..
+        } = &self.endpoint;
         let scheme = match scheme {
             Scheme::Http => "http",
             Scheme::Https => "https",
         };
-        let (open, close) = if host.contains(':') { ("[", "]") } else { ("", "") };
+        let (open, close) = if host.contains(':') {
+            ("[", "]")
+        } else {
+            ("", "")
+        };
         format!("{scheme}://{open}{host}{close}:{port}{}", self.base())
     }
 
     /// The path without a slash at its end, with one at its start.
     pub(super) fn base(&self) -> String {
         let path = self.api_path.trim_matches('/');
-        if path.is_empty() { String::new() } else { format!("/{path}") }
+        if path.is_empty() {
+            String::new()
+        } else {
+            format!("/{path}")
+        }
     }
 
     /// The path beside the interface under which logging in and out happens.
@@ -116,16 +126,24 @@ mod tests {
     use super::*;
 
     fn at(host: &str, path: &str) -> Settings {
-        let endpoint =
-            Endpoint { scheme: Scheme::Https, host: host.to_owned(), port: 443, trust: Trust::System };
-        let mut settings = Settings::new(endpoint, "u@internal", Zeroizing::new("hunter2".to_owned()));
+        let endpoint = Endpoint {
+            scheme: Scheme::Https,
+            host: host.to_owned(),
+            port: 443,
+            trust: Trust::System,
+        };
+        let mut settings =
+            Settings::new(endpoint, "u@internal", Zeroizing::new("hunter2".to_owned()));
         settings.api_path = path.to_owned();
         settings
     }
 
     #[test]
     fn addresses() {
-        assert_eq!(at("rhevm", "/ovirt-engine/api").url(), "https://rhevm:443/ovirt-engine/api");
+        assert_eq!(
+            at("rhevm", "/ovirt-engine/api").url(),
+            "https://rhevm:443/ovirt-engine/api"
+        );
         assert_eq!(at("fd00::1", "api/").url(), "https://[fd00::1]:443/api");
         assert_eq!(at("x", "/ovirt-engine/api").web_root(), "/ovirt-engine");
         assert_eq!(at("x", "/api").web_root(), "/ovirt-engine");

@@ -22,11 +22,21 @@ struct Meaning {
 
 impl Meaning {
     const fn active(state: GuestState, launched: bool) -> Self {
-        Self { state, active: true, resumable: false, launched }
+        Self {
+            state,
+            active: true,
+            resumable: false,
+            launched,
+        }
     }
 
     const fn inactive(state: GuestState, resumable: bool) -> Self {
-        Self { state, active: false, resumable, launched: false }
+        Self {
+            state,
+            active: false,
+            resumable,
+            launched: false,
+        }
     }
 }
 
@@ -49,17 +59,32 @@ const WORDS: [(&str, Meaning); 15] = [
     ("down", Meaning::inactive(GuestState::ShutOff, false)),
     ("up", Meaning::active(GuestState::Running, true)),
     ("powering_up", Meaning::active(GuestState::Running, true)),
-    ("reboot_in_progress", Meaning::active(GuestState::Running, true)),
+    (
+        "reboot_in_progress",
+        Meaning::active(GuestState::Running, true),
+    ),
     ("migrating", Meaning::active(GuestState::Running, true)),
-    ("wait_for_launch", Meaning::active(GuestState::Running, false)),
-    ("powering_down", Meaning::active(GuestState::ShuttingDown, true)),
+    (
+        "wait_for_launch",
+        Meaning::active(GuestState::Running, false),
+    ),
+    (
+        "powering_down",
+        Meaning::active(GuestState::ShuttingDown, true),
+    ),
     ("paused", Meaning::active(GuestState::Paused, true)),
     ("not_responding", Meaning::active(GuestState::Running, true)),
     ("saving_state", Meaning::active(GuestState::Running, true)),
-    ("restoring_state", Meaning::active(GuestState::Running, true)),
+    (
+        "restoring_state",
+        Meaning::active(GuestState::Running, true),
+    ),
     ("suspended", Meaning::inactive(GuestState::ShutOff, true)),
     ("unknown", Meaning::inactive(GuestState::NoState, false)),
-    ("image_locked", Meaning::inactive(GuestState::NoState, false)),
+    (
+        "image_locked",
+        Meaning::inactive(GuestState::NoState, false),
+    ),
     ("unassigned", Meaning::inactive(GuestState::NoState, false)),
 ];
 
@@ -70,9 +95,14 @@ impl Status {
     /// The meaning of the engine's word. Case is not significant: version 2 wrote capitals.
     #[must_use]
     pub fn read(word: &str) -> Self {
-        let known = WORDS.iter().find(|(known, _)| known.eq_ignore_ascii_case(word));
+        let known = WORDS
+            .iter()
+            .find(|(known, _)| known.eq_ignore_ascii_case(word));
         let meaning = known.map_or(STRANGE, |(_, meaning)| *meaning);
-        Self { word: super::xml::printable(word), meaning }
+        Self {
+            word: super::xml::printable(word),
+            meaning,
+        }
     }
 
     /// In the terms of this crate.
@@ -111,7 +141,10 @@ mod tests {
     fn power(word: &str) -> Power {
         let status = Status::read(word);
         Observation {
-            guest: Guest { name: "vm".to_owned(), uuid: Uuid::nil() },
+            guest: Guest {
+                name: "vm".to_owned(),
+                uuid: Uuid::nil(),
+            },
             state: status.state(),
             reason: status.word.clone(),
             active: status.is_active(),
@@ -131,7 +164,15 @@ mod tests {
         for word in on.split_whitespace() {
             assert_eq!(power(word), Power::On, "{word}");
         }
-        for word in ["unknown", "unassigned", "image_locked", "", "off", "downing", "rebooting"] {
+        for word in [
+            "unknown",
+            "unassigned",
+            "image_locked",
+            "",
+            "off",
+            "downing",
+            "rebooting",
+        ] {
             assert_eq!(power(word), Power::Unknown, "{word}");
         }
         assert_eq!(power("down"), Power::Off);

@@ -11,7 +11,7 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use deadline::Deadline;
 use https::{Client, Method, Request, Response};
@@ -74,7 +74,10 @@ impl Talk {
         Self {
             by: settings.url(),
             settings,
-            connections: Mutex::new(Connections { idle: Vec::new(), all: 0 }),
+            connections: Mutex::new(Connections {
+                idle: Vec::new(),
+                all: 0,
+            }),
             returned: Condvar::new(),
             gate: Mutex::default(),
             opened: Condvar::new(),
@@ -85,7 +88,11 @@ impl Talk {
 
     /// For messages about `guest`.
     pub(super) fn about<'a>(&'a self, guest: &'a str) -> About<'a> {
-        About { by: &self.by, user: &self.settings.username, guest }
+        About {
+            by: &self.by,
+            user: &self.settings.username,
+            guest,
+        }
     }
 
     /// Keeps something to tell the user that is no reason to fail.
@@ -111,7 +118,9 @@ impl Talk {
         let response = self.send_as(&session, order, deadline)?;
         if response.status == 401 {
             self.is_over(&session);
-            return Err(Lost::nothing_sent(self.about(order.guest).no_success(&answer(response))));
+            return Err(Lost::nothing_sent(
+                self.about(order.guest).no_success(&answer(response)),
+            ));
         }
         Ok(answer(response))
     }
@@ -146,7 +155,11 @@ impl Talk {
     /// The engine has forgotten this session.
     fn is_over(&self, session: &Session) {
         let mut gate = lock(&self.gate);
-        if gate.session.as_ref().is_some_and(|now| now.generation == session.generation) {
+        if gate
+            .session
+            .as_ref()
+            .is_some_and(|now| now.generation == session.generation)
+        {
             gate.session = None;
             gate.refused = Some(session.ticket.clone());
         }
@@ -159,10 +172,19 @@ impl Talk {
 
     /// A session with a number of its own.
     pub(super) fn new_session(&self, ticket: Ticket, version: Version) -> Session {
-        Session { ticket, version, generation: self.logins.fetch_add(1, Ordering::Relaxed) }
+        Session {
+            ticket,
+            version,
+            generation: self.logins.fetch_add(1, Ordering::Relaxed),
+        }
     }
 
-    fn send_as(&self, session: &Session, order: &Order<'_>, deadline: Deadline) -> Result<Response, Lost> {
+    fn send_as(
+        &self,
+        session: &Session,
+        order: &Order<'_>,
+        deadline: Deadline,
+    ) -> Result<Response, Lost> {
         let secret: Zeroizing<String>;
         let mut more: Vec<(&str, &str)> = Vec::new();
         match &session.ticket {
@@ -206,7 +228,16 @@ impl Talk {
         }
         headers.extend_from_slice(more);
         let body = order.body.as_bytes();
-        self.send(Request { method: order.method, target: &target, headers: &headers, body }, order.doing, deadline)
+        self.send(
+            Request {
+                method: order.method,
+                target: &target,
+                headers: &headers,
+                body,
+            },
+            order.doing,
+            deadline,
+        )
     }
 
     /// Sends any request.
@@ -218,19 +249,30 @@ impl Talk {
     ) -> Result<Response, Lost> {
         let begun = Instant::now();
         let mut client = self.connection(deadline)?;
-        let until = self.settings.request_limit.map_or(deadline, |limit| deadline.within(limit));
+        let until = self
+            .settings
+            .request_limit
+            .map_or(deadline, |limit| deadline.within(limit));
         let result = client.client.send(request, until);
         drop(client);
-        result.map_err(|error| self.about("").lost(&error, doing, begun.elapsed(), deadline))
+        result.map_err(|error| {
+            self.about("")
+                .lost(&error, doing, begun.elapsed(), deadline)
+        })
     }
 
     /// Lets nothing interrupt what is said from now on: last words.
     pub(super) fn ignore_interrupt(&self) {
         let mut connections = lock(&self.connections);
-        connections.idle.iter_mut().for_each(Client::ignore_interrupt);
+        connections
+            .idle
+            .iter_mut()
+            .for_each(Client::ignore_interrupt);
         if connections.idle.is_empty() && connections.all < CONNECTIONS {
             connections.all += 1;
-            connections.idle.push(Client::new(self.settings.endpoint.clone(), None));
+            connections
+                .idle
+                .push(Client::new(self.settings.endpoint.clone(), None));
         }
     }
 
@@ -243,21 +285,48 @@ impl Talk {
             }
             if connections.all < CONNECTIONS {
                 connections.all += 1;
-                let Settings { endpoint, interrupt, .. } = &self.settings;
-                return Ok(Borrowed { client: Client::new(endpoint.clone(), interrupt.clone()), talk: self });
+                let Settings {
+                    endpoint,
+                    interrupt,
+                    ..
+                } = &self.settings;
+                return Ok(Borrowed {
+                    client: Client::new(endpoint.clone(), interrupt.clone()),
+                    talk: self,
+                });
             }
             if deadline.has_passed() {
-                return Err(Lost::nothing_sent(self.late("waiting for a free connection", begun)));
+                return Err(Lost::nothing_sent(
+                    self.late("waiting for a free connection", begun),
+                ));
             }
-            let waited = self.returned.wait_timeout(connections, deadline.remaining());
+            let waited = self
+                .returned
+                .wait_timeout(connections, deadline.remaining());
             connections = waited.unwrap_or_else(PoisonError::into_inner).0;
+        }
+    }
+
+    /// Lets `time` pass; false when it ended early, because whoever asked is to end.
+    pub(super) fn pause(&self, time: Duration) -> bool {
+        match &self.settings.interrupt {
+            Some(interrupt) => !interrupt.wait(Deadline::after(time)),
+            None => {
+                std::thread::sleep(time);
+                true
+            }
         }
     }
 
     /// The deadline passed and nothing was switched.
     pub(super) fn late(&self, doing: &str, begun: Instant) -> Error {
         let (by, doing) = (self.by.clone(), doing.to_owned());
-        Error::DeadlinePassed { by, doing, waited: begun.elapsed(), acted: false }
+        Error::DeadlinePassed {
+            by,
+            doing,
+            waited: begun.elapsed(),
+            acted: false,
+        }
     }
 }
 
@@ -288,7 +357,11 @@ impl Drop for Borrowed<'_> {
 
 fn answer(response: Response) -> Answer {
     let location = response.header("location").map(str::to_owned);
-    Answer { status: response.status, body: response.body, location }
+    Answer {
+        status: response.status,
+        body: response.body,
+        location,
+    }
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -302,7 +375,13 @@ fn correlation(guest: &str) -> String {
     let room = LONGEST - "picket--".len() - pid.to_string().len();
     let name: String = guest
         .chars()
-        .map(|c| if c.is_ascii_alphanumeric() || c == '-' { c } else { '_' })
+        .map(|c| {
+            if c.is_ascii_alphanumeric() || c == '-' {
+                c
+            } else {
+                '_'
+            }
+        })
         .take(room)
         .collect();
     format!("picket-{name}-{pid}")
@@ -318,7 +397,11 @@ mod tests {
         for guest in ["", "node1", "nöde <1>\r\n", &"x".repeat(99)] {
             let id = correlation(guest);
             assert!(id.len() <= 36, "{id}");
-            assert!(id.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_".contains(&b)), "{id}");
+            assert!(
+                id.bytes()
+                    .all(|b| b.is_ascii_alphanumeric() || b"-_".contains(&b)),
+                "{id}"
+            );
         }
         assert!(correlation("node1").starts_with("picket-node1-"));
     }

@@ -67,7 +67,10 @@ impl Ticket {
         let mut all = Zeroizing::new(String::new());
         for line in response.headers("set-cookie") {
             let pair = line.split(';').next().unwrap_or_default().trim();
-            if pair.split_once('=').is_none_or(|(name, value)| name.is_empty() || value.is_empty()) {
+            if pair
+                .split_once('=')
+                .is_none_or(|(name, value)| name.is_empty() || value.is_empty())
+            {
                 continue;
             }
             if !all.is_empty() {
@@ -122,8 +125,14 @@ mod tests {
             Some(Ticket::Token(Zeroizing::new("aZ-9_.".to_owned())))
         );
         for wrong in [
-            "", "{}", "[]", "<html/>", r#"{"access_token":""}"#, r#"{"access_token":7}"#,
-            r#"{"access_token":"a\r\nX: y"}"#, r#"{"access_token":"ä"}"#,
+            "",
+            "{}",
+            "[]",
+            "<html/>",
+            r#"{"access_token":""}"#,
+            r#"{"access_token":7}"#,
+            r#"{"access_token":"a\r\nX: y"}"#,
+            r#"{"access_token":"ä"}"#,
         ] {
             assert_eq!(token(wrong), None, "{wrong}");
         }
@@ -142,6 +151,9 @@ mod tests {
     /// RFC 7617, section 2.
     #[test]
     fn user_and_password_as_the_standard_writes_them() {
-        assert_eq!(*basic("Aladdin", "open sesame"), "Basic QWxhZGRpbjpvcGVuIHNlc2FtZQ==");
+        assert_eq!(
+            *basic("Aladdin", "open sesame"),
+            "Basic QWxhZGRpbjpvcGVuIHNlc2FtZQ=="
+        );
     }
 }

@@ -28,7 +28,11 @@ impl Lost {
         }
         match self.error {
             late @ Error::DeadlinePassed { .. } => late,
-            other => Error::NotConfirmed { guest: guest.clone(), by: by.to_owned(), saw: other.to_string() },
+            other => Error::NotConfirmed {
+                guest: guest.clone(),
+                by: by.to_owned(),
+                saw: other.to_string(),
+            },
         }
     }
 }
@@ -67,11 +71,18 @@ pub(super) struct About<'a> {
 
 impl About<'_> {
     pub(super) fn refused(&self, detail: impl Into<String>) -> Error {
-        Error::Refused { by: self.by.to_owned(), guest: self.guest.to_owned(), detail: detail.into() }
+        Error::Refused {
+            by: self.by.to_owned(),
+            guest: self.guest.to_owned(),
+            detail: detail.into(),
+        }
     }
 
     pub(super) fn unreachable(&self, detail: impl Into<String>) -> Error {
-        Error::Unreachable { by: self.by.to_owned(), detail: detail.into() }
+        Error::Unreachable {
+            by: self.by.to_owned(),
+            detail: detail.into(),
+        }
     }
 
     /// An answer that cannot be read.
@@ -84,7 +95,11 @@ impl About<'_> {
 
     /// The login was not accepted.
     pub(super) fn login_refused(&self, said: &str) -> Error {
-        let said = if said.is_empty() { String::new() } else { format!(" ({said})") };
+        let said = if said.is_empty() {
+            String::new()
+        } else {
+            format!(" ({said})")
+        };
         self.refused(format!(
             "login of `{}` refused{said}: check user name, which includes the domain (admin@internal), password, and \
              whether the account is locked",
@@ -94,7 +109,9 @@ impl About<'_> {
 
     /// An answer that is no success. 404 for a guest is for the caller to see.
     pub(super) fn no_success(&self, answer: &Answer) -> Error {
-        let said = reply::fault(&answer.body).map(|fault| fault.to_string()).filter(|text| !text.is_empty());
+        let said = reply::fault(&answer.body)
+            .map(|fault| fault.to_string())
+            .filter(|text| !text.is_empty());
         let page = xml::page(&answer.body);
         let status = answer.status;
         let detail = said.clone().unwrap_or_else(|| match &page {
@@ -115,7 +132,7 @@ impl About<'_> {
                  UserVmManager on the guests for instance",
                 xml::printable(self.user)
             )),
-            403 | 404 | 405 => self.unreachable(format!("HTTP {status}: {detail}; {CHECK_ADDRESS}")),
+            403..=405 => self.unreachable(format!("HTTP {status}: {detail}; {CHECK_ADDRESS}")),
             400 | 409..=499 => self.refused(format!("HTTP {status}: {detail}")),
             407 => self.unreachable("a proxy in the way wants a login (HTTP 407): give the engine's own address"),
             502..=504 => self.unreachable(format!(
@@ -127,11 +144,22 @@ impl About<'_> {
     }
 
     /// No answer to a request, or none that is HTTP.
-    pub(super) fn lost(&self, error: &https::Error, doing: &str, waited: Duration, deadline: Deadline) -> Lost {
+    pub(super) fn lost(
+        &self,
+        error: &https::Error,
+        doing: &str,
+        waited: Duration,
+        deadline: Deadline,
+    ) -> Lost {
         let sent = error.may_have_been_carried_out();
         let late = matches!(error, https::Error::DeadlinePassed { .. }) && deadline.has_passed();
         let error = if late {
-            Error::DeadlinePassed { by: self.by.to_owned(), doing: doing.to_owned(), waited, acted: false }
+            Error::DeadlinePassed {
+                by: self.by.to_owned(),
+                doing: doing.to_owned(),
+                waited,
+                acted: false,
+            }
         } else {
             self.unreachable(error.to_string())
         };
@@ -139,17 +167,26 @@ impl About<'_> {
     }
 }
 
-const CHECK_ADDRESS: &str = "check address, port, ssl, and api_path: /ovirt-engine/api, or /api up to RHEV-M 3.0";
+const CHECK_ADDRESS: &str =
+    "check address, port, ssl, and api_path: /ovirt-engine/api, or /api up to RHEV-M 3.0";
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::ErrorKind;
 
-    const ABOUT: About<'_> = About { by: "https://m:443/ovirt-engine/api", user: "u@internal", guest: "node1" };
+    const ABOUT: About<'_> = About {
+        by: "https://m:443/ovirt-engine/api",
+        user: "u@internal",
+        guest: "node1",
+    };
 
     fn of(status: u16, body: &str) -> Error {
-        ABOUT.no_success(&Answer { status, body: body.as_bytes().to_vec(), location: None })
+        ABOUT.no_success(&Answer {
+            status,
+            body: body.as_bytes().to_vec(),
+            location: None,
+        })
     }
 
     /// A proxy's page must not look like the engine's refusal, nor the engine's refusal like a wrong address.
@@ -161,7 +198,12 @@ mod tests {
             (400, fault, ErrorKind::Refused, "Operation Failed: [no]"),
             (401, page, ErrorKind::Refused, "check user name"),
             (403, fault, ErrorKind::Refused, "grant the user a role"),
-            (403, page, ErrorKind::Unreachable, "titled \"access denied\""),
+            (
+                403,
+                page,
+                ErrorKind::Unreachable,
+                "titled \"access denied\"",
+            ),
             (404, page, ErrorKind::Unreachable, "api_path"),
             (404, "", ErrorKind::Unreachable, "api_path"),
             (407, page, ErrorKind::Unreachable, "proxy"),
@@ -179,7 +221,8 @@ mod tests {
 
     #[test]
     fn what_the_engine_says_stays_on_one_line() {
-        let fault = "<action><status>failed</status><fault><detail>a\nERROR b</detail></fault></action>";
+        let fault =
+            "<action><status>failed</status><fault><detail>a\nERROR b</detail></fault></action>";
         assert!(of(409, fault).to_string().contains("a ERROR b"));
         assert!(!of(409, fault).to_string().contains('\n'));
     }

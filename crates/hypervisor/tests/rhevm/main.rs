@@ -32,7 +32,10 @@ impl World {
         }
         let engine = Arc::new(Engine::new(settings));
         let server = Server::start("127.0.0.1:0", None, Faults::default(), engine.clone());
-        Self { engine, server: server.expect("a free port") }
+        Self {
+            engine,
+            server: server.expect("a free port"),
+        }
     }
 
     fn settings(&self, user: &str) -> Settings {
@@ -66,17 +69,33 @@ impl World {
 
     /// Requests whose target has this in it.
     fn asked(&self, part: &str) -> usize {
-        self.log().iter().filter(|entry| entry.target.contains(part)).count()
+        self.log()
+            .iter()
+            .filter(|entry| entry.target.contains(part))
+            .count()
     }
 
     fn guest(&self, name: &str) -> test_servers::ovirt::world::Guest {
         let state = self.engine.state();
-        state.world.guests.iter().find(|guest| guest.name == name).expect("a guest of the test").clone()
+        state
+            .world
+            .guests
+            .iter()
+            .find(|guest| guest.name == name)
+            .expect("a guest of the test")
+            .clone()
     }
 
     fn change(&self, name: &str, change: impl FnOnce(&mut test_servers::ovirt::world::Guest)) {
         let mut state = self.engine.state();
-        change(state.world.guests.iter_mut().find(|guest| guest.name == name).expect("a guest of the test"));
+        change(
+            state
+                .world
+                .guests
+                .iter_mut()
+                .find(|guest| guest.name == name)
+                .expect("a guest of the test"),
+        );
     }
 
     fn state(&self, name: &str, word: &str) {
@@ -89,7 +108,11 @@ impl World {
     /// Sessions open, opened and closed.
     fn sessions(&self) -> (usize, u64, u64) {
         let state = self.engine.state();
-        (state.sessions.open(), state.sessions.opened, state.sessions.closed)
+        (
+            state.sessions.open(),
+            state.sessions.opened,
+            state.sessions.closed,
+        )
     }
 }
 
@@ -106,7 +129,10 @@ fn named(name: &str) -> GuestRef {
 fn fails<T: std::fmt::Debug>(result: Result<T, hypervisor::Error>, kind: ErrorKind, words: &str) {
     let error = result.expect_err("this must fail");
     assert_eq!(error.kind(), kind, "{error}");
-    assert!(error.to_string().contains(words), "`{words}` is not in: {error}");
+    assert!(
+        error.to_string().contains(words),
+        "`{words}` is not in: {error}"
+    );
     assert!(!error.to_string().contains("secret"), "{error}");
 }
 
@@ -127,19 +153,33 @@ const AGES: [(&str, Version); 9] = [
 fn every_age_of_engine_is_understood() {
     for (engine, version) in AGES {
         let world = World::new(&format!("--engine {engine}"));
-        let rhevm = Rhevm::new(Settings { version, ..world.settings("admin@internal") });
-        let names: Vec<String> =
-            rhevm.list(soon()).expect("a list").into_iter().map(|seen| seen.guest.name).collect();
+        let rhevm = Rhevm::new(Settings {
+            version,
+            ..world.settings("admin@internal")
+        });
+        let names: Vec<String> = rhevm
+            .list(soon())
+            .expect("a list")
+            .into_iter()
+            .map(|seen| seen.guest.name)
+            .collect();
         assert_eq!(names, ["node1", "node2", "node3"], "{engine}");
-        let off = rhevm.power_off(&named("node2"), soon()).unwrap_or_else(|error| panic!("{engine}: {error}"));
+        let off = rhevm
+            .power_off(&named("node2"), soon())
+            .unwrap_or_else(|error| panic!("{engine}: {error}"));
         assert!(off.was_active && off.evidence.observation.power() == hypervisor::Power::Off);
-        rhevm.power_on(&named("node2"), None, soon()).unwrap_or_else(|error| panic!("{engine}: {error}"));
+        rhevm
+            .power_on(&named("node2"), None, soon())
+            .unwrap_or_else(|error| panic!("{engine}: {error}"));
         let guest = world.guest("node2");
         assert_eq!((guest.stops, guest.starts), (1, 1), "{engine}");
         drop(rhevm);
         let (open, opened, closed) = world.sessions();
         assert_eq!(open, 0, "{engine}: a session was left");
         // Before 3.1 there are none: each request is a login.
-        assert!(engine < "3.1" || (opened, closed) == (1, 1), "{engine}: {opened} {closed}");
+        assert!(
+            engine < "3.1" || (opened, closed) == (1, 1),
+            "{engine}: {opened} {closed}"
+        );
     }
 }

@@ -8,6 +8,7 @@ use test_servers::ovirt::{Engine, settings::Settings};
 
 fn main() -> io::Result<()> {
     let mut arguments = Arguments::read()?;
-    let settings = Settings::parse(&std::mem::take(&mut arguments.rest)).map_err(io::Error::other)?;
+    let settings =
+        Settings::parse(&std::mem::take(&mut arguments.rest)).map_err(io::Error::other)?;
     arguments.serve(Arc::new(Engine::new(settings)))
 }

@@ -42,7 +42,14 @@ impl Sessions {
     /// None open, and these limits.
     #[must_use]
     pub const fn new(limit: usize, idle: Duration) -> Self {
-        Self { open: BTreeMap::new(), counter: 0, limit, idle, opened: 0, closed: 0 }
+        Self {
+            open: BTreeMap::new(),
+            counter: 0,
+            limit,
+            idle,
+            opened: 0,
+            closed: 0,
+        }
     }
 
     /// How many are open.
@@ -59,7 +66,8 @@ impl Sessions {
     /// Opens one; none when there are too many.
     fn begin(&mut self, user: &User, idle: Duration) -> Option<String> {
         let now = Instant::now();
-        self.open.retain(|_, session| now.duration_since(session.used) < session.idle);
+        self.open
+            .retain(|_, session| now.duration_since(session.used) < session.idle);
         if self.open.len() >= self.limit {
             return None;
         }
@@ -67,7 +75,14 @@ impl Sessions {
         self.opened += 1;
         // As long as an engine's, and not guessable from another one's by anything that is tested here.
         let key = format!("{:016x}", self.counter.wrapping_mul(0x9e37_79b9_7f4a_7c15)).repeat(5);
-        self.open.insert(key.clone(), Open { user: user.id.clone(), used: now, idle });
+        self.open.insert(
+            key.clone(),
+            Open {
+                user: user.id.clone(),
+                used: now,
+                idle,
+            },
+        );
         Some(key)
     }
 
@@ -79,7 +94,11 @@ impl Sessions {
             return None;
         }
         session.used = now;
-        world.users.iter().find(|user| user.id == session.user).cloned()
+        world
+            .users
+            .iter()
+            .find(|user| user.id == session.user)
+            .cloned()
     }
 
     fn end(&mut self, key: &str) -> bool {
@@ -91,20 +110,38 @@ impl Sessions {
     /// Answers a request for a token (`sso/oauth/token`).
     pub fn token(&mut self, request: &Request, world: &World) -> Response {
         let form = pairs(&request.text());
-        let field = |name: &str| form.iter().find(|(field, _)| field == name).map_or("", |(_, value)| value.as_str());
-        if field("grant_type") != "password" || !field("scope").split(' ').any(|scope| scope == "ovirt-app-api") {
-            return refusal(400, "invalid_request", "Missing or unsupported grant_type or scope parameter");
+        let field = |name: &str| {
+            form.iter()
+                .find(|(field, _)| field == name)
+                .map_or("", |(_, value)| value.as_str())
+        };
+        if field("grant_type") != "password"
+            || !field("scope")
+                .split(' ')
+                .any(|scope| scope == "ovirt-app-api")
+        {
+            return refusal(
+                400,
+                "invalid_request",
+                "Missing or unsupported grant_type or scope parameter",
+            );
         }
         let Some(user) = log_in(field("username"), field("password"), world) else {
             let name = field("username").replace(['"', '\\'], " ");
             return refusal(
                 400,
                 "access_denied",
-                &format!("Cannot authenticate user '{name}': The user name or password is incorrect."),
+                &format!(
+                    "Cannot authenticate user '{name}': The user name or password is incorrect."
+                ),
             );
         };
         let Some(token) = self.begin(&user, self.idle) else {
-            return refusal(400, "access_denied", "The maximum number of sessions has been reached.");
+            return refusal(
+                400,
+                "access_denied",
+                "The maximum number of sessions has been reached.",
+            );
         };
         json(
             200,
@@ -118,21 +155,39 @@ impl Sessions {
     /// Answers a request to end a token (`services/sso-logout`).
     pub fn revoke(&mut self, request: &Request) -> Response {
         let form = pairs(&request.text());
-        let token = form.iter().find(|(field, _)| field == "token").map_or("", |(_, value)| value.as_str());
+        let token = form
+            .iter()
+            .find(|(field, _)| field == "token")
+            .map_or("", |(_, value)| value.as_str());
         if self.end(token) {
             json(200, "{}")
         } else {
-            refusal(400, "invalid_grant", "The provided authorization grant is invalid or expired.")
+            refusal(
+                400,
+                "invalid_grant",
+                "The provided authorization grant is invalid or expired.",
+            )
         }
     }
 
     /// Lets a request in, or not.
-    pub fn admit(&mut self, request: &Request, world: &World, tokens: bool, cookies: bool) -> Option<Admitted> {
+    pub fn admit(
+        &mut self,
+        request: &Request,
+        world: &World,
+        tokens: bool,
+        cookies: bool,
+    ) -> Option<Admitted> {
         let prefer = request.header("prefer").unwrap_or_default();
-        let persistent = cookies && prefer.split(',').any(|word| word.trim() == "persistent-auth");
+        let persistent = cookies
+            && prefer
+                .split(',')
+                .any(|word| word.trim() == "persistent-auth");
         let fresh = prefer.split(',').any(|word| word.trim() == "new-auth");
         let cookie = request.header("cookie").unwrap_or_default();
-        let cookie = cookie.split(';').find_map(|pair| pair.trim().strip_prefix("JSESSIONID="));
+        let cookie = cookie
+            .split(';')
+            .find_map(|pair| pair.trim().strip_prefix("JSESSIONID="));
         if let Some(key) = cookie
             && !fresh
         {
@@ -156,11 +211,18 @@ impl Sessions {
         let pair = String::from_utf8(decode_base64(value.trim())?).ok()?;
         let (name, password) = pair.split_once(':')?;
         let user = log_in(name, password, world)?;
-        let ttl = request.header("session-ttl").and_then(|minutes| minutes.parse().ok());
-        let idle = ttl.map_or(self.idle, |minutes: u64| self.idle.min(Duration::from_secs(60 * minutes)));
+        let ttl = request
+            .header("session-ttl")
+            .and_then(|minutes| minutes.parse().ok());
+        let idle = ttl.map_or(self.idle, |minutes: u64| {
+            self.idle.min(Duration::from_secs(60 * minutes))
+        });
         let key = self.begin(&user, idle)?;
         if persistent {
-            return Some(Admitted { user, cookie: Some(key) });
+            return Some(Admitted {
+                user,
+                cookie: Some(key),
+            });
         }
         self.end(&key);
         Some(Admitted { user, cookie: None })
@@ -168,7 +230,11 @@ impl Sessions {
 }
 
 fn log_in(name: &str, password: &str, world: &World) -> Option<User> {
-    world.users.iter().find(|user| user.name == name && user.password == password).cloned()
+    world
+        .users
+        .iter()
+        .find(|user| user.name == name && user.password == password)
+        .cloned()
 }
 
 fn json(status: u16, text: &str) -> Response {
@@ -176,7 +242,10 @@ fn json(status: u16, text: &str) -> Response {
 }
 
 fn refusal(status: u16, code: &str, text: &str) -> Response {
-    json(status, &format!("{{\"error_code\":\"{code}\",\"error\":\"{text}\"}}"))
+    json(
+        status,
+        &format!("{{\"error_code\":\"{code}\",\"error\":\"{text}\"}}"),
+    )
 }
 
 /// RFC 4648, section 4.
@@ -202,7 +271,13 @@ mod tests {
     /// RFC 4648, section 10.
     #[test]
     fn base64_of_the_standard() {
-        for (text, wanted) in [("", ""), ("Zg==", "f"), ("Zm8=", "fo"), ("Zm9v", "foo"), ("Zm9vYmFy", "foobar")] {
+        for (text, wanted) in [
+            ("", ""),
+            ("Zg==", "f"),
+            ("Zm8=", "fo"),
+            ("Zm9v", "foo"),
+            ("Zm9vYmFy", "foobar"),
+        ] {
             assert_eq!(decode_base64(text).as_deref(), Some(wanted.as_bytes()));
         }
         assert_eq!(decode_base64("a b"), None);

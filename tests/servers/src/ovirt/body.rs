@@ -56,16 +56,25 @@ fn truth(node: Node<'_, '_>, name: &str) -> Result<Option<bool>, String> {
 
 /// What a thing is named by: its id or its name.
 fn reference(node: Node<'_, '_>) -> Option<String> {
-    node.attribute("id").map(str::to_owned).or_else(|| text(node, "name"))
+    node.attribute("id")
+        .map(str::to_owned)
+        .or_else(|| text(node, "name"))
 }
 
-fn read<T>(body: &str, root: &str, read: impl FnOnce(Node<'_, '_>) -> Result<T, String>) -> Result<T, String> {
+fn read<T>(
+    body: &str,
+    root: &str,
+    read: impl FnOnce(Node<'_, '_>) -> Result<T, String>,
+) -> Result<T, String> {
     let document = Document::parse(body).map_err(|error| error.to_string())?;
     let element = document.root_element();
     if element.has_tag_name(root) {
         read(element)
     } else {
-        Err(format!("`{}` where `{root}` was expected", element.tag_name().name()))
+        Err(format!(
+            "`{}` where `{root}` was expected",
+            element.tag_name().name()
+        ))
     }
 }
 
@@ -79,7 +88,16 @@ impl Action {
             return Ok(Self::default());
         }
         read(body, "action", |action| {
-            let known = ["host", "cluster", "vm", "async", "pause", "filter", "use_cloud_init", "grace_period"];
+            let known = [
+                "host",
+                "cluster",
+                "vm",
+                "async",
+                "pause",
+                "filter",
+                "use_cloud_init",
+                "grace_period",
+            ];
             for element in action.children().filter(Node::is_element) {
                 let name = element.tag_name().name();
                 if strict && !known.contains(&name) {
@@ -107,10 +125,20 @@ impl Vm {
         read(body, "vm", |vm| {
             let policy = child(vm, "placement_policy").map(|policy| {
                 let many = child(policy, "hosts").unwrap_or(policy);
-                let hosts = many.children().filter(|node| node.has_tag_name("host")).filter_map(reference).collect();
-                Placement { affinity: text(policy, "affinity").unwrap_or_default(), hosts }
+                let hosts = many
+                    .children()
+                    .filter(|node| node.has_tag_name("host"))
+                    .filter_map(reference)
+                    .collect();
+                Placement {
+                    affinity: text(policy, "affinity").unwrap_or_default(),
+                    hosts,
+                }
             });
-            Ok(Self { reference: reference(vm), placement: policy })
+            Ok(Self {
+                reference: reference(vm),
+                placement: policy,
+            })
         })
     }
 }

@@ -14,7 +14,10 @@ use crate::http::{Request, Response};
 
 /// Answers one.
 pub(super) fn answer(state: &mut State, request: &Request) -> Response {
-    let name = request.path.trim_start_matches("/-/engine").trim_start_matches('/');
+    let name = request
+        .path
+        .trim_start_matches("/-/engine")
+        .trim_start_matches('/');
     let body = request.text();
     match (request.method.as_str(), name) {
         ("GET", "") => Response::new(200, "text/plain", shown(state)),
@@ -43,11 +46,17 @@ pub(super) fn answer(state: &mut State, request: &Request) -> Response {
 
 fn change(state: &mut State, name: &str, words: &str) -> Response {
     let world = &mut state.world;
-    let Some(at) = world.guests.iter().position(|guest| guest.name == name) else { return Response::empty(404) };
+    let Some(at) = world.guests.iter().position(|guest| guest.name == name) else {
+        return Response::empty(404);
+    };
     let mut guest = world.guests[at].clone();
     for line in words.lines() {
-        let changed = line.split_once('=').ok_or_else(|| format!("`{line}` has no value"));
-        if let Err(why) = changed.and_then(|(word, value)| change_guest(world, &mut guest, word, value)) {
+        let changed = line
+            .split_once('=')
+            .ok_or_else(|| format!("`{line}` has no value"));
+        if let Err(why) =
+            changed.and_then(|(word, value)| change_guest(world, &mut guest, word, value))
+        {
             return Response::new(400, "text/plain", why);
         }
     }
@@ -57,7 +66,11 @@ fn change(state: &mut State, name: &str, words: &str) -> Response {
 
 fn shown(state: &State) -> String {
     let guest = |guest: &super::world::Guest| {
-        let host = guest.host.as_deref().and_then(|id| state.world.host(id)).map_or("-", |host| &host.name);
+        let host = guest
+            .host
+            .as_deref()
+            .and_then(|id| state.world.host(id))
+            .map_or("-", |host| &host.name);
         let status = guest.status.as_deref().unwrap_or("none");
         format!(
             "name={} id={} state={status} host={host} stops={} starts={} affinity={} reason={}\n",

@@ -13,7 +13,12 @@ impl Element {
     /// An empty one.
     #[must_use]
     pub const fn new(name: &'static str) -> Self {
-        Self { name, attributes: Vec::new(), text: None, children: Vec::new() }
+        Self {
+            name,
+            attributes: Vec::new(),
+            text: None,
+            children: Vec::new(),
+        }
     }
 
     /// With this attribute.
@@ -40,19 +45,24 @@ impl Element {
     /// With a child that holds this text.
     #[must_use]
     pub fn text(self, name: &'static str, text: impl ToString) -> Self {
-        self.child(Self { text: Some(text.to_string()), ..Self::new(name) })
+        self.child(Self {
+            text: Some(text.to_string()),
+            ..Self::new(name)
+        })
     }
 
     /// With `id` and `href` of something below the interface's path.
     #[must_use]
     pub fn reference(self, base: &str, collection: &str, id: &str) -> Self {
-        self.attribute("href", format!("{base}/{collection}/{id}")).attribute("id", id)
+        self.attribute("href", format!("{base}/{collection}/{id}"))
+            .attribute("id", id)
     }
 
     /// The document.
     #[must_use]
     pub fn document(&self) -> String {
-        let mut out = String::from("<?xml version=\"1.0\" encoding=\"UTF-8\" standalone=\"yes\"?>\n");
+        let mut out =
+            String::from("<?xml version=\"1.0\" encoding=\"UTF-8\" standalone=\"yes\"?>\n");
         self.write(&mut out, 0);
         out
     }

@@ -57,7 +57,10 @@ impl Engine {
     #[must_use]
     pub fn new(settings: Settings) -> Self {
         let (world, sessions) = settings.build();
-        Self { settings, state: Mutex::new(State { world, sessions }) }
+        Self {
+            settings,
+            state: Mutex::new(State { world, sessions }),
+        }
     }
 
     /// What it manages, up to date.
@@ -99,7 +102,12 @@ impl Engine {
     fn play(&self, fault: &str, request: &Request) -> Option<Response> {
         let mut state = self.state();
         let State { world, sessions } = &mut *state;
-        let id = request.path.split("/vms/").nth(1).and_then(|rest| rest.split('/').next()).unwrap_or_default();
+        let id = request
+            .path
+            .split("/vms/")
+            .nth(1)
+            .and_then(|rest| rest.split('/').next())
+            .unwrap_or_default();
         match fault {
             "expire" => sessions.expire(),
             "deleted" => world.guests.retain(|guest| guest.id != id),
@@ -110,10 +118,21 @@ impl Engine {
                 let detail = "[User is not authorized to perform this action.]";
                 return Some(routes::fault(403, "Operation Failed", detail));
             }
-            "broken" => return Some(routes::fault(500, "Operation Failed", "[Internal Engine Error]")),
+            "broken" => {
+                return Some(routes::fault(
+                    500,
+                    "Operation Failed",
+                    "[Internal Engine Error]",
+                ));
+            }
             "starting" => return Some(error_page(503, "503 Service Unavailable")),
             "page" => return Some(page(200, "Welcome to the proxy")),
-            "login" => return Some(Response::empty(302).header("Location", "https://portal.example/login?from=engine")),
+            "login" => {
+                return Some(
+                    Response::empty(302)
+                        .header("Location", "https://portal.example/login?from=engine"),
+                );
+            }
             _ => {}
         }
         None
@@ -136,12 +155,15 @@ impl Session for Connection<'_> {
 
 /// A page with this title.
 fn page(status: u16, title: &str) -> Response {
-    let body = format!("<!DOCTYPE html>\n<html>\n<head>\n<title>{title}</title>\n</head>\n<body>\n<h1>{title}</h1>\n</body>\n</html>\n");
+    let body = format!(
+        "<!DOCTYPE html>\n<html>\n<head>\n<title>{title}</title>\n</head>\n<body>\n<h1>{title}</h1>\n</body>\n</html>\n"
+    );
     Response::new(status, "text/html;charset=UTF-8", body)
 }
 
 /// The page that comes with a refusal before the interface is reached. Its title is what the packaged agent looks for.
 fn error_page(status: u16, text: &str) -> Response {
-    let body = format!("<html>\n<head>\n<title>Error</title>\n</head>\n<body>{text}</body>\n</html>\n");
+    let body =
+        format!("<html>\n<head>\n<title>Error</title>\n</head>\n<body>{text}</body>\n</html>\n");
     Response::new(status, "text/html;charset=UTF-8", body)
 }

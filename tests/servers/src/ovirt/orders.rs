@@ -18,26 +18,42 @@ fn refuse<T>(detail: &str) -> Result<T, Refusal> {
 /// When the guest's state does not allow it.
 pub fn carry_out(world: &mut World, id: &str, order: &str, action: &Action) -> Result<(), Refusal> {
     let (now, step) = (Instant::now(), world.transition);
-    let Some(guest) = world.guest(id).cloned() else { return Err((404, String::new())) };
+    let Some(guest) = world.guest(id).cloned() else {
+        return Err((404, String::new()));
+    };
     if guest.is(&["image_locked"]) && order != "detach" {
-        return refuse(&format!("Cannot {order} VM. The VM's disks are locked. Please try again in a few minutes."));
+        return refuse(&format!(
+            "Cannot {order} VM. The VM's disks are locked. Please try again in a few minutes."
+        ));
     }
     match order {
         "start" => start(world, &guest, action),
         "migrate" => migrate(world, &guest, action),
-        "cancelmigration" if !guest.is(&["migrating"]) => refuse("Cannot cancel migration. VM is not migrating."),
+        "cancelmigration" if !guest.is(&["migrating"]) => {
+            refuse("Cannot cancel migration. VM is not migrating.")
+        }
         "detach" => Ok(()),
         "stop" | "shutdown" | "reboot" | "reset" if guest.backup && action.force != Some(true) => {
-            refuse(&format!("Cannot {order} VM. The VM is during a backup operation."))
+            refuse(&format!(
+                "Cannot {order} VM. The VM is during a backup operation."
+            ))
         }
         _ => {
-            let Some(guest) = world.guest_mut(id) else { return Err((404, String::new())) };
+            let Some(guest) = world.guest_mut(id) else {
+                return Err((404, String::new()));
+            };
             simple(guest, order, action, now, step)
         }
     }
 }
 
-fn simple(guest: &mut Guest, order: &str, action: &Action, now: Instant, step: Duration) -> Result<(), Refusal> {
+fn simple(
+    guest: &mut Guest,
+    order: &str,
+    action: &Action,
+    now: Instant,
+    step: Duration,
+) -> Result<(), Refusal> {
     let host = guest.host.clone();
     match order {
         "stop" => {
@@ -95,21 +111,31 @@ fn start(world: &mut World, guest: &Guest, action: &Action) -> Result<(), Refusa
         wanted.placement = next;
     }
     if let Some(host) = &action.host {
-        let Some(host) = world.host(host) else { return Err((404, String::new())) };
+        let Some(host) = world.host(host) else {
+            return Err((404, String::new()));
+        };
         wanted.placement.affinity = "pinned".to_owned();
         wanted.placement.hosts = vec![host.id.clone()];
     }
     let Some(host) = world.schedule(&wanted) else {
-        return refuse("Cannot run VM. There is no host that satisfies current scheduling constraints. See below for details:");
+        return refuse(
+            "Cannot run VM. There is no host that satisfies current scheduling constraints. See below for details:",
+        );
     };
     let (now, step) = (Instant::now(), world.transition);
     let resumes = guest.is(&["suspended"]);
-    let Some(guest) = world.guest_mut(&guest.id) else { return Err((404, String::new())) };
+    let Some(guest) = world.guest_mut(&guest.id) else {
+        return Err((404, String::new()));
+    };
     guest.starts += 1;
     if let Some(next) = guest.next_run.take() {
         guest.placement = next;
     }
-    let first = if resumes { "restoring_state" } else { "wait_for_launch" };
+    let first = if resumes {
+        "restoring_state"
+    } else {
+        "wait_for_launch"
+    };
     guest.become_now(first, Some(host.clone()));
     guest.become_at(now + step / 2, "powering_up", Some(host.clone()));
     guest.become_at(now + step, "up", Some(host));
@@ -123,7 +149,9 @@ fn migrate(world: &mut World, guest: &Guest, action: &Action) -> Result<(), Refu
     match guest.placement.affinity.as_str() {
         "pinned" => return refuse("Cannot migrate VM. VM is pinned to Host."),
         "user_migratable" if action.force != Some(true) => {
-            return refuse("Cannot migrate VM. VM is non migratable and user did not specify the force-migration flag");
+            return refuse(
+                "Cannot migrate VM. VM is non migratable and user did not specify the force-migration flag",
+            );
         }
         _ => {}
     }
@@ -133,21 +161,29 @@ fn migrate(world: &mut World, guest: &Guest, action: &Action) -> Result<(), Refu
             None => return Err((404, String::new())),
         },
         None => {
-            let others = |host: &&super::world::Host| guest.host.as_deref() != Some(&host.id) && host.status == "up";
+            let others = |host: &&super::world::Host| {
+                guest.host.as_deref() != Some(&host.id) && host.status == "up"
+            };
             world.hosts.iter().find(others).cloned()
         }
     };
     let Some(to) = to.filter(|host| host.status == "up" && host.cluster == guest.cluster) else {
-        return refuse("Cannot migrate VM. There is no host that satisfies current scheduling constraints.");
+        return refuse(
+            "Cannot migrate VM. There is no host that satisfies current scheduling constraints.",
+        );
     };
     if guest.host.as_deref() == Some(&to.id) {
         return refuse("Cannot migrate VM. VM is already running on the destination host.");
     }
     if world.is_kept_from(guest, &to.id) {
-        return refuse("Cannot migrate VM. The host did not satisfy internal filter VmAffinityGroups.");
+        return refuse(
+            "Cannot migrate VM. The host did not satisfy internal filter VmAffinityGroups.",
+        );
     }
     let (now, step) = (Instant::now(), world.transition);
-    let Some(guest) = world.guest_mut(&guest.id) else { return Err((404, String::new())) };
+    let Some(guest) = world.guest_mut(&guest.id) else {
+        return Err((404, String::new()));
+    };
     let from = guest.host.clone();
     guest.become_now("migrating", from);
     guest.become_at(now + step, "up", Some(to.id));

@@ -31,9 +31,21 @@ impl Manner<'_> {
     pub fn vm(&self, guest: &Guest, next_run: bool) -> Element {
         let Self { base, .. } = self;
         let id = &guest.id;
-        let actions = ["migrate", "shutdown", "start", "stop", "suspend", "reboot", "reset", "cancelmigration", "detach"];
+        let actions = [
+            "migrate",
+            "shutdown",
+            "start",
+            "stop",
+            "suspend",
+            "reboot",
+            "reset",
+            "cancelmigration",
+            "detach",
+        ];
         let link = |rel: &str| {
-            Element::new("link").attribute("href", format!("{base}/vms/{id}/{rel}")).attribute("rel", rel)
+            Element::new("link")
+                .attribute("href", format!("{base}/vms/{id}/{rel}"))
+                .attribute("rel", rel)
         };
         let mut vm = Element::new("vm")
             .reference(base, "vms", id)
@@ -43,9 +55,12 @@ impl Manner<'_> {
             .children(["permissions", "snapshots", "nics"].map(link))
             .child(Element::new("bios").child(Element::new("boot_menu").text("enabled", "false")))
             .child(
-                Element::new("cpu")
-                    .text("architecture", "x86_64")
-                    .child(Element::new("topology").text("cores", 1).text("sockets", 2).text("threads", 1)),
+                Element::new("cpu").text("architecture", "x86_64").child(
+                    Element::new("topology")
+                        .text("cores", 1)
+                        .text("sockets", 2)
+                        .text("threads", 1),
+                ),
             )
             .child(
                 Element::new("display")
@@ -58,7 +73,9 @@ impl Manner<'_> {
                     .text("smartcard_enabled", "false"),
             )
             .child(
-                Element::new("high_availability").text("enabled", guest.available).text("priority", 0),
+                Element::new("high_availability")
+                    .text("enabled", guest.available)
+                    .text("priority", 0),
             )
             .text("memory", 2_147_483_648_u64)
             .child(Element::new("os").text("type", "rhel_9x64"))
@@ -68,7 +85,11 @@ impl Manner<'_> {
         if let Some(host) = guest.host.as_deref().filter(|_| !self.filtered) {
             vm = vm.child(Element::new("host").reference(base, "hosts", host));
         }
-        let placement = guest.next_run.as_ref().filter(|_| next_run).unwrap_or(&guest.placement);
+        let placement = guest
+            .next_run
+            .as_ref()
+            .filter(|_| next_run)
+            .unwrap_or(&guest.placement);
         if !self.filtered {
             vm = vm.child(self.placement(placement));
         }
@@ -113,8 +134,9 @@ impl Manner<'_> {
     #[must_use]
     pub fn group(&self, group: &AffinityGroup, world: &World, members: bool) -> Element {
         let collection = format!("clusters/{}/affinitygroups", group.cluster);
-        let mut element =
-            Element::new("affinity_group").reference(self.base, &collection, &group.id).text("name", &group.name);
+        let mut element = Element::new("affinity_group")
+            .reference(self.base, &collection, &group.id)
+            .text("name", &group.name);
         if self.engine >= (4, 4) {
             element = element.text("broken", world.is_broken(group));
         }
@@ -125,7 +147,10 @@ impl Manner<'_> {
         if self.engine >= (4, 1) {
             element = element
                 .child(
-                    Element::new("hosts_rule").text("enabled", "false").text("enforcing", "true").text("positive", "true"),
+                    Element::new("hosts_rule")
+                        .text("enabled", "false")
+                        .text("enforcing", "true")
+                        .text("positive", "true"),
                 )
                 .child(
                     Element::new("vms_rule")
@@ -137,24 +162,39 @@ impl Manner<'_> {
         if members {
             let member = |id: &String| {
                 let name = world.guest(id).map_or("", |guest| guest.name.as_str());
-                Element::new("vm").reference(self.base, "vms", id).text("name", name)
+                Element::new("vm")
+                    .reference(self.base, "vms", id)
+                    .text("name", name)
             };
             return element.child(Element::new("vms").children(group.vms.iter().map(member)));
         }
         let href = format!("{}/{collection}/{}/vms", self.base, group.id);
-        element.child(Element::new("link").attribute("href", href).attribute("rel", "vms"))
+        element.child(
+            Element::new("link")
+                .attribute("href", href)
+                .attribute("rel", "vms"),
+        )
     }
 
     /// A permission.
     #[must_use]
     pub fn permission(&self, permission: &Permission, world: &World) -> Element {
-        let is_user = world.users.iter().any(|user| user.id == permission.principal);
-        let (name, collection) = if is_user { ("user", "users") } else { ("group", "groups") };
+        let is_user = world
+            .users
+            .iter()
+            .any(|user| user.id == permission.principal);
+        let (name, collection) = if is_user {
+            ("user", "users")
+        } else {
+            ("group", "groups")
+        };
         let element = Element::new("permission")
             .reference(self.base, "permissions", &permission.id)
             .child(Element::new("role").reference(self.base, "roles", &permission.role))
             .child(Element::new(name).reference(self.base, collection, &permission.principal));
-        let on = |name, collection: &str, id: &str| Element::new(name).reference(self.base, collection, id);
+        let on = |name, collection: &str, id: &str| {
+            Element::new(name).reference(self.base, collection, id)
+        };
         match &permission.object {
             Object::System => element,
             Object::DataCenter(id) => element.child(on("data_center", "datacenters", id)),
@@ -170,7 +210,11 @@ impl Manner<'_> {
         let permit = |(number, name): (usize, &&str)| {
             let collection = format!("roles/{}/permits", role.id);
             // Before there were separate permits for them, one stood for all that starts and stops guests.
-            let name = if self.engine < (3, 5) && ["stop_vm", "run_vm"].contains(name) { "vm_basic_operations" } else { name };
+            let name = if self.engine < (3, 5) && ["stop_vm", "run_vm"].contains(name) {
+                "vm_basic_operations"
+            } else {
+                name
+            };
             Element::new("permit")
                 .reference(self.base, &collection, &(number + 1).to_string())
                 .text("name", name)
@@ -195,7 +239,11 @@ impl Manner<'_> {
     /// The root of the interface.
     #[must_use]
     pub fn root(&self, user: &User, world: &World) -> Element {
-        let link = |rel: &str| Element::new("link").attribute("href", format!("{}/{rel}", self.base)).attribute("rel", rel);
+        let link = |rel: &str| {
+            Element::new("link")
+                .attribute("href", format!("{}/{rel}", self.base))
+                .attribute("rel", rel)
+        };
         let (major, minor) = self.engine;
         let version = if self.version < 4 {
             Element::new("version")
@@ -213,12 +261,21 @@ impl Manner<'_> {
         };
         let mut root = Element::new("api")
             .children(["clusters", "hosts", "vms", "roles", "users", "jobs"].map(link))
-            .child(Element::new("product_info").text("name", "oVirt Engine").text("vendor", "ovirt.org").child(version));
+            .child(
+                Element::new("product_info")
+                    .text("name", "oVirt Engine")
+                    .text("vendor", "ovirt.org")
+                    .child(version),
+            );
         if !self.filtered {
             let total = world.guests.len();
             let active = world.guests.iter().filter(|guest| guest.runs()).count();
             root = root.child(
-                Element::new("summary").child(Element::new("vms").text("active", active).text("total", total)),
+                Element::new("summary").child(
+                    Element::new("vms")
+                        .text("active", active)
+                        .text("total", total),
+                ),
             );
         }
         if self.engine >= (4, 2) {

@@ -28,7 +28,9 @@ struct Call<'a> {
 #[must_use]
 pub fn answer(settings: &Settings, state: &mut State, request: &Request, rest: &str) -> Response {
     let (prefixed, rest) = match rest.get(..3) {
-        Some(prefix @ ("/v3" | "/v4")) if rest.len() == 3 || rest[3..].starts_with('/') => (Some(&prefix[2..]), &rest[3..]),
+        Some(prefix @ ("/v3" | "/v4")) if rest.len() == 3 || rest[3..].starts_with('/') => {
+            (Some(&prefix[2..]), &rest[3..])
+        }
         _ => (None, rest),
     };
     let asked = prefixed.or_else(|| request.header("version"));
@@ -36,15 +38,33 @@ pub fn answer(settings: &Settings, state: &mut State, request: &Request, rest: &
         return error_page(400, "The requested version is not supported");
     };
     let State { world, sessions } = &mut *state;
-    let Some(admitted) = sessions.admit(request, world, settings.tokens(), settings.cookies()) else {
-        return error_page(401, "Unauthorized").header("WWW-Authenticate", "Basic realm=\"RESTAPI\"");
+    let Some(admitted) = sessions.admit(request, world, settings.tokens(), settings.cookies())
+    else {
+        return error_page(401, "Unauthorized")
+            .header("WWW-Authenticate", "Basic realm=\"RESTAPI\"");
     };
     let administrator = world.is_administrator(&admitted.user);
-    let wanted = request.parameter("filter").or_else(|| request.header("filter"));
+    let wanted = request
+        .parameter("filter")
+        .or_else(|| request.header("filter"));
     let filtered = wanted.map_or(!administrator, |wanted| wanted.eq_ignore_ascii_case("true"));
-    let cookie = admitted.cookie.map(|key| format!("JSESSIONID={key}; Path={}; HttpOnly", settings.api_path));
-    let manner = Manner { base: &settings.api_path, version, engine: settings.engine, filtered };
-    let mut call = Call { settings, state, request, user: admitted.user, administrator, manner };
+    let cookie = admitted
+        .cookie
+        .map(|key| format!("JSESSIONID={key}; Path={}; HttpOnly", settings.api_path));
+    let manner = Manner {
+        base: &settings.api_path,
+        version,
+        engine: settings.engine,
+        filtered,
+    };
+    let mut call = Call {
+        settings,
+        state,
+        request,
+        user: admitted.user,
+        administrator,
+        manner,
+    };
     let mut response = call.answer(rest);
     if let Some(id) = request.header("correlation-id") {
         response = response.header("Correlation-Id", id);
@@ -58,7 +78,12 @@ pub fn answer(settings: &Settings, state: &mut State, request: &Request, rest: &
 /// A fault.
 #[must_use]
 pub fn fault(status: u16, reason: &str, detail: &str) -> Response {
-    xml(status, &Element::new("fault").text("detail", detail).text("reason", reason))
+    xml(
+        status,
+        &Element::new("fault")
+            .text("detail", detail)
+            .text("reason", reason),
+    )
 }
 
 fn xml(status: u16, element: &Element) -> Response {
@@ -70,7 +95,11 @@ fn not_found() -> Response {
 }
 
 fn forbidden() -> Response {
-    fault(403, "Operation Failed", "[User is not authorized to perform this action.]")
+    fault(
+        403,
+        "Operation Failed",
+        "[User is not authorized to perform this action.]",
+    )
 }
 
 fn invalid(detail: &str) -> Response {
@@ -80,7 +109,11 @@ fn invalid(detail: &str) -> Response {
 impl Call<'_> {
     fn answer(&mut self, rest: &str) -> Response {
         let (rest, matrix) = rest.split_once(';').unwrap_or((rest, ""));
-        let parts: Vec<String> = rest.split('/').filter(|part| !part.is_empty()).map(str::to_owned).collect();
+        let parts: Vec<String> = rest
+            .split('/')
+            .filter(|part| !part.is_empty())
+            .map(str::to_owned)
+            .collect();
         let parts: Vec<&str> = parts.iter().map(String::as_str).collect();
         // A plain user may only ask for what is filtered.
         if !self.administrator && !self.manner.filtered {
@@ -104,19 +137,34 @@ impl Call<'_> {
             // The rest is for administrators.
             _ if self.manner.filtered && !self.administrator => forbidden(),
             ("GET", ["hosts"]) => self.list_hosts(),
-            ("GET", ["hosts", id]) => match self.state.world.hosts.iter().find(|host| host.id == *id) {
-                Some(host) => xml(200, &self.manner.host(host)),
-                None => not_found(),
-            },
+            ("GET", ["hosts", id]) => {
+                match self.state.world.hosts.iter().find(|host| host.id == *id) {
+                    Some(host) => xml(200, &self.manner.host(host)),
+                    None => not_found(),
+                }
+            }
             ("GET", ["clusters"]) => {
                 let clusters = self.state.world.clusters.iter().map(|cluster| {
-                    Element::new("cluster").reference(self.manner.base, "clusters", &cluster.id).text("name", &cluster.name)
+                    Element::new("cluster")
+                        .reference(self.manner.base, "clusters", &cluster.id)
+                        .text("name", &cluster.name)
                 });
                 xml(200, &Element::new("clusters").children(clusters))
             }
-            (_, ["clusters", cluster, "affinitygroups", rest @ ..]) if self.manner.engine >= (3, 4) => {
-                let known = self.state.world.clusters.iter().any(|known| known.id == *cluster);
-                if known { self.groups(method, cluster, rest) } else { not_found() }
+            (_, ["clusters", cluster, "affinitygroups", rest @ ..])
+                if self.manner.engine >= (3, 4) =>
+            {
+                let known = self
+                    .state
+                    .world
+                    .clusters
+                    .iter()
+                    .any(|known| known.id == *cluster);
+                if known {
+                    self.groups(method, cluster, rest)
+                } else {
+                    not_found()
+                }
             }
             _ => not_found(),
         }
@@ -149,10 +197,17 @@ impl Call<'_> {
                     "id" => &guest.id,
                     "status" => guest.status.as_deref().unwrap_or_default(),
                     "cluster" => {
-                        let cluster = world.clusters.iter().find(|cluster| cluster.id == guest.cluster);
+                        let cluster = world
+                            .clusters
+                            .iter()
+                            .find(|cluster| cluster.id == guest.cluster);
                         cluster.map_or("", |cluster| &cluster.name)
                     }
-                    _ => guest.host.as_deref().and_then(|id| world.host(id)).map_or("", |host| &host.name),
+                    _ => guest
+                        .host
+                        .as_deref()
+                        .and_then(|id| world.host(id))
+                        .map_or("", |host| &host.name),
                 })
             });
             if search.sorted {
@@ -163,16 +218,27 @@ impl Call<'_> {
         // The page was cut out before anything is hidden.
         let visible: Vec<String> = self.visible().into_iter().map(|guest| guest.id).collect();
         let visible: std::collections::HashSet<&str> = visible.iter().map(String::as_str).collect();
-        let shown = found.into_iter().filter(|guest| visible.contains(guest.id.as_str()));
-        self.mangled(xml(200, &Element::new("vms").children(shown.map(|guest| self.manner.vm(guest, false)))))
+        let shown = found
+            .into_iter()
+            .filter(|guest| visible.contains(guest.id.as_str()));
+        self.mangled(xml(
+            200,
+            &Element::new("vms").children(shown.map(|guest| self.manner.vm(guest, false))),
+        ))
     }
 
     fn page<T>(&self, all: Vec<T>, search: Option<&Search>) -> Vec<T> {
-        let max = self.request.parameter("max").and_then(|max| max.parse::<usize>().ok());
+        let max = self
+            .request
+            .parameter("max")
+            .and_then(|max| max.parse::<usize>().ok());
         match (search.and_then(|search| search.page), max) {
             (Some(page), max) => {
                 let size = max.unwrap_or(PAGE);
-                all.into_iter().skip((page - 1).saturating_mul(size)).take(size).collect()
+                all.into_iter()
+                    .skip((page - 1).saturating_mul(size))
+                    .take(size)
+                    .collect()
             }
             (None, Some(max)) => all.into_iter().take(max).collect(),
             (None, None) => all,
@@ -189,14 +255,24 @@ impl Call<'_> {
         };
         let text = String::from_utf8_lossy(&response.body).into_owned();
         let line = |line: &str| match line.trim_start() {
-            trimmed if trimmed.starts_with("<vm ") && without[0] == "<vm " => Some("<vm>".to_owned()),
+            trimmed if trimmed.starts_with("<vm ") && without[0] == "<vm " => {
+                Some("<vm>".to_owned())
+            }
             trimmed if without.iter().any(|start| trimmed.starts_with(start)) => {
                 // An element that has children keeps its end.
-                trimmed.contains("</").then_some(()).map_or_else(|| Some(line.to_owned()), |()| None)
+                trimmed
+                    .contains("</")
+                    .then_some(())
+                    .map_or_else(|| Some(line.to_owned()), |()| None)
             }
             _ => Some(line.to_owned()),
         };
-        response.body = text.lines().filter_map(line).collect::<Vec<_>>().join("\n").into_bytes();
+        response.body = text
+            .lines()
+            .filter_map(line)
+            .collect::<Vec<_>>()
+            .join("\n")
+            .into_bytes();
         response
     }
 
@@ -209,8 +285,14 @@ impl Call<'_> {
     }
 
     fn change_vm(&mut self, id: &str) -> Response {
-        let Some(guest) = self.guest(id) else { return not_found() };
-        if !self.state.world.may(&self.user, "edit_vm_properties", &guest) {
+        let Some(guest) = self.guest(id) else {
+            return not_found();
+        };
+        if !self
+            .state
+            .world
+            .may(&self.user, "edit_vm_properties", &guest)
+        {
             return forbidden();
         }
         let change = match body::Vm::parse(&self.request.text()) {
@@ -223,11 +305,16 @@ impl Call<'_> {
             for name in &policy.hosts {
                 match self.state.world.host(name) {
                     Some(host) => hosts.push(host.id.clone()),
-                    None => return invalid(&format!("Cannot edit VM. Host {name} does not exist.")),
+                    None => {
+                        return invalid(&format!("Cannot edit VM. Host {name} does not exist."));
+                    }
                 }
             }
-            let affinity =
-                if policy.affinity.is_empty() { guest.placement.affinity.clone() } else { policy.affinity };
+            let affinity = if policy.affinity.is_empty() {
+                guest.placement.affinity.clone()
+            } else {
+                policy.affinity
+            };
             if !["migratable", "user_migratable", "pinned"].contains(&affinity.as_str()) {
                 return invalid("affinity");
             }
@@ -255,9 +342,14 @@ impl Call<'_> {
             "detach" => "login",
             _ => return not_found(),
         };
-        let Some(guest) = self.guest(id) else { return not_found() };
+        let Some(guest) = self.guest(id) else {
+            return not_found();
+        };
         // An order may be given a reason and forced since 4.4.
-        let action = match Action::parse(&self.request.text(), self.settings.engine < (4, 4) && order != "migrate") {
+        let action = match Action::parse(
+            &self.request.text(),
+            self.settings.engine < (4, 4) && order != "migrate",
+        ) {
             Ok(action) => action,
             Err(why) => return invalid(&why),
         };
@@ -274,9 +366,14 @@ impl Call<'_> {
     fn taken(&mut self) -> Response {
         let world = &mut self.state.world;
         let job = world.new_id();
-        world.jobs.insert(job.clone(), Instant::now() + world.transition);
-        let action =
-            Element::new("action").child(Element::new("job").reference(self.manner.base, "jobs", &job));
+        world
+            .jobs
+            .insert(job.clone(), Instant::now() + world.transition);
+        let action = Element::new("action").child(Element::new("job").reference(
+            self.manner.base,
+            "jobs",
+            &job,
+        ));
         let action = if self.manner.version < 4 {
             action.child(Element::new("status").text("state", "complete"))
         } else {
@@ -286,9 +383,20 @@ impl Call<'_> {
     }
 
     fn job(&self, id: &str) -> Response {
-        let Some(end) = self.state.world.jobs.get(id) else { return not_found() };
-        let status = if *end > Instant::now() + Duration::ZERO { "started" } else { "finished" };
-        xml(200, &Element::new("job").reference(self.manner.base, "jobs", id).text("status", status))
+        let Some(end) = self.state.world.jobs.get(id) else {
+            return not_found();
+        };
+        let status = if *end > Instant::now() + Duration::ZERO {
+            "started"
+        } else {
+            "finished"
+        };
+        xml(
+            200,
+            &Element::new("job")
+                .reference(self.manner.base, "jobs", id)
+                .text("status", status),
+        )
     }
 
     fn list_hosts(&self) -> Response {
@@ -299,24 +407,43 @@ impl Call<'_> {
         };
         let mut hosts: Vec<_> = self.state.world.hosts.iter().collect();
         if let Some(search) = &search {
-            hosts.retain(|host| search.finds(false, |field| if field == "name" { &host.name } else { &host.id }));
+            hosts.retain(|host| {
+                search.finds(false, |field| {
+                    if field == "name" {
+                        &host.name
+                    } else {
+                        &host.id
+                    }
+                })
+            });
         }
         let hosts = self.page(hosts, search.as_ref());
-        xml(200, &Element::new("hosts").children(hosts.into_iter().map(|host| self.manner.host(host))))
+        xml(
+            200,
+            &Element::new("hosts").children(hosts.into_iter().map(|host| self.manner.host(host))),
+        )
     }
 
     /// Those on the guest itself, all of them as soon as one is the caller's; and those on what it belongs to, filtered the
     /// caller's own only.
     fn vm_permissions(&self, id: &str) -> Response {
-        let Some(guest) = self.guest(id) else { return not_found() };
+        let Some(guest) = self.guest(id) else {
+            return not_found();
+        };
         let world = &self.state.world;
         let direct = |object: &Object| *object == Object::Vm(guest.id.clone());
         let own = |permission: &super::world::Permission| world.is_of(permission, &self.user);
         let all_direct = !self.manner.filtered
-            || world.permissions.iter().any(|permission| direct(&permission.object) && own(permission));
+            || world
+                .permissions
+                .iter()
+                .any(|permission| direct(&permission.object) && own(permission));
         let shown = world.permissions.iter().filter(|permission| {
             let covers = world.covers(&permission.object, &guest);
-            covers && (!self.manner.filtered || own(permission) || (direct(&permission.object) && all_direct))
+            covers
+                && (!self.manner.filtered
+                    || own(permission)
+                    || (direct(&permission.object) && all_direct))
         });
         let shown = shown.map(|permission| self.manner.permission(permission, world));
         xml(200, &Element::new("permissions").children(shown))
@@ -325,28 +452,39 @@ impl Call<'_> {
     fn show_user(&self, id: &str) -> Response {
         let world = &self.state.world;
         match world.users.iter().find(|user| user.id == id) {
-            Some(user) if !self.manner.filtered || *id == self.user.id => xml(200, &self.manner.user(user)),
+            Some(user) if !self.manner.filtered || *id == self.user.id => {
+                xml(200, &self.manner.user(user))
+            }
             _ => not_found(),
         }
     }
 
     fn user_permissions(&self, id: &str) -> Response {
         let world = &self.state.world;
-        let Some(user) = world.users.iter().find(|user| user.id == id) else { return not_found() };
+        let Some(user) = world.users.iter().find(|user| user.id == id) else {
+            return not_found();
+        };
         if self.manner.filtered && user.id != self.user.id {
             return not_found();
         }
-        let shown = world.permissions.iter().filter(|permission| world.is_of(permission, user));
+        let shown = world
+            .permissions
+            .iter()
+            .filter(|permission| world.is_of(permission, user));
         let shown = shown.map(|permission| self.manner.permission(permission, world));
         xml(200, &Element::new("permissions").children(shown))
     }
 
     fn groups(&mut self, method: &str, cluster: &str, rest: &[&str]) -> Response {
-        let follow = self.request.parameter("follow") == Some("vms") && self.manner.engine >= (4, 2);
+        let follow =
+            self.request.parameter("follow") == Some("vms") && self.manner.engine >= (4, 2);
         let (manner, rules) = (self.manner, self.manner.engine >= (4, 1));
         let world = &mut self.state.world;
         let at = |world: &super::world::World, id: &str| {
-            world.groups.iter().position(|group| group.id == id && group.cluster == cluster)
+            world
+                .groups
+                .iter()
+                .position(|group| group.id == id && group.cluster == cluster)
         };
         match (method, rest) {
             ("GET", []) => {
@@ -359,9 +497,15 @@ impl Call<'_> {
                     Ok(change) => change,
                     Err(why) => return invalid(&why),
                 };
-                let Some(name) = change.name.clone() else { return invalid("AffinityGroup name is required") };
+                let Some(name) = change.name.clone() else {
+                    return invalid("AffinityGroup name is required");
+                };
                 if world.groups.iter().any(|group| group.name == name) {
-                    return fault(409, "Operation Failed", "[Cannot add Affinity Group. Affinity Group name already exists.]");
+                    return fault(
+                        409,
+                        "Operation Failed",
+                        "[Cannot add Affinity Group. Affinity Group name already exists.]",
+                    );
                 }
                 let id = world.new_id();
                 let mut group = AffinityGroup {
@@ -406,7 +550,9 @@ impl Call<'_> {
                 let members = world.groups[at].vms.iter().filter_map(|id| world.guest(id));
                 // Members are told without their state.
                 let member = |guest: &Guest| {
-                    Element::new("vm").reference(manner.base, "vms", &guest.id).text("name", &guest.name)
+                    Element::new("vm")
+                        .reference(manner.base, "vms", &guest.id)
+                        .text("name", &guest.name)
                 };
                 xml(200, &Element::new("vms").children(members.map(member)))
             }
@@ -415,17 +561,35 @@ impl Call<'_> {
                     Ok(vm) => vm.reference.unwrap_or_default(),
                     Err(why) => return invalid(&why),
                 };
-                let found = world.guests.iter().find(|guest| guest.id == name || guest.name == name);
-                let Some(guest) = found.cloned() else { return not_found() };
+                let found = world
+                    .guests
+                    .iter()
+                    .find(|guest| guest.id == name || guest.name == name);
+                let Some(guest) = found.cloned() else {
+                    return not_found();
+                };
                 let group = &world.groups[at];
                 if group.vms.contains(&guest.id) {
-                    return fault(409, "Operation Failed", "[VM is already in the Affinity Group.]");
+                    return fault(
+                        409,
+                        "Operation Failed",
+                        "[VM is already in the Affinity Group.]",
+                    );
                 }
                 if group.cluster != guest.cluster {
-                    return fault(409, "Operation Failed", "[VM is not in the same cluster as the Affinity Group.]");
+                    return fault(
+                        409,
+                        "Operation Failed",
+                        "[VM is not in the same cluster as the Affinity Group.]",
+                    );
                 }
                 world.groups[at].vms.push(guest.id.clone());
-                xml(201, &Element::new("vm").reference(manner.base, "vms", &guest.id).text("name", &guest.name))
+                xml(
+                    201,
+                    &Element::new("vm")
+                        .reference(manner.base, "vms", &guest.id)
+                        .text("name", &guest.name),
+                )
             }
             ("DELETE", ["vms", id]) => {
                 let group = &mut world.groups[at];
@@ -450,6 +614,11 @@ fn apply(group: &mut AffinityGroup, change: body::Group) {
 
 /// An order that is refused: the fault stands within the answer to it.
 fn refused(status: u16, detail: &str) -> Response {
-    let fault = Element::new("fault").text("detail", detail).text("reason", "Operation Failed");
-    xml(status, &Element::new("action").child(fault).text("status", "failed"))
+    let fault = Element::new("fault")
+        .text("detail", detail)
+        .text("reason", "Operation Failed");
+    xml(
+        status,
+        &Element::new("action").child(fault).text("status", "failed"),
+    )
 }

@@ -43,9 +43,15 @@ impl Search {
                         "!=" => false,
                         _ => return None,
                     };
-                    ["name", "id", "cluster", "host", "status"].contains(&field).then_some(())?;
+                    ["name", "id", "cluster", "host", "status"]
+                        .contains(&field)
+                        .then_some(())?;
                     let value = rest.next()?.to_owned();
-                    all.push(Condition { field: field.to_owned(), value, equal });
+                    all.push(Condition {
+                        field: field.to_owned(),
+                        value,
+                        equal,
+                    });
                 }
             }
         }
@@ -58,7 +64,8 @@ impl Search {
     /// Whether something with these values is found.
     pub fn finds<'a>(&self, sensitive: bool, value: impl Fn(&str) -> &'a str) -> bool {
         let holds = |condition: &Condition| {
-            let (mut pattern, mut found) = (condition.value.clone(), value(&condition.field).to_owned());
+            let (mut pattern, mut found) =
+                (condition.value.clone(), value(&condition.field).to_owned());
             if !sensitive {
                 (pattern, found) = (pattern.to_lowercase(), found.to_lowercase());
             }
@@ -84,7 +91,9 @@ fn words(text: &str) -> Option<Vec<String>> {
             }
             '=' => 1,
             '!' if rest.starts_with("!=") => 2,
-            _ => rest.find(|c: char| c.is_whitespace() || "=!\"".contains(c)).unwrap_or(rest.len()),
+            _ => rest
+                .find(|c: char| c.is_whitespace() || "=!\"".contains(c))
+                .unwrap_or(rest.len()),
         };
         if length == 0 {
             return None;
@@ -110,7 +119,9 @@ mod tests {
     fn names(search: &str, sensitive: bool) -> Vec<&'static str> {
         let search = Search::parse(search).expect("a search");
         let all = ["node1", "node2", "Node10", "my node"];
-        all.into_iter().filter(|name| search.finds(sensitive, |_| name)).collect()
+        all.into_iter()
+            .filter(|name| search.finds(sensitive, |_| name))
+            .collect()
     }
 
     #[test]
@@ -120,9 +131,15 @@ mod tests {
         assert!(names("name=NODE1", true).is_empty());
         assert_eq!(names("name=node1*", false), ["node1", "Node10"]);
         assert_eq!(names("name=\"my node\"", false), ["my node"]);
-        assert_eq!(names("name = node1 or name = node2", false), ["node1", "node2"]);
+        assert_eq!(
+            names("name = node1 or name = node2", false),
+            ["node1", "node2"]
+        );
         assert_eq!(names("name!=node* page 2", false), ["my node"]);
-        assert_eq!(Search::parse("sortby name asc page 3").map(|search| (search.sorted, search.page)), Some((true, Some(3))));
+        assert_eq!(
+            Search::parse("sortby name asc page 3").map(|search| (search.sorted, search.page)),
+            Some((true, Some(3)))
+        );
         for wrong in ["name=", "nome=a", "name=\"a", "page 0", "a b", "=", "or"] {
             assert_eq!(Search::parse(wrong), None, "{wrong}");
         }

@@ -77,12 +77,21 @@ impl Settings {
                 settings.sso = false;
                 continue;
             }
-            let value = arguments.next().ok_or_else(|| format!("{argument} needs a value"))?;
-            let number = || value.parse::<u64>().map_err(|_| format!("{argument} needs a number, not `{value}`"));
-            let count = || number().and_then(|n| usize::try_from(n).map_err(|error| error.to_string()));
+            let value = arguments
+                .next()
+                .ok_or_else(|| format!("{argument} needs a value"))?;
+            let number = || {
+                value
+                    .parse::<u64>()
+                    .map_err(|_| format!("{argument} needs a number, not `{value}`"))
+            };
+            let count =
+                || number().and_then(|n| usize::try_from(n).map_err(|error| error.to_string()));
             match argument.as_str() {
                 "--engine" => {
-                    let parts = value.split_once('.').and_then(|(a, b)| Some((a.parse().ok()?, b.parse().ok()?)));
+                    let parts = value
+                        .split_once('.')
+                        .and_then(|(a, b)| Some((a.parse().ok()?, b.parse().ok()?)));
                     settings.engine = parts.ok_or_else(|| format!("`{value}` is no version"))?;
                 }
                 "--api-path" => settings.api_path.clone_from(value),
@@ -107,7 +116,10 @@ impl Settings {
 
     /// The path beside the interface where logging in happens.
     pub(super) fn web_root(&self) -> &str {
-        self.api_path.strip_suffix("/api").filter(|root| !root.is_empty()).unwrap_or("/ovirt-engine")
+        self.api_path
+            .strip_suffix("/api")
+            .filter(|root| !root.is_empty())
+            .unwrap_or("/ovirt-engine")
     }
 
     pub(super) const fn tokens(&self) -> bool {
@@ -122,7 +134,9 @@ impl Settings {
     /// The version of the interface for a request that asks for `asked`; none when it is not spoken.
     pub(super) fn version(&self, asked: Option<&str>) -> Option<u8> {
         let newest = if self.engine.0 >= 4 { 4 } else { 3 };
-        let Some(asked) = asked else { return Some(newest) };
+        let Some(asked) = asked else {
+            return Some(newest);
+        };
         // The header came with 3.6.
         if self.engine < (3, 6) {
             return Some(3);
@@ -148,10 +162,19 @@ impl Settings {
             let (id, data_center) = (world.new_id(), world.new_id());
             for host in 1..=self.hosts {
                 let name = format!("host{}", host + (number - 1) * self.hosts);
-                let host = Host { id: world.new_id(), name, status: "up".to_owned(), cluster: id.clone() };
+                let host = Host {
+                    id: world.new_id(),
+                    name,
+                    status: "up".to_owned(),
+                    cluster: id.clone(),
+                };
                 world.hosts.push(host);
             }
-            world.clusters.push(Cluster { id, name: format!("cluster{number}"), data_center });
+            world.clusters.push(Cluster {
+                id,
+                name: format!("cluster{number}"),
+                data_center,
+            });
         }
         for number in 1..=self.guests {
             add_guest(world, &format!("node{number}"))?;
@@ -167,11 +190,18 @@ impl Settings {
             "nobody@internal:secret",
             "member@internal:secret",
         ];
-        for words in everywhere.into_iter().chain(self.users.iter().map(String::as_str)) {
+        for words in everywhere
+            .into_iter()
+            .chain(self.users.iter().map(String::as_str))
+        {
             add_user(world, words)?;
         }
         let group = world.new_id();
-        if let Some(user) = world.users.iter_mut().find(|user| user.name == "member@internal") {
+        if let Some(user) = world
+            .users
+            .iter_mut()
+            .find(|user| user.name == "member@internal")
+        {
             user.groups.push(group.clone());
         }
         permit(world, group, "UserVmManager@cluster1")
@@ -182,8 +212,17 @@ impl Settings {
 fn add_guest(world: &mut World, words: &str) -> Result<(), String> {
     let mut words = words.split(',');
     let name = crate::text::decoded(words.next().unwrap_or_default(), false);
-    let cluster = world.clusters.first().ok_or("there is no cluster")?.id.clone();
-    let host = world.hosts.iter().filter(|host| host.cluster == cluster).map(|host| host.id.clone());
+    let cluster = world
+        .clusters
+        .first()
+        .ok_or("there is no cluster")?
+        .id
+        .clone();
+    let host = world
+        .hosts
+        .iter()
+        .filter(|host| host.cluster == cluster)
+        .map(|host| host.id.clone());
     let hosts: Vec<String> = host.collect();
     let at = world.guests.len() % hosts.len().max(1);
     let mut guest = Guest {
@@ -192,7 +231,10 @@ fn add_guest(world: &mut World, words: &str) -> Result<(), String> {
         status: Some("up".to_owned()),
         host: hosts.get(at).cloned(),
         cluster,
-        placement: Placement { affinity: "migratable".to_owned(), hosts: Vec::new() },
+        placement: Placement {
+            affinity: "migratable".to_owned(),
+            hosts: Vec::new(),
+        },
         next_run: None,
         available: false,
         backup: false,
@@ -202,7 +244,9 @@ fn add_guest(world: &mut World, words: &str) -> Result<(), String> {
         coming: Vec::new(),
     };
     for word in words {
-        let (word, value) = word.split_once('=').ok_or_else(|| format!("`{word}` has no value"))?;
+        let (word, value) = word
+            .split_once('=')
+            .ok_or_else(|| format!("`{word}` has no value"))?;
         change_guest(world, &mut guest, word, value)?;
     }
     world.guests.push(guest);
@@ -210,7 +254,12 @@ fn add_guest(world: &mut World, words: &str) -> Result<(), String> {
 }
 
 /// Changes one thing about a guest, by its word.
-pub(super) fn change_guest(world: &World, guest: &mut Guest, word: &str, value: &str) -> Result<(), String> {
+pub(super) fn change_guest(
+    world: &World,
+    guest: &mut Guest,
+    word: &str,
+    value: &str,
+) -> Result<(), String> {
     match word {
         "state" => {
             let status = (value != "none").then(|| value.to_owned());
@@ -222,11 +271,23 @@ pub(super) fn change_guest(world: &World, guest: &mut Guest, word: &str, value: 
                 guest.host = world.schedule(guest);
             }
         }
-        "host" => guest.host = Some(world.host(value).ok_or_else(|| format!("no host {value}"))?.id.clone()),
+        "host" => {
+            let host = world
+                .host(value)
+                .ok_or_else(|| format!("no host {value}"))?;
+            guest.host = Some(host.id.clone());
+        }
         "cluster" => {
             let cluster = world.clusters.iter().find(|cluster| cluster.name == value);
-            guest.cluster = cluster.ok_or_else(|| format!("no cluster {value}"))?.id.clone();
-            guest.host = world.hosts.iter().find(|host| host.cluster == guest.cluster).map(|host| host.id.clone());
+            guest.cluster = cluster
+                .ok_or_else(|| format!("no cluster {value}"))?
+                .id
+                .clone();
+            guest.host = world
+                .hosts
+                .iter()
+                .find(|host| host.cluster == guest.cluster)
+                .map(|host| host.id.clone());
         }
         "id" => value.clone_into(&mut guest.id),
         "name" => guest.name = crate::text::decoded(value, false),
@@ -245,13 +306,24 @@ fn add_user(world: &mut World, words: &str) -> Result<(), String> {
     };
     let id = world.new_id();
     let (name, password) = (name.to_owned(), crate::text::decoded(password, false));
-    world.users.push(User { id: id.clone(), name, password, groups: Vec::new() });
+    world.users.push(User {
+        id: id.clone(),
+        name,
+        password,
+        groups: Vec::new(),
+    });
     words.try_for_each(|role| permit(world, id.clone(), role))
 }
 
 fn permit(world: &mut World, principal: String, role: &str) -> Result<(), String> {
     let (name, object) = role.split_once('@').unwrap_or((role, ""));
-    let role = world.roles.iter().find(|role| role.name == name).ok_or_else(|| format!("no role {name}"))?.id.clone();
+    let role = world
+        .roles
+        .iter()
+        .find(|role| role.name == name)
+        .ok_or_else(|| format!("no role {name}"))?
+        .id
+        .clone();
     let cluster = world.clusters.iter().find(|cluster| cluster.name == object);
     let object = match (object, cluster) {
         ("", _) => Object::System,
@@ -259,10 +331,20 @@ fn permit(world: &mut World, principal: String, role: &str) -> Result<(), String
         (_, Some(cluster)) => Object::Cluster(cluster.id.clone()),
         (name, None) => {
             let guest = world.guests.iter().find(|guest| guest.name == name);
-            Object::Vm(guest.ok_or_else(|| format!("no guest or cluster {name}"))?.id.clone())
+            Object::Vm(
+                guest
+                    .ok_or_else(|| format!("no guest or cluster {name}"))?
+                    .id
+                    .clone(),
+            )
         }
     };
     let id = world.new_id();
-    world.permissions.push(Permission { id, role, principal, object });
+    world.permissions.push(Permission {
+        id,
+        role,
+        principal,
+        object,
+    });
     Ok(())
 }

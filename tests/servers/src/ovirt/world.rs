@@ -190,7 +190,9 @@ impl Guest {
     /// Whether its state is one of these.
     #[must_use]
     pub fn is(&self, words: &[&str]) -> bool {
-        self.status.as_deref().is_some_and(|status| words.contains(&status))
+        self.status
+            .as_deref()
+            .is_some_and(|status| words.contains(&status))
     }
 
     /// Whether the engine takes it for running.
@@ -208,7 +210,13 @@ impl Guest {
 
     /// Lets it be something later.
     pub fn become_at(&mut self, at: Instant, status: &str, host: Option<String>) {
-        self.coming.push((at, Coming { status: status.to_owned(), host }));
+        self.coming.push((
+            at,
+            Coming {
+                status: status.to_owned(),
+                host,
+            },
+        ));
     }
 
     fn settle(&mut self, now: Instant) {
@@ -229,20 +237,35 @@ impl World {
     /// Nothing in it but roles.
     #[must_use]
     pub fn empty() -> Self {
-        const VM: [&str; 6] = ["stop_vm", "shut_down_vm", "reboot_vm", "reset_vm", "run_vm", "hibernate_vm"];
+        const VM: [&str; 6] = [
+            "stop_vm",
+            "shut_down_vm",
+            "reboot_vm",
+            "reset_vm",
+            "run_vm",
+            "hibernate_vm",
+        ];
         let role = |number: u64, name: &str, administrative, permits: &[&'static str]| Role {
             id: format!("00000000-0000-0000-0001-{number:012}"),
             name: name.to_owned(),
             administrative,
             permits: permits.to_vec(),
         };
-        let manage = [&VM[..], &["edit_vm_properties", "migrate_vm", "create_vm", "login"]].concat();
+        let manage = [
+            &VM[..],
+            &["edit_vm_properties", "migrate_vm", "create_vm", "login"],
+        ]
+        .concat();
         let mut roles = vec![
             role(1, "UserRole", false, &["run_vm", "connect_to_vm", "login"]),
             role(6, "UserVmManager", false, &manage),
             role(20, "ReadOnlyAdmin", true, &["login"]),
         ];
-        let everything = [&manage[..], &["manipulate_affinity_groups", "manipulate_host"]].concat();
+        let everything = [
+            &manage[..],
+            &["manipulate_affinity_groups", "manipulate_host"],
+        ]
+        .concat();
         let mut super_user = role(0, "SuperUser", true, &everything);
         super_user.id = "00000000-0000-0000-0000-000000000001".to_owned();
         roles.push(super_user);
@@ -263,7 +286,11 @@ impl World {
     /// An id that nobody has.
     pub fn new_id(&mut self) -> String {
         self.counter += 1;
-        format!("6e0de000-{:04x}-4000-8000-{:012x}", self.counter >> 16 & 0xffff, self.counter)
+        format!(
+            "6e0de000-{:04x}-4000-8000-{:012x}",
+            self.counter >> 16 & 0xffff,
+            self.counter
+        )
     }
 
     /// Lets what is due happen.
@@ -286,13 +313,18 @@ impl World {
     /// The host of this id or name.
     #[must_use]
     pub fn host(&self, name: &str) -> Option<&Host> {
-        self.hosts.iter().find(|host| host.id == name || host.name == name)
+        self.hosts
+            .iter()
+            .find(|host| host.id == name || host.name == name)
     }
 
     /// Whether a permission on `object` counts for this guest.
     #[must_use]
     pub fn covers(&self, object: &Object, guest: &Guest) -> bool {
-        let cluster = self.clusters.iter().find(|cluster| cluster.id == guest.cluster);
+        let cluster = self
+            .clusters
+            .iter()
+            .find(|cluster| cluster.id == guest.cluster);
         match object {
             Object::System => true,
             Object::DataCenter(id) => cluster.is_some_and(|cluster| cluster.data_center == *id),
@@ -329,7 +361,9 @@ impl World {
     pub fn may(&self, user: &User, permit: &str, guest: &Guest) -> bool {
         self.permissions
             .iter()
-            .filter(|permission| self.is_of(permission, user) && self.covers(&permission.object, guest))
+            .filter(|permission| {
+                self.is_of(permission, user) && self.covers(&permission.object, guest)
+            })
             .filter_map(|permission| self.role(&permission.role))
             .any(|role| permit.is_empty() || role.permits.contains(&permit))
     }
@@ -347,7 +381,11 @@ impl World {
         let preferred = |host: &&Host| guest.placement.hosts.contains(&host.id);
         let mut hosts: Vec<&Host> = self.hosts.iter().filter(fits).collect();
         hosts.sort_by_key(|host| {
-            let load = self.guests.iter().filter(|other| other.host.as_deref() == Some(&host.id)).count();
+            let load = self
+                .guests
+                .iter()
+                .filter(|other| other.host.as_deref() == Some(&host.id))
+                .count();
             (!preferred(host), load)
         });
         hosts.first().map(|host| host.id.clone())
@@ -359,19 +397,35 @@ impl World {
         let apart = |group: &&AffinityGroup| {
             group.enabled && !group.positive && group.enforcing && group.vms.contains(&guest.id)
         };
-        self.groups.iter().filter(apart).flat_map(|group| &group.vms).any(|id| {
-            *id != guest.id && self.guest(id).is_some_and(|other| other.host.as_deref() == Some(host))
-        })
+        self.groups
+            .iter()
+            .filter(apart)
+            .flat_map(|group| &group.vms)
+            .any(|id| {
+                *id != guest.id
+                    && self
+                        .guest(id)
+                        .is_some_and(|other| other.host.as_deref() == Some(host))
+            })
     }
 
     /// Whether a group's rule is violated at present.
     #[must_use]
     pub fn is_broken(&self, group: &AffinityGroup) -> bool {
-        let mut hosts: Vec<&str> =
-            group.vms.iter().filter_map(|id| self.guest(id)).filter_map(|guest| guest.host.as_deref()).collect();
+        let mut hosts: Vec<&str> = group
+            .vms
+            .iter()
+            .filter_map(|id| self.guest(id))
+            .filter_map(|guest| guest.host.as_deref())
+            .collect();
         hosts.sort_unstable();
         let all = hosts.len();
         hosts.dedup();
-        group.enabled && if group.positive { hosts.len() > 1 } else { hosts.len() < all }
+        group.enabled
+            && if group.positive {
+                hosts.len() > 1
+            } else {
+                hosts.len() < all
+            }
     }
 }
