@@ -454,21 +454,24 @@ mod tests {
 
     #[test]
     fn health_needs_the_right_to_switch() {
-        let (_, platform) = platform();
+        let (guests, platform) = platform();
         let session = Sessions::default().begin(Arc::new(platform.clone()));
         for _ in 0..200 {
             session.health(soon()).unwrap();
         }
-        assert_eq!(platform.asked(), 1);
-        platform.forbid_switching(Some("no role"));
-        let session = Sessions::default().begin(Arc::new(platform.clone()));
+        assert_eq!(guests.calls().may_switch, 1);
+        guests.set_faults(Faults {
+            forbidden: Some("no role".to_owned()),
+            ..Faults::default()
+        });
+        let session = Sessions::default().begin(Arc::new(platform));
         for _ in 0..200 {
             let error = session.health(soon()).unwrap_err();
             assert!(error.to_string().contains("no role"), "{error}");
             // Not to be taken for a refused login: looking is allowed.
             look(&*session).unwrap();
         }
-        assert_eq!(platform.asked(), 2);
+        assert_eq!(guests.calls().may_switch, 2);
     }
 
     #[tokio::test]
