@@ -18,6 +18,12 @@ impl Query {
         self.narrowed(&format!("{property} = {value}"))
     }
 
+    /// Only those of which the number `property` is `value`.
+    #[must_use]
+    pub fn and_equals(self, property: &str, value: u32) -> Self {
+        self.narrowed(&format!("{property} = {value}"))
+    }
+
     /// Only those of which `property` has no value.
     #[must_use]
     pub fn and_is_null(self, property: &str) -> Self {

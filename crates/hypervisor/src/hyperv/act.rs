@@ -88,8 +88,16 @@ impl<'a> Attempt<'a> {
             (false, true) if before.resumable => Means::ImageDiscarded,
             (false, true) => Means::Destroyed,
         };
-        let evidence = Evidence { means, observation: sight.seen, took: self.begun.elapsed() };
-        Ok(PoweredOff { evidence, revival: None, was_active })
+        let evidence = Evidence {
+            means,
+            observation: sight.seen,
+            took: self.begun.elapsed(),
+        };
+        Ok(PoweredOff {
+            evidence,
+            revival: None,
+            was_active,
+        })
     }
 
     /// Starts the guest, which is off.
@@ -99,11 +107,22 @@ impl<'a> Attempt<'a> {
             // A start would resume the old memory.
             self.wanted = Wanted::Off;
             first = self.drive(first, is_off)?;
-            (self.wanted, self.ordered, self.job, self.next) = (Wanted::On, false, None, Instant::now());
+            (self.wanted, self.ordered, self.job, self.next) =
+                (Wanted::On, false, None, Instant::now());
         }
-        let sight = self.drive(first, |sight| sight.seen.active && sight.seen.power() == Power::On)?;
-        let means = if self.ordered { Means::Started } else { Means::AlreadyOn };
-        Ok(Evidence { means, observation: sight.seen, took: self.begun.elapsed() })
+        let sight = self.drive(first, |sight| {
+            sight.seen.active && sight.seen.power() == Power::On
+        })?;
+        let means = if self.ordered {
+            Means::Started
+        } else {
+            Means::AlreadyOn
+        };
+        Ok(Evidence {
+            means,
+            observation: sight.seen,
+            took: self.begun.elapsed(),
+        })
     }
 
     /// Finds the guest. In a cluster its host may have died just now: then the cluster needs its time to say where it is.
@@ -162,7 +181,8 @@ impl<'a> Attempt<'a> {
                 Err(error) if !self.ordered => return Err(error),
                 Err(error) => {
                     let interrupted = self.fleet.is_interrupted();
-                    let final_answer = matches!(error.kind(), ErrorKind::NoSuchGuest | ErrorKind::Refused);
+                    let final_answer =
+                        matches!(error.kind(), ErrorKind::NoSuchGuest | ErrorKind::Refused);
                     self.last = Some(error.to_string());
                     if self.deadline.has_passed() || interrupted || final_answer {
                         return Err(self.not_done(guest, None));
@@ -179,7 +199,10 @@ impl<'a> Attempt<'a> {
         if self.wanted == Wanted::Off && self.is_stuck() {
             self.end_worker(sight);
         }
-        let moved = self.job.as_ref().is_some_and(|(host, _)| !Arc::ptr_eq(host, &sight.host));
+        let moved = self
+            .job
+            .as_ref()
+            .is_some_and(|(host, _)| !Arc::ptr_eq(host, &sight.host));
         if moved {
             // The order went to where the guest no longer is.
             self.job = None;
@@ -193,7 +216,8 @@ impl<'a> Attempt<'a> {
 
     fn order(&mut self, sight: &Sight) -> Result<(), Error> {
         let host = &sight.host;
-        let _starting = (self.wanted == Wanted::On).then(|| self.starts.ordered(sight.machine.guest.uuid));
+        let _starting =
+            (self.wanted == Wanted::On).then(|| self.starts.ordered(sight.machine.guest.uuid));
         match host.order(&sight.machine.key(), self.wanted, self.deadline) {
             Ok((Answer::Done | Answer::Started, job)) => {
                 self.ordered = true;
@@ -202,7 +226,10 @@ impl<'a> Attempt<'a> {
             }
             // It is in transition, or somebody else has ordered the same: the next look tells.
             Ok((Answer::NotNow(value), _)) => {
-                self.last = Some(format!("the host answered {value}: {}", states::word(value)));
+                self.last = Some(format!(
+                    "the host answered {value}: {}",
+                    states::word(value)
+                ));
                 self.next = Instant::now() + BETWEEN;
             }
             Ok((Answer::Denied, _)) => {
@@ -211,7 +238,10 @@ impl<'a> Attempt<'a> {
                 return Err(for_guest(host.error(denied), &sight.machine.guest.name));
             }
             Ok((Answer::Failed(value), _)) => {
-                self.last = Some(format!("RequestStateChange returned {value}: {}", states::word(value)));
+                self.last = Some(format!(
+                    "RequestStateChange returned {value}: {}",
+                    states::word(value)
+                ));
                 self.next = Instant::now() + BETWEEN;
             }
             Err(trouble) => {
@@ -233,7 +263,11 @@ impl<'a> Attempt<'a> {
         let Some((host, job)) = &self.job else { return };
         match host.job(job, self.deadline) {
             Ok(Some(status)) if status.job == Job::Failed => {
-                self.last = Some(format!("its job on {} has failed: {}", host.by(), status.words));
+                self.last = Some(format!(
+                    "its job on {} has failed: {}",
+                    host.by(),
+                    status.words
+                ));
                 self.starts.ended(sight.machine.guest.uuid);
                 self.job = None;
                 self.next = Instant::now() + BETWEEN;
@@ -264,7 +298,10 @@ impl<'a> Attempt<'a> {
             }
             Err(trouble) => {
                 let error = sight.host.error(trouble);
-                self.last = Some(format!("its worker process cannot be ended: {}", printable(&error.to_string())));
+                self.last = Some(format!(
+                    "its worker process cannot be ended: {}",
+                    printable(&error.to_string())
+                ));
             }
         }
     }
@@ -281,7 +318,11 @@ impl<'a> Attempt<'a> {
         if !self.ordered && sight.is_none() {
             return Error::Unreachable { by, detail: seen };
         }
-        Error::NotConfirmed { guest: guest.clone(), by, saw: seen }
+        Error::NotConfirmed {
+            guest: guest.clone(),
+            by,
+            saw: seen,
+        }
     }
 }
 
@@ -292,7 +333,11 @@ fn is_off(sight: &Sight) -> bool {
 /// Says for which guest it was refused.
 fn for_guest(error: Error, name: &str) -> Error {
     match error {
-        Error::Refused { by, detail, .. } => Error::Refused { by, guest: name.to_owned(), detail },
+        Error::Refused { by, detail, .. } => Error::Refused {
+            by,
+            guest: name.to_owned(),
+            detail,
+        },
         other => other,
     }
 }

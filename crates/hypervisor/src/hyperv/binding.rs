@@ -43,8 +43,14 @@ fn signature_hash(certificate: &[u8]) -> Hash {
         let (algorithm, _) = element(rest, 0x30)?;
         element(algorithm, 0x06)
     };
-    let Some((identifier, parameters)) = algorithm() else { return Hash::Sha256 };
-    let identifier = if identifier == PSS { pss_hash(parameters).unwrap_or(PSS) } else { identifier };
+    let Some((identifier, parameters)) = algorithm() else {
+        return Hash::Sha256;
+    };
+    let identifier = if identifier == PSS {
+        pss_hash(parameters).unwrap_or(PSS)
+    } else {
+        identifier
+    };
     if SHA384.contains(&identifier) {
         Hash::Sha384
     } else if SHA512.contains(&identifier) {
@@ -64,7 +70,9 @@ fn pss_hash(parameters: &[u8]) -> Option<&[u8]> {
 
 /// The content of the DER element at the start, and what follows it.
 fn element(bytes: &[u8], tag: u8) -> Option<(&[u8], &[u8])> {
-    let [first, length, rest @ ..] = bytes else { return None };
+    let [first, length, rest @ ..] = bytes else {
+        return None;
+    };
     if *first != tag {
         return None;
     }
@@ -72,7 +80,12 @@ fn element(bytes: &[u8], tag: u8) -> Option<(&[u8], &[u8])> {
         0..=0x7f => (usize::from(*length), rest),
         0x81..=0x83 => {
             let (digits, rest) = rest.split_at_checked(usize::from(length & 0x0f))?;
-            (digits.iter().fold(0, |sum, digit| sum << 8 | usize::from(*digit)), rest)
+            (
+                digits
+                    .iter()
+                    .fold(0, |sum, digit| sum << 8 | usize::from(*digit)),
+                rest,
+            )
         }
         _ => return None,
     };
@@ -104,7 +117,10 @@ mod tests {
     fn certificate(algorithm: &[u8], parameters: &[u8]) -> Vec<u8> {
         let to_be_signed = sequence(0x30, &[&[0; 300]]);
         let algorithm = sequence(0x30, &[&sequence(0x06, &[algorithm]), parameters]);
-        sequence(0x30, &[&to_be_signed, &algorithm, &sequence(0x03, &[&[0; 65]])])
+        sequence(
+            0x30,
+            &[&to_be_signed, &algorithm, &sequence(0x03, &[&[0; 65]])],
+        )
     }
 
     #[test]
@@ -113,7 +129,10 @@ mod tests {
             assert_eq!(signature_hash(&certificate(identifier, &[])), Hash::Sha384);
         }
         for identifier in SHA512 {
-            assert_eq!(signature_hash(&certificate(identifier, &[5, 0])), Hash::Sha512);
+            assert_eq!(
+                signature_hash(&certificate(identifier, &[5, 0])),
+                Hash::Sha512
+            );
         }
         // sha1WithRSAEncryption, ecdsa-with-SHA256.
         let weak = [0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 0x01, 0x01, 0x05];
@@ -121,7 +140,13 @@ mod tests {
         for identifier in [weak.as_slice(), &usual] {
             assert_eq!(signature_hash(&certificate(identifier, &[])), Hash::Sha256);
         }
-        let named = sequence(0x30, &[&sequence(0xa0, &[&sequence(0x30, &[&sequence(0x06, &[SHA384[2]])])])]);
+        let named = sequence(
+            0x30,
+            &[&sequence(
+                0xa0,
+                &[&sequence(0x30, &[&sequence(0x06, &[SHA384[2]])])],
+            )],
+        );
         assert_eq!(signature_hash(&certificate(PSS, &named)), Hash::Sha384);
         assert_eq!(signature_hash(&certificate(PSS, &[])), Hash::Sha256);
     }

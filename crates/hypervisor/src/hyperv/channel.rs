@@ -66,7 +66,12 @@ impl Channel {
         let mut connection = Connection::open(endpoint, interrupt, deadline)?;
         connection.set_limit(LIMIT);
         let plain = endpoint.scheme == Scheme::Http;
-        Ok(Self { connection, plain, state: State::New(login), used: false })
+        Ok(Self {
+            connection,
+            plain,
+            state: State::New(login),
+            used: false,
+        })
     }
 
     /// Whether a request was answered on it already: the server may have closed it since, which says nothing.
@@ -80,7 +85,11 @@ impl Channel {
     }
 
     /// Sends a request and reads the answer.
-    pub(super) fn exchange(&mut self, message: &str, deadline: Deadline) -> Result<Answer, Trouble> {
+    pub(super) fn exchange(
+        &mut self,
+        message: &str,
+        deadline: Deadline,
+    ) -> Result<Answer, Trouble> {
         if let State::New(login) = &self.state {
             let login = login.clone();
             return self.log_in(&login, message, deadline);
@@ -90,7 +99,12 @@ impl Channel {
         Ok(answer)
     }
 
-    fn log_in(&mut self, login: &Login, message: &str, deadline: Deadline) -> Result<Answer, Trouble> {
+    fn log_in(
+        &mut self,
+        login: &Login,
+        message: &str,
+        deadline: Deadline,
+    ) -> Result<Answer, Trouble> {
         let answer = match login {
             Login::Basic { user, password } => {
                 let pair = Zeroizing::new(format!("{user}:{}", password.as_str()));
@@ -99,7 +113,8 @@ impl Channel {
                 self.send(message, None, deadline)
             }
             Login::Certificate => {
-                const MUTUAL: &str = "http://schemas.dmtf.org/wbem/wsman/1/wsman/secprofile/https/mutual";
+                const MUTUAL: &str =
+                    "http://schemas.dmtf.org/wbem/wsman/1/wsman/secprofile/https/mutual";
                 self.state = State::Header(Zeroizing::new(MUTUAL.to_owned()));
                 self.send(message, None, deadline)
             }
@@ -127,12 +142,20 @@ impl Channel {
     }
 
     /// Sends a message as the state of the connection asks for.
-    fn send(&mut self, message: &str, proof: Option<&str>, deadline: Deadline) -> Result<Answer, Trouble> {
+    fn send(
+        &mut self,
+        message: &str,
+        proof: Option<&str>,
+        deadline: Deadline,
+    ) -> Result<Answer, Trouble> {
         let plain = self.plain;
         let (body, kind) = match &mut self.state {
             State::Session(session) if plain => {
                 let sealed = session.seal(message.as_bytes())?;
-                (encrypted::encode(&sealed.signature, &sealed.cipher), encrypted::CONTENT_TYPE)
+                (
+                    encrypted::encode(&sealed.signature, &sealed.cipher),
+                    encrypted::CONTENT_TYPE,
+                )
             }
             _ => (message.as_bytes().to_vec(), encrypted::ORIGINAL),
         };
@@ -151,10 +174,16 @@ impl Channel {
     fn receive(&mut self, response: Response) -> Result<Answer, Trouble> {
         let status = response.status;
         let State::Session(session) = &mut self.state else {
-            return Ok(Answer { status, body: response.body });
+            return Ok(Answer {
+                status,
+                body: response.body,
+            });
         };
         if !self.plain {
-            return Ok(Answer { status, body: response.body });
+            return Ok(Answer {
+                status,
+                body: response.body,
+            });
         }
         let kind = response.header("Content-Type").unwrap_or_default();
         if encrypted::is_encrypted(kind) {
@@ -166,7 +195,10 @@ impl Channel {
             // Whoever sits in between can say anything without the keys.
             return Err(Trouble::Unprotected);
         }
-        Ok(Answer { status, body: Vec::new() })
+        Ok(Answer {
+            status,
+            body: Vec::new(),
+        })
     }
 
     fn post(
@@ -180,7 +212,12 @@ impl Channel {
         if let Some(line) = authorization {
             headers.push(("Authorization", line));
         }
-        let request = Request { method: Method::Post, target: PATH, headers: &headers, body };
+        let request = Request {
+            method: Method::Post,
+            target: PATH,
+            headers: &headers,
+            body,
+        };
         Ok(self.connection.send(request, deadline)?)
     }
 }
@@ -196,7 +233,9 @@ fn challenge(response: &Response) -> Result<Vec<u8>, Trouble> {
         ours.then(|| token.trim().to_owned())
     });
     let token = token.ok_or_else(|| Trouble::login(response, false))?;
-    BASE64.decode(token).map_err(|_| Trouble::Malformed("the challenge of its login is not base64".to_owned()))
+    BASE64
+        .decode(token)
+        .map_err(|_| Trouble::Malformed("the challenge of its login is not base64".to_owned()))
 }
 
 fn salt() -> Result<Salt, Trouble> {
@@ -206,6 +245,12 @@ fn salt() -> Result<Salt, Trouble> {
     let (mut challenge, mut session_key) = ([0; 8], Zeroizing::new([0; 16]));
     random(&mut challenge)?;
     random(session_key.as_mut_slice())?;
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    Ok(Salt { challenge, session_key, time: Salt::time(now) })
+    let now = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or_default();
+    Ok(Salt {
+        challenge,
+        session_key,
+        time: Salt::time(now),
+    })
 }

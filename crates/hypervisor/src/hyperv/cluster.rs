@@ -44,7 +44,9 @@ impl Role {
     const ONLINE: u32 = 2;
 
     fn read(instance: &Instance) -> Result<Self, wsman::Error> {
-        let id = instance.object("PrivateProperties").and_then(|private| private.text("VmID"));
+        let id = instance
+            .object("PrivateProperties")
+            .and_then(|private| private.text("VmID"));
         Ok(Self {
             resource: instance.required("Name")?.to_owned(),
             group: instance.required("OwnerGroup")?.to_owned(),
@@ -83,7 +85,9 @@ pub(super) fn roles(host: &Host, which: &Which, deadline: Deadline) -> Result<Ve
         Which::Group(name) => all.and_is("OwnerGroup", name),
         Which::Resource(name) => all.and_is("Name", name),
     };
-    let instances = host.query(NAMESPACE, &query, deadline).map_err(no_cluster)?;
+    let instances = host
+        .query(NAMESPACE, &query, deadline)
+        .map_err(no_cluster)?;
     Ok(instances.iter().map(Role::read).collect::<Result<_, _>>()?)
 }
 
@@ -120,13 +124,18 @@ impl Node {
     pub(super) fn read(instance: &Instance) -> Result<Self, wsman::Error> {
         // -1 is "unknown".
         let state = instance.number("State").unwrap_or(None).unwrap_or(u32::MAX);
-        Ok(Self { name: instance.required("Name")?.to_owned(), state })
+        Ok(Self {
+            name: instance.required("Name")?.to_owned(),
+            state,
+        })
     }
 }
 
 /// All nodes, up or not.
 pub(super) fn nodes(host: &Host, deadline: Deadline) -> Result<Vec<Node>, Trouble> {
-    let instances = host.query(NAMESPACE, &Query::all(NODE), deadline).map_err(no_cluster)?;
+    let instances = host
+        .query(NAMESPACE, &Query::all(NODE), deadline)
+        .map_err(no_cluster)?;
     Ok(instances.iter().map(Node::read).collect::<Result<_, _>>()?)
 }
 

@@ -95,7 +95,12 @@ impl Fleet {
 
     /// What all of them are called together.
     pub(super) fn by(&self) -> String {
-        let names: Vec<&str> = self.settings.hosts.iter().map(|address| address.host.as_str()).collect();
+        let names: Vec<&str> = self
+            .settings
+            .hosts
+            .iter()
+            .map(|address| address.host.as_str())
+            .collect();
         let what = match (self.settings.cluster, names.len()) {
             (true, _) => "Hyper-V cluster of",
             (false, 1) => "Hyper-V host",
@@ -118,21 +123,30 @@ impl Fleet {
         let (mut sights, mut failed) = (Vec::new(), None);
         for (host, found) in asked {
             match found {
-                Ok(found) => sights.extend(found.into_iter().map(|machine| Sight::new(&host, machine, None))),
+                Ok(found) => sights.extend(
+                    found
+                        .into_iter()
+                        .map(|machine| Sight::new(&host, machine, None)),
+                ),
                 Err(trouble) => failed = failed.or_else(|| Some(host.error(trouble))),
             }
         }
         only_one(&sights, wanted, &self.by())?;
-        let running = sights.iter().position(|sight| sight.seen.power() == Power::On);
-        let doubtful = sights.iter().position(|sight| sight.seen.power() != Power::Off);
+        let running = sights
+            .iter()
+            .position(|sight| sight.seen.power() == Power::On);
+        let doubtful = sights
+            .iter()
+            .position(|sight| sight.seen.power() != Power::Off);
         match (running, failed, doubtful) {
             // What runs, runs, whatever others might have said.
             (Some(at), _, _) => Ok(sights.swap_remove(at)),
             (None, Some(error), _) => Err(unasked(error, &sights)),
             (None, None, Some(at)) => Ok(sights.swap_remove(at)),
-            (None, None, None) => {
-                sights.pop().ok_or_else(|| Error::NoSuchGuest { guest: wanted.clone(), by: self.by() })
-            }
+            (None, None, None) => sights.pop().ok_or_else(|| Error::NoSuchGuest {
+                guest: wanted.clone(),
+                by: self.by(),
+            }),
         }
     }
 
@@ -147,7 +161,11 @@ impl Fleet {
                 "the cluster's role of this name has the guest {}; name it by its GUID",
                 machine.guest
             );
-            return Err(Error::Refused { by: self.by(), guest: name.clone(), detail });
+            return Err(Error::Refused {
+                by: self.by(),
+                guest: name.clone(),
+                detail,
+            });
         }
         let mut sight = Sight::new(&host, machine, Some(role));
         if sight.seen.power() == Power::Off {
@@ -158,13 +176,18 @@ impl Fleet {
 
     /// Looks at the cluster again after the guest was seen off: it must not have moved in between, nor be coming up.
     fn confirm_owner(&self, sight: &mut Sight, deadline: Deadline) -> Result<(), Error> {
-        let Some(before) = &sight.role else { return Ok(()) };
+        let Some(before) = &sight.role else {
+            return Ok(());
+        };
         let (after, _) = self.role(&GuestRef::Uuid(sight.machine.guest.uuid), deadline)?;
         if !after.owner.eq_ignore_ascii_case(&before.owner) {
             return Err(Error::NotConfirmed {
                 guest: GuestRef::Uuid(sight.machine.guest.uuid),
                 by: self.by(),
-                saw: format!("it was off on {} and then belonged to {}", before.owner, after.owner),
+                saw: format!(
+                    "it was off on {} and then belonged to {}",
+                    before.owner, after.owner
+                ),
             });
         }
         if after.is_coming() {
@@ -176,7 +199,13 @@ impl Fleet {
     }
 
     /// The guest on the node that has it by the cluster's word.
-    fn on_owner(&self, host: &Arc<Host>, role: &Role, uuid: Uuid, deadline: Deadline) -> Result<Machine, Error> {
+    fn on_owner(
+        &self,
+        host: &Arc<Host>,
+        role: &Role,
+        uuid: Uuid,
+        deadline: Deadline,
+    ) -> Result<Machine, Error> {
         let wanted = GuestRef::Uuid(uuid);
         let asked = host.own_name(deadline).and_then(|name| {
             if !name.eq_ignore_ascii_case(&role.owner) {
@@ -191,7 +220,10 @@ impl Fleet {
         found.pop().ok_or_else(|| Error::NotConfirmed {
             guest: wanted,
             by: self.by(),
-            saw: format!("the cluster says that it is on {}, which does not know it: it is moving", role.owner),
+            saw: format!(
+                "the cluster says that it is on {}, which does not know it: it is moving",
+                role.owner
+            ),
         })
     }
 
@@ -202,11 +234,17 @@ impl Fleet {
             return error;
         }
         let nodes = self.nodes(deadline).unwrap_or_default();
-        let node = nodes.iter().find(|node| node.name.eq_ignore_ascii_case(&role.owner));
+        let node = nodes
+            .iter()
+            .find(|node| node.name.eq_ignore_ascii_case(&role.owner));
         match node {
             Some(node) => Error::Unreachable {
                 by: self.by(),
-                detail: format!("the guest is on {}, which is {} by the cluster's word; {error}", role.owner, node.word()),
+                detail: format!(
+                    "the guest is on {}, which is {} by the cluster's word; {error}",
+                    role.owner,
+                    node.word()
+                ),
             },
             None => error,
         }
@@ -243,16 +281,23 @@ impl Fleet {
         }
         let many = roles.len() > 1;
         match roles.pop() {
-            Some(Role { guest: Some(uuid), .. }) if many => Err(Error::Refused {
+            Some(Role {
+                guest: Some(uuid), ..
+            }) if many => Err(Error::Refused {
                 by: self.by(),
                 guest: name.to_owned(),
-                detail: format!("the cluster's role of this name has several guests; name one by its GUID, e.g. {uuid}"),
+                detail: format!(
+                    "the cluster's role of this name has several guests; name one by its GUID, e.g. {uuid}"
+                ),
             }),
             Some(role) => match role.guest {
                 Some(uuid) => Ok((role, uuid)),
                 None => Err(Error::Unreachable {
                     by: self.by(),
-                    detail: format!("its answer cannot be used: the resource {} has no VmID", role.resource),
+                    detail: format!(
+                        "its answer cannot be used: the resource {} has no VmID",
+                        role.resource
+                    ),
                 }),
             },
             None => Err(self.no_role(&wanted)),
@@ -270,24 +315,39 @@ impl Fleet {
         let mut sights = Vec::new();
         for (host, found) in all_of(&hosts, |host| host.find(&wanted, deadline)) {
             let found = found.map_err(|trouble| host.error(trouble))?;
-            sights.extend(found.into_iter().map(|machine| Sight::new(&host, machine, None)));
+            sights.extend(
+                found
+                    .into_iter()
+                    .map(|machine| Sight::new(&host, machine, None)),
+            );
         }
         only_one(&sights, &wanted, &self.by())?;
         let uuid = sights.first().map(|sight| sight.machine.guest.uuid);
-        let role = roles.into_iter().find(|role| uuid.is_some() && role.guest == uuid);
+        let role = roles
+            .into_iter()
+            .find(|role| uuid.is_some() && role.guest == uuid);
         role.zip(uuid).ok_or_else(|| self.no_role(&wanted))
     }
 
     fn no_role(&self, wanted: &GuestRef) -> Error {
         let by = format!("{} (as a clustered role)", self.by());
-        Error::NoSuchGuest { guest: wanted.clone(), by }
+        Error::NoSuchGuest {
+            guest: wanted.clone(),
+            by,
+        }
     }
 
     /// The roles of clustered guests, from whichever node answers first.
     pub(super) fn roles(&self, which: Which, deadline: Deadline) -> Result<Vec<Role>, Error> {
-        let roles = self.any(deadline, move |host, deadline| cluster::roles(host, &which, deadline))?;
+        let roles = self.any(deadline, move |host, deadline| {
+            cluster::roles(host, &which, deadline)
+        })?;
         let mut known = lock(&self.resources);
-        known.extend(roles.iter().filter_map(|role| Some((role.guest?, role.resource.clone()))));
+        known.extend(
+            roles
+                .iter()
+                .filter_map(|role| Some((role.guest?, role.resource.clone()))),
+        );
         Ok(roles)
     }
 
@@ -298,7 +358,11 @@ impl Fleet {
 
     /// The node of this name. One that was not given is looked for beside those that were.
     pub(super) fn node(&self, name: &str) -> Arc<Host> {
-        let given = self.settings.hosts.iter().position(|address| address.is_node(name));
+        let given = self
+            .settings
+            .hosts
+            .iter()
+            .position(|address| address.is_node(name));
         if let Some(host) = given.and_then(|at| self.given.get(at)) {
             return Arc::clone(host);
         }
@@ -324,7 +388,8 @@ impl Fleet {
         loop {
             let next = waiting.next();
             if let Some(at) = next {
-                let (host, ask, sender) = (Arc::clone(&self.given[at]), ask.clone(), sender.clone());
+                let (host, ask, sender) =
+                    (Arc::clone(&self.given[at]), ask.clone(), sender.clone());
                 // Who is no longer waited for ends by its own deadline.
                 thread::spawn(move || sender.send((at, ask(&host, deadline))));
                 out += 1;
@@ -332,7 +397,11 @@ impl Fleet {
             if out == 0 {
                 return Err(self.nobody(errors));
             }
-            let patience = if next.is_some() { deadline.within(STAGGER) } else { deadline };
+            let patience = if next.is_some() {
+                deadline.within(STAGGER)
+            } else {
+                deadline
+            };
             // The asked end by the deadline themselves, and say more than that it has passed.
             let slack = Duration::from_millis(200);
             match answers.recv_timeout(patience.remaining() + slack) {
@@ -349,7 +418,10 @@ impl Fleet {
                     errors.push(error);
                 }
                 Err(_) if deadline.has_passed() => {
-                    errors.push(Error::Unreachable { by: self.by(), detail: "no node answers in time".to_owned() });
+                    errors.push(Error::Unreachable {
+                        by: self.by(),
+                        detail: "no node answers in time".to_owned(),
+                    });
                     return Err(self.nobody(errors));
                 }
                 Err(_) => {}
@@ -359,7 +431,10 @@ impl Fleet {
 
     /// What to say when no node gave the answer: a refusal says most.
     fn nobody(&self, mut errors: Vec<Error>) -> Error {
-        if let Some(at) = errors.iter().position(|error| matches!(error, Error::Refused { .. })) {
+        if let Some(at) = errors
+            .iter()
+            .position(|error| matches!(error, Error::Refused { .. }))
+        {
             return errors.swap_remove(at);
         }
         if errors.len() == 1
@@ -368,13 +443,21 @@ impl Fleet {
             return only;
         }
         let all: Vec<String> = errors.iter().map(ToString::to_string).collect();
-        Error::Unreachable { by: self.by(), detail: all.join("; ") }
+        Error::Unreachable {
+            by: self.by(),
+            detail: all.join("; "),
+        }
     }
 }
 
 impl Sight {
     fn new(host: &Arc<Host>, machine: Machine, role: Option<Role>) -> Self {
-        Self { seen: machine.observation(&host.by()), host: Arc::clone(host), machine, role }
+        Self {
+            seen: machine.observation(&host.by()),
+            host: Arc::clone(host),
+            machine,
+            role,
+        }
     }
 
     /// The guest by its GUID: what to ask for once it is known, as names change.
@@ -392,10 +475,16 @@ pub(super) fn all_of<T: Send>(
         return vec![(Arc::clone(only), ask(only))];
     }
     thread::scope(|scope| {
-        let asked: Vec<_> = hosts.iter().map(|host| (host, scope.spawn(|| ask(host)))).collect();
+        let asked: Vec<_> = hosts
+            .iter()
+            .map(|host| (host, scope.spawn(|| ask(host))))
+            .collect();
         let answered = asked.into_iter().map(|(host, thread)| {
             let gone = || Trouble::Here("a thread of this program has failed".to_owned());
-            (Arc::clone(host), thread.join().unwrap_or_else(|_| Err(gone())))
+            (
+                Arc::clone(host),
+                thread.join().unwrap_or_else(|_| Err(gone())),
+            )
         });
         answered.collect()
     })
@@ -403,26 +492,44 @@ pub(super) fn all_of<T: Send>(
 
 /// Display names are not unique: then the guest must be named by its GUID.
 fn only_one(sights: &[Sight], wanted: &GuestRef, by: &str) -> Result<(), Error> {
-    let mut guests: Vec<(&Guest, String)> =
-        sights.iter().map(|sight| (&sight.machine.guest, sight.host.by())).collect();
+    let mut guests: Vec<(&Guest, String)> = sights
+        .iter()
+        .map(|sight| (&sight.machine.guest, sight.host.by()))
+        .collect();
     guests.sort();
     guests.dedup_by_key(|(guest, _)| guest.uuid);
     if guests.len() < 2 {
         return Ok(());
     }
-    let which: Vec<String> = guests.iter().map(|(guest, host)| format!("{} on {host}", guest.uuid)).collect();
-    let detail = format!("{} guests have this name: {}; name one by its GUID", which.len(), which.join(", "));
-    Err(Error::Refused { by: by.to_owned(), guest: wanted.to_string(), detail })
+    let which: Vec<String> = guests
+        .iter()
+        .map(|(guest, host)| format!("{} on {host}", guest.uuid))
+        .collect();
+    let detail = format!(
+        "{} guests have this name: {}; name one by its GUID",
+        which.len(),
+        which.join(", ")
+    );
+    Err(Error::Refused {
+        by: by.to_owned(),
+        guest: wanted.to_string(),
+        detail,
+    })
 }
 
 /// Not all hosts have answered, and none that did runs the guest.
 fn unasked(error: Error, sights: &[Sight]) -> Error {
-    let Some(sight) = sights.first() else { return error };
+    let Some(sight) = sights.first() else {
+        return error;
+    };
     match error {
         Error::Refused { .. } => error,
         other => Error::Unreachable {
             by: "not every Hyper-V host".to_owned(),
-            detail: format!("{other}; it may run the guest, which is not running on {}", sight.host.by()),
+            detail: format!(
+                "{other}; it may run the guest, which is not running on {}",
+                sight.host.by()
+            ),
         },
     }
 }
@@ -432,10 +539,16 @@ fn beside(hosts: &[Address], name: &str) -> Address {
     let named = hosts.iter().find(|address| {
         address.host.contains('.') && address.host.parse::<std::net::IpAddr>().is_err()
     });
-    let domain = named.and_then(|address| address.host.split_once('.')).map(|(_, domain)| domain);
+    let domain = named
+        .and_then(|address| address.host.split_once('.'))
+        .map(|(_, domain)| domain);
     let host = domain.map_or_else(|| name.to_owned(), |domain| format!("{name}.{domain}"));
     let port = hosts.first().map_or(5985, |address| address.port);
-    Address { node: Some(name.to_owned()), host, port }
+    Address {
+        node: Some(name.to_owned()),
+        host,
+        port,
+    }
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
@@ -449,7 +562,10 @@ mod tests {
     #[test]
     fn nodes_are_looked_for_in_the_domain_of_the_others() {
         let address = |text: &str| Address::parse(text, 5986).unwrap();
-        assert_eq!(beside(&[address("10.0.0.1"), address("hv.corp.example")], "HV2").host, "HV2.corp.example");
+        assert_eq!(
+            beside(&[address("10.0.0.1"), address("hv.corp.example")], "HV2").host,
+            "HV2.corp.example"
+        );
         assert_eq!(beside(&[address("10.0.0.1")], "HV2").host, "HV2");
         assert_eq!(beside(&[address("hv1:80")], "HV2").port, 80);
     }

@@ -71,7 +71,11 @@ pub(super) struct JobStatus {
 
 impl Host {
     /// Contacts nobody yet.
-    pub(super) fn new(address: &Address, settings: &Settings, interrupted: &Arc<AtomicBool>) -> Self {
+    pub(super) fn new(
+        address: &Address,
+        settings: &Settings,
+        interrupted: &Arc<AtomicBool>,
+    ) -> Self {
         let endpoint = settings.endpoint(address);
         let scheme = match settings.scheme {
             Scheme::Http => "http",
@@ -127,7 +131,12 @@ impl Host {
             }
         }
         drop(pool);
-        let opened = Channel::open(&self.endpoint, self.login.clone(), self.interrupt.clone(), deadline);
+        let opened = Channel::open(
+            &self.endpoint,
+            self.login.clone(),
+            self.interrupt.clone(),
+            deadline,
+        );
         if let Err(trouble) = &opened {
             if trouble.is_interrupt() {
                 self.interrupted.store(true, Ordering::Relaxed);
@@ -209,7 +218,12 @@ impl Host {
         let deadline = deadline.within(self.step);
         let id = id()?;
         let timeout = deadline.remaining().saturating_sub(ON_THE_WAY).min(LONGEST);
-        let message = build(&Envelope { to: &self.url, id, timeout }).map_err(|error| match error {
+        let message = build(&Envelope {
+            to: &self.url,
+            id,
+            timeout,
+        })
+        .map_err(|error| match error {
             wsman::Error::Unspeakable { .. } => Trouble::Refused(error.to_string()),
             other => other.into(),
         })?;
@@ -235,7 +249,9 @@ impl Host {
         let mut all = page.items;
         while let Some(context) = page.next {
             if all.len() > INSTANCES {
-                return Err(Trouble::Malformed(format!("its list has more than {INSTANCES} instances")));
+                return Err(Trouble::Malformed(format!(
+                    "its list has more than {INSTANCES} instances"
+                )));
             }
             let next = |envelope: &Envelope<'_>| envelope.pull(resource, &context);
             // Asked once: what is pulled twice is lost.
@@ -246,12 +262,25 @@ impl Host {
     }
 
     /// The instances of a query in a namespace.
-    pub(super) fn query(&self, namespace: &str, query: &Query, deadline: Deadline) -> Result<Vec<Instance>, Trouble> {
-        self.instances(&Resource::wmi(namespace, "*"), Some(&Filter::Wql(query)), deadline)
+    pub(super) fn query(
+        &self,
+        namespace: &str,
+        query: &Query,
+        deadline: Deadline,
+    ) -> Result<Vec<Instance>, Trouble> {
+        self.instances(
+            &Resource::wmi(namespace, "*"),
+            Some(&Filter::Wql(query)),
+            deadline,
+        )
     }
 
     /// One instance; none if there is no such.
-    pub(super) fn get(&self, resource: &Resource, deadline: Deadline) -> Result<Option<Instance>, Trouble> {
+    pub(super) fn get(
+        &self,
+        resource: &Resource,
+        deadline: Deadline,
+    ) -> Result<Option<Instance>, Trouble> {
         let build = |envelope: &Envelope<'_>| envelope.get(resource);
         match self.ask(Kind::Question, deadline, &build, &reply::instance) {
             Ok(instance) => Ok(Some(instance)),
@@ -261,7 +290,12 @@ impl Host {
     }
 
     /// Replaces an instance.
-    pub(super) fn put(&self, resource: &Resource, instance: &Instance, deadline: Deadline) -> Result<(), Trouble> {
+    pub(super) fn put(
+        &self,
+        resource: &Resource,
+        instance: &Instance,
+        deadline: Deadline,
+    ) -> Result<(), Trouble> {
         let build = |envelope: &Envelope<'_>| envelope.put(resource, instance);
         self.ask(Kind::Order, deadline, &build, &reply::accepted)
     }
@@ -275,7 +309,9 @@ impl Host {
         deadline: Deadline,
     ) -> Result<Instance, Trouble> {
         let build = |envelope: &Envelope<'_>| envelope.invoke(resource, method, arguments);
-        self.ask(Kind::Order, deadline, &build, &|bytes, id| reply::output(bytes, id, method))
+        self.ask(Kind::Order, deadline, &build, &|bytes, id| {
+            reply::output(bytes, id, method)
+        })
     }
 
     /// Does something in the namespace this host has, which the first time is found out.
@@ -300,7 +336,9 @@ impl Host {
                 }
             }
         }
-        Err(first.unwrap_or(Trouble::Refused("no namespace is left to be asked".to_owned())))
+        Err(first.unwrap_or(Trouble::Refused(
+            "no namespace is left to be asked".to_owned(),
+        )))
     }
 
     /// Whether it is asked in the namespace of 2008, where rights are given operation by operation.
@@ -310,7 +348,10 @@ impl Host {
 
     fn systems(&self, query: &Query, deadline: Deadline) -> Result<Vec<System>, Trouble> {
         let instances = self.in_namespace(|namespace| self.query(namespace, query, deadline))?;
-        let systems = instances.iter().map(System::read).collect::<Result<Vec<_>, _>>()?;
+        let systems = instances
+            .iter()
+            .map(System::read)
+            .collect::<Result<Vec<_>, _>>()?;
         if let Some(name) = systems.iter().find_map(host_name) {
             *lock(&self.name) = Some(name.to_owned());
         }
@@ -318,15 +359,22 @@ impl Host {
     }
 
     /// The guests here that are meant; none if it has none such. With a name, more than one can be.
-    pub(super) fn find(&self, wanted: &GuestRef, deadline: Deadline) -> Result<Vec<Machine>, Trouble> {
+    pub(super) fn find(
+        &self,
+        wanted: &GuestRef,
+        deadline: Deadline,
+    ) -> Result<Vec<Machine>, Trouble> {
         let all = Query::all(CLASS);
         let query = match wanted {
             GuestRef::Name(name) => all.and_is("ElementName", name),
             GuestRef::Uuid(uuid) => all.and_is("Name", &key(*uuid)),
         };
         let systems = self.systems(&query, deadline)?;
-        let found: Vec<Machine> =
-            systems.into_iter().filter_map(machine).filter(|machine| machine.is(wanted)).collect();
+        let found: Vec<Machine> = systems
+            .into_iter()
+            .filter_map(machine)
+            .filter(|machine| machine.is(wanted))
+            .collect();
         if found.is_empty() {
             self.sees_itself(deadline)?;
         }
@@ -355,7 +403,10 @@ impl Host {
             return Ok(name.to_owned());
         }
         let all = self.systems(&Query::all(CLASS), deadline)?;
-        all.iter().find_map(host_name).map(str::to_owned).ok_or_else(blind)
+        all.iter()
+            .find_map(host_name)
+            .map(str::to_owned)
+            .ok_or_else(blind)
     }
 
     /// What it calls itself, asked at most once.
@@ -373,7 +424,9 @@ impl Host {
     ) -> Result<(states::Answer, Option<Resource>), Trouble> {
         const METHOD: &str = "RequestStateChange";
         let output = self.in_namespace(|namespace| {
-            let resource = Resource::wmi(namespace, CLASS).with("CreationClassName", CLASS).with("Name", machine);
+            let resource = Resource::wmi(namespace, CLASS)
+                .with("CreationClassName", CLASS)
+                .with("Name", machine);
             let state = Argument::Text(wanted.number());
             self.invoke(&resource, METHOD, &[("RequestedState", state)], deadline)
         })?;
@@ -385,25 +438,48 @@ impl Host {
     /// made up on the spot.
     pub(super) fn may_call_methods(&self, deadline: Deadline) -> Result<(), Trouble> {
         match self.order(&key(id()?), Wanted::Off, deadline) {
-            Ok((states::Answer::Denied, _)) => Err(Trouble::Denied("RequestStateChange is refused".to_owned())),
-            Err(Trouble::Fault(fault)) if !fault.is_access_denied() && !fault.is_unknown_class() => Ok(()),
+            Ok((states::Answer::Denied, _)) => {
+                Err(Trouble::Denied("RequestStateChange is refused".to_owned()))
+            }
+            // It was let through and found no such guest.
+            Err(Trouble::Fault(fault))
+                if !fault.is_access_denied()
+                    && !fault.is_unknown_class()
+                    && !fault.is_timed_out() =>
+            {
+                Ok(())
+            }
             Ok(_) => Ok(()),
             Err(trouble) => Err(trouble),
         }
     }
 
     /// How a job stands; none if it is no longer known, as some minutes after its end.
-    pub(super) fn job(&self, job: &Resource, deadline: Deadline) -> Result<Option<JobStatus>, Trouble> {
-        let Some(instance) = self.get(job, deadline)? else { return Ok(None) };
+    pub(super) fn job(
+        &self,
+        job: &Resource,
+        deadline: Deadline,
+    ) -> Result<Option<JobStatus>, Trouble> {
+        let Some(instance) = self.get(job, deadline)? else {
+            return Ok(None);
+        };
         let words = ["ErrorDescription", "ErrorSummaryDescription", "JobStatus"];
-        let words = words.iter().find_map(|name| instance.text(name).map(str::trim).filter(|text| !text.is_empty()));
+        let words = words.iter().find_map(|name| {
+            instance
+                .text(name)
+                .map(str::trim)
+                .filter(|text| !text.is_empty())
+        });
         let code = instance.number("ErrorCode")?.filter(|code| *code != 0);
         let words = match (words, code) {
             (Some(words), _) => printable(words),
             (None, Some(code)) => format!("error {code}: {}", states::word(code)),
             (None, None) => "it does not say why".to_owned(),
         };
-        Ok(Some(JobStatus { job: states::job(instance.required_number("JobState")?), words }))
+        Ok(Some(JobStatus {
+            job: states::job(instance.required_number("JobState")?),
+            words,
+        }))
     }
 }
 
@@ -426,12 +502,16 @@ fn machine(system: System) -> Option<Machine> {
 }
 
 fn blind() -> Trouble {
-    Trouble::Denied("its list of guests does not even have the host itself, which is how it hides them".to_owned())
+    Trouble::Denied(
+        "its list of guests does not even have the host itself, which is how it hides them"
+            .to_owned(),
+    )
 }
 
 fn id() -> Result<Uuid, Trouble> {
     let mut bytes = [0; 16];
-    getrandom::fill(&mut bytes).map_err(|error| Trouble::Here(format!("no random numbers: {error}")))?;
+    getrandom::fill(&mut bytes)
+        .map_err(|error| Trouble::Here(format!("no random numbers: {error}")))?;
     Ok(uuid::Builder::from_random_bytes(bytes).into_uuid())
 }
 

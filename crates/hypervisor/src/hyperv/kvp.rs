@@ -61,14 +61,20 @@ impl Pool {
     #[must_use]
     pub fn get(&self, key: &str) -> Option<&str> {
         let found = self.0.iter().rev().find(|(known, _)| known == key);
-        found.map(|(_, value)| value.as_str()).filter(|value| !value.is_empty())
+        found
+            .map(|(_, value)| value.as_str())
+            .filter(|value| !value.is_empty())
     }
 
     /// What the host says of the guest.
     #[must_use]
     pub fn told(&self) -> Told {
-        let host = self.get("PhysicalHostNameFullyQualified").or_else(|| self.get("PhysicalHostName"));
-        let guest = self.get("VirtualMachineId").map(|id| id.trim().trim_matches(['{', '}']));
+        let host = self
+            .get("PhysicalHostNameFullyQualified")
+            .or_else(|| self.get("PhysicalHostName"));
+        let guest = self
+            .get("VirtualMachineId")
+            .map(|id| id.trim().trim_matches(['{', '}']));
         Told {
             guest: guest.and_then(|id| Uuid::try_parse(id).ok()),
             name: self.get("VirtualMachineName").map(str::to_owned),
@@ -79,7 +85,10 @@ impl Pool {
 
 /// The text up to the first zero.
 fn text(field: &[u8]) -> Option<String> {
-    let end = field.iter().position(|byte| *byte == 0).unwrap_or(field.len());
+    let end = field
+        .iter()
+        .position(|byte| *byte == 0)
+        .unwrap_or(field.len());
     let text = std::str::from_utf8(field.get(..end)?).ok()?;
     (!text.chars().any(char::is_control)).then(|| text.to_owned())
 }
@@ -113,7 +122,10 @@ mod tests {
         let path = dir.path().join("pool");
         std::fs::write(&path, pool.concat()).unwrap();
         let told = Pool::read(&path).unwrap().told();
-        assert_eq!(told.guest, Uuid::try_parse("564d1fcb-2b1c-4b8e-8c52-9b54d1a9b2e1").ok());
+        assert_eq!(
+            told.guest,
+            Uuid::try_parse("564d1fcb-2b1c-4b8e-8c52-9b54d1a9b2e1").ok()
+        );
         assert_eq!(told.name.as_deref(), Some("n\u{e9}ud 1"));
         assert_eq!(told.host.as_deref(), Some("hv1.corp.example"));
         assert!(Pool::read(&dir.path().join("none")).is_err());
@@ -121,7 +133,10 @@ mod tests {
 
     #[test]
     fn a_host_without_a_domain_has_its_short_name() {
-        let pool = [record(b"PhysicalHostName", b"HV1"), record(b"PhysicalHostNameFullyQualified", b"")];
+        let pool = [
+            record(b"PhysicalHostName", b"HV1"),
+            record(b"PhysicalHostNameFullyQualified", b""),
+        ];
         let told = Pool::decode(&pool.concat()).told();
         assert_eq!(told.host.as_deref(), Some("HV1"));
         assert_eq!(Pool::default().told(), Told::default());

@@ -66,7 +66,8 @@ use self::states::Wanted;
 use self::trouble::pause;
 use crate::event::Watchers;
 use crate::{
-    Error, ErrorKind, Event, Evidence, Guest, GuestRef, GuestState, Hypervisor, Managed, Observation, PoweredOff, Revival,
+    Error, ErrorKind, Event, Evidence, Guest, GuestRef, GuestState, Hypervisor, Managed,
+    Observation, PoweredOff, Revival,
 };
 
 /// The guests of Hyper-V hosts.
@@ -84,9 +85,18 @@ impl HyperV {
     /// Contacts nobody yet.
     #[must_use]
     pub fn new(settings: Settings) -> Self {
-        let hosts: Vec<&str> = settings.hosts.iter().map(|address| address.host.as_str()).collect();
+        let hosts: Vec<&str> = settings
+            .hosts
+            .iter()
+            .map(|address| address.host.as_str())
+            .collect();
         let name = format!("hyperv://{}", hosts.join(","));
-        Self { name, fleet: Fleet::new(settings), starts: Starts::default(), watchers: Watchers::default() }
+        Self {
+            name,
+            fleet: Fleet::new(settings),
+            starts: Starts::default(),
+            watchers: Watchers::default(),
+        }
     }
 
     /// Every guest of every host.
@@ -113,7 +123,8 @@ impl HyperV {
             let own = roles.iter().filter(|role| role.owner == *owner);
             match guests {
                 Ok(guests) => {
-                    let clustered = |guest: &Guest| own.clone().any(|role| role.guest == Some(guest.uuid));
+                    let clustered =
+                        |guest: &Guest| own.clone().any(|role| role.guest == Some(guest.uuid));
                     let guests = guests.iter().filter(|machine| clustered(&machine.guest));
                     all.extend(guests.map(|machine| machine.observation(&host.by())));
                 }
@@ -131,7 +142,10 @@ impl HyperV {
         host.sees_itself(deadline)?;
         host.may_call_methods(deadline)?;
         if host.is_v1() {
-            tracing::warn!(by = host.by(), "whether this login may switch guests cannot be asked of Hyper-V of 2008");
+            tracing::warn!(
+                by = host.by(),
+                "whether this login may switch guests cannot be asked of Hyper-V of 2008"
+            );
         }
         Ok(())
     }
@@ -140,7 +154,10 @@ impl HyperV {
 /// A guest of which only the cluster tells.
 fn unknown(role: &Role, why: &str, by: &str) -> Option<Observation> {
     Some(Observation {
-        guest: Guest { name: role.group.clone(), uuid: role.guest? },
+        guest: Guest {
+            name: role.group.clone(),
+            uuid: role.guest?,
+        },
         state: GuestState::Other(0),
         reason: format!("on {}, which gives no answer: {why}", role.owner),
         active: role.is_online(),
@@ -157,8 +174,11 @@ impl Hypervisor for HyperV {
     }
 
     fn list(&self, deadline: Deadline) -> Result<Vec<Observation>, Error> {
-        let mut all =
-            if self.fleet.is_cluster() { self.list_cluster(deadline) } else { self.list_hosts(deadline) }?;
+        let mut all = if self.fleet.is_cluster() {
+            self.list_cluster(deadline)
+        } else {
+            self.list_hosts(deadline)
+        }?;
         let now = std::time::Instant::now();
         all.iter_mut().for_each(|seen| self.starts.judge(seen, now));
         all.sort_by(|a, b| a.guest.cmp(&b.guest));
@@ -220,7 +240,10 @@ impl Managed for HyperV {
     fn may_switch(&self, guest: Option<&GuestRef>, deadline: Deadline) -> Result<(), Error> {
         if let Some(guest) = guest {
             let sight = self.fleet.locate(&system::wanted(guest), deadline)?;
-            return sight.host.may_call_methods(deadline).map_err(|trouble| sight.host.error(trouble));
+            return sight
+                .host
+                .may_call_methods(deadline)
+                .map_err(|trouble| sight.host.error(trouble));
         }
         // In a cluster a guest may be on any node by the time it is fenced.
         let hosts = if self.fleet.is_cluster() {

@@ -22,20 +22,25 @@ impl Address {
     /// # Errors
     /// What is wrong with it.
     pub fn parse(text: &str, default_port: u16) -> Result<Self, String> {
-        let wrong = |what: &str| format!("`{text}` is no host: {what}; it is written [NODE=]HOST[:PORT]");
+        let wrong =
+            |what: &str| format!("`{text}` is no host: {what}; it is written [NODE=]HOST[:PORT]");
         let (node, place) = match text.split_once('=') {
             Some((node, place)) => (Some(node.trim().to_owned()), place.trim()),
             None => (None, text.trim()),
         };
         let (host, port) = if let Some(rest) = place.strip_prefix('[') {
-            let (host, rest) = rest.split_once(']').ok_or_else(|| wrong("`]` is missing"))?;
+            let (host, rest) = rest
+                .split_once(']')
+                .ok_or_else(|| wrong("`]` is missing"))?;
             match rest.strip_prefix(':') {
                 Some(port) => (host, Some(port)),
                 None if rest.is_empty() => (host, None),
                 None => return Err(wrong("something follows the address")),
             }
         } else if place.matches(':').count() == 1 {
-            place.split_once(':').map_or((place, None), |(host, port)| (host, Some(port)))
+            place
+                .split_once(':')
+                .map_or((place, None), |(host, port)| (host, Some(port)))
         } else {
             (place, None)
         };
@@ -52,7 +57,11 @@ impl Address {
                 port.ok_or_else(|| wrong("the port is no number from 1 to 65535"))?
             }
         };
-        Ok(Self { node, host: host.to_owned(), port })
+        Ok(Self {
+            node,
+            host: host.to_owned(),
+            port,
+        })
     }
 
     /// Whether the cluster's node of this name is meant.
@@ -89,7 +98,10 @@ impl std::fmt::Debug for Login {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::Negotiate(credentials) => f.debug_tuple("Negotiate").field(credentials).finish(),
-            Self::Basic { user, .. } => f.debug_struct("Basic").field("user", user).finish_non_exhaustive(),
+            Self::Basic { user, .. } => f
+                .debug_struct("Basic")
+                .field("user", user)
+                .finish_non_exhaustive(),
             Self::Certificate => f.write_str("Certificate"),
         }
     }
@@ -149,14 +161,24 @@ mod tests {
 
     #[test]
     fn hosts_are_read() {
-        let read = |text: &str| Address::parse(text, 5985).map(|a| (a.node.unwrap_or_default(), a.host, a.port));
+        let read = |text: &str| {
+            Address::parse(text, 5985).map(|a| (a.node.unwrap_or_default(), a.host, a.port))
+        };
         let is = |node: &str, host: &str, port| Ok((node.to_owned(), host.to_owned(), port));
         assert_eq!(read("hv1"), is("", "hv1", 5985));
-        assert_eq!(read(" hv1.corp.example:80 "), is("", "hv1.corp.example", 80));
+        assert_eq!(
+            read(" hv1.corp.example:80 "),
+            is("", "hv1.corp.example", 80)
+        );
         assert_eq!(read("HV1=10.0.0.1"), is("HV1", "10.0.0.1", 5985));
-        assert_eq!(read("HV1=[fe80::1%eth0]:5986"), is("HV1", "fe80::1%eth0", 5986));
+        assert_eq!(
+            read("HV1=[fe80::1%eth0]:5986"),
+            is("HV1", "fe80::1%eth0", 5986)
+        );
         assert_eq!(read("::1"), is("", "::1", 5985));
-        for wrong in ["", "=x", "x=", "h:", "h:0", "h:70000", "[::1", "[::1]x", "a b", "http://h", "a,b"] {
+        for wrong in [
+            "", "=x", "x=", "h:", "h:0", "h:70000", "[::1", "[::1]x", "a b", "http://h", "a,b",
+        ] {
             assert!(Address::parse(wrong, 5985).is_err(), "{wrong}");
         }
     }

@@ -40,7 +40,9 @@ impl Starts {
     /// Makes of what was seen what it is worth. The look began at `since`.
     pub(super) fn judge(&self, seen: &mut Observation, since: Instant) {
         let mut orders = self.orders();
-        let Some(ordered) = orders.get(&seen.guest.uuid).copied() else { return };
+        let Some(ordered) = orders.get(&seen.guest.uuid).copied() else {
+            return;
+        };
         if seen.active && since > ordered || ordered.elapsed() >= LONGEST {
             orders.remove(&seen.guest.uuid);
         } else if !seen.active && seen.state == GuestState::ShutOff && !seen.resumable {
@@ -62,7 +64,10 @@ mod tests {
 
     fn look(starts: &Starts, state: GuestState, since: Instant) -> Power {
         let mut seen = Observation {
-            guest: Guest { name: "vm".to_owned(), uuid: Uuid::nil() },
+            guest: Guest {
+                name: "vm".to_owned(),
+                uuid: Uuid::nil(),
+            },
             state,
             reason: String::new(),
             active: state != GuestState::ShutOff,
@@ -81,13 +86,32 @@ mod tests {
         let before = Instant::now();
         assert_eq!(look(&starts, GuestState::ShutOff, before), Power::Off);
         starts.ordered(Uuid::nil());
-        assert_eq!(look(&starts, GuestState::ShutOff, Instant::now()), Power::Unknown);
-        assert_eq!(look(&starts, GuestState::Running, before), Power::On, "an old look lifts nothing");
-        assert_eq!(look(&starts, GuestState::ShutOff, Instant::now()), Power::Unknown);
-        assert_eq!(look(&starts, GuestState::Running, Instant::now()), Power::On);
-        assert_eq!(look(&starts, GuestState::ShutOff, Instant::now()), Power::Off);
+        assert_eq!(
+            look(&starts, GuestState::ShutOff, Instant::now()),
+            Power::Unknown
+        );
+        assert_eq!(
+            look(&starts, GuestState::Running, before),
+            Power::On,
+            "an old look lifts nothing"
+        );
+        assert_eq!(
+            look(&starts, GuestState::ShutOff, Instant::now()),
+            Power::Unknown
+        );
+        assert_eq!(
+            look(&starts, GuestState::Running, Instant::now()),
+            Power::On
+        );
+        assert_eq!(
+            look(&starts, GuestState::ShutOff, Instant::now()),
+            Power::Off
+        );
         starts.ordered(Uuid::nil());
         starts.ended(Uuid::nil());
-        assert_eq!(look(&starts, GuestState::ShutOff, Instant::now()), Power::Off);
+        assert_eq!(
+            look(&starts, GuestState::ShutOff, Instant::now()),
+            Power::Off
+        );
     }
 }

@@ -16,15 +16,30 @@ pub(super) struct Meaning {
 }
 
 const fn active(state: GuestState, word: &'static str) -> Meaning {
-    Meaning { state, word, active: true, saved: false }
+    Meaning {
+        state,
+        word,
+        active: true,
+        saved: false,
+    }
 }
 
 const fn off(word: &'static str) -> Meaning {
-    Meaning { state: GuestState::ShutOff, word, active: false, saved: false }
+    Meaning {
+        state: GuestState::ShutOff,
+        word,
+        active: false,
+        saved: false,
+    }
 }
 
 const fn saved(word: &'static str) -> Meaning {
-    Meaning { state: GuestState::ShutOff, word, active: false, saved: true }
+    Meaning {
+        state: GuestState::ShutOff,
+        word,
+        active: false,
+        saved: true,
+    }
 }
 
 /// The meaning of `EnabledState`. The numbers of both namespaces are taken in both: they do not overlap.
@@ -68,7 +83,11 @@ pub(super) const fn meaning(enabled: u32) -> Meaning {
         32792 | 32793 => active(S::Running, "in transition, its storage is out of reach"),
         other => Meaning {
             // No state of Hyper-V comes near the limit.
-            state: S::Other(if other > 1_000_000 { -1 } else { other.cast_signed() }),
+            state: S::Other(if other > 1_000_000 {
+                -1
+            } else {
+                other.cast_signed()
+            }),
             word: "a state this program does not know",
             active: true,
             saved: false,
@@ -178,7 +197,10 @@ mod tests {
             assert_eq!(meaning.saved, is_saved, "{number}");
         }
         for unknown in [0, 1, 5, 7, 8, 32772, 32775, 32778, 70000] {
-            assert!(matches!(meaning(unknown).state, GuestState::Other(_)), "{unknown}");
+            assert!(
+                matches!(meaning(unknown).state, GuestState::Other(_)),
+                "{unknown}"
+            );
         }
     }
 

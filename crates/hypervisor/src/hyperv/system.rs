@@ -49,12 +49,19 @@ impl System {
         };
         let statuses = instance.texts("OperationalStatus");
         let mode = instance.number("ReplicationMode")?.unwrap_or_default();
-        let failed_over = instance.number("FailedOverReplicationType")?.unwrap_or_default();
+        let failed_over = instance
+            .number("FailedOverReplicationType")?
+            .unwrap_or_default();
         Ok(Self::Guest(Machine {
-            guest: Guest { name: instance.required("ElementName")?.to_owned(), uuid },
+            guest: Guest {
+                name: instance.required("ElementName")?.to_owned(),
+                uuid,
+            },
             enabled: instance.required_number("EnabledState")?,
             process: instance.number("ProcessID")?.filter(|id| *id != 0),
-            activity: statuses.get(1).and_then(|status| status.trim().parse().ok()),
+            activity: statuses
+                .get(1)
+                .and_then(|status| status.trim().parse().ok()),
             replica: REPLICAS.contains(&mode) && failed_over == 0,
         }))
     }
@@ -113,9 +120,13 @@ impl Machine {
 /// A GUID as WMI writes it, with or without braces.
 pub(super) fn guid(text: &str) -> Option<Uuid> {
     const LENGTH: usize = 36;
-    let inside = text.strip_prefix('{').and_then(|rest| rest.strip_suffix('}'));
+    let inside = text
+        .strip_prefix('{')
+        .and_then(|rest| rest.strip_suffix('}'));
     let bare = inside.unwrap_or(text);
-    (bare.len() == LENGTH).then(|| Uuid::try_parse(bare).ok()).flatten()
+    (bare.len() == LENGTH)
+        .then(|| Uuid::try_parse(bare).ok())
+        .flatten()
 }
 
 /// A GUID as a key.

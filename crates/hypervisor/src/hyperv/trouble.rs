@@ -59,7 +59,9 @@ impl Trouble {
     /// The login was answered with "401".
     pub(super) fn login(response: &Response, before: bool) -> Self {
         let schemes = response.headers("WWW-Authenticate");
-        let offered = schemes.filter_map(|line| line.split_whitespace().next().map(printable)).collect();
+        let offered = schemes
+            .filter_map(|line| line.split_whitespace().next().map(printable))
+            .collect();
         Self::Login { offered, before }
     }
 
@@ -79,13 +81,20 @@ impl Trouble {
             Self::Malformed(_) | Self::Unprotected => true,
             Self::Status(status) => *status >= 500 && *status != 503,
             Self::Ntlm(error) => matches!(error, ntlm::Error::NotAuthentic { .. }),
-            Self::Login { .. } | Self::Denied(_) | Self::Refused(_) | Self::Here(_) | Self::Busy(_) => false,
+            Self::Login { .. }
+            | Self::Denied(_)
+            | Self::Refused(_)
+            | Self::Here(_)
+            | Self::Busy(_) => false,
         }
     }
 
     /// Whether a new connection may do better: the host has forgotten the old one.
     pub(super) fn is_lost_connection(&self) -> bool {
-        matches!(self, Self::Login { before: true, .. } | Self::Http(https::Error::Closed { .. }))
+        matches!(
+            self,
+            Self::Login { before: true, .. } | Self::Http(https::Error::Closed { .. })
+        )
     }
 
     /// Whether the caller is asked to end.
@@ -104,8 +113,15 @@ impl Trouble {
 
     /// What it means to whoever asked `by`.
     pub(super) fn error(self, by: &str, scheme: Scheme) -> Error {
-        let unreachable = |detail: String| Error::Unreachable { by: by.to_owned(), detail };
-        let refused = |detail: String| Error::Refused { by: by.to_owned(), guest: String::new(), detail };
+        let unreachable = |detail: String| Error::Unreachable {
+            by: by.to_owned(),
+            detail,
+        };
+        let refused = |detail: String| Error::Refused {
+            by: by.to_owned(),
+            guest: String::new(),
+            detail,
+        };
         match self {
             Self::Http(error) => http(error, by, scheme),
             Self::Login { offered, .. } => refused(login(&offered)),
@@ -175,10 +191,16 @@ fn http(error: https::Error, by: &str, scheme: Scheme) -> Error {
         _ => "",
     };
     match error {
-        https::Error::DeadlinePassed { doing, waited, .. } => {
-            Error::DeadlinePassed { by: by.to_owned(), doing: doing.to_owned(), waited, acted: false }
-        }
-        other => Error::Unreachable { by: by.to_owned(), detail: format!("{other}{hint}") },
+        https::Error::DeadlinePassed { doing, waited, .. } => Error::DeadlinePassed {
+            by: by.to_owned(),
+            doing: doing.to_owned(),
+            waited,
+            acted: false,
+        },
+        other => Error::Unreachable {
+            by: by.to_owned(),
+            detail: format!("{other}{hint}"),
+        },
     }
 }
 

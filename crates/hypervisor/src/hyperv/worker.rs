@@ -21,7 +21,10 @@ pub(super) fn end(host: &Host, machine: &Machine, deadline: Deadline) -> Result<
     let processes = host.query(NAMESPACE, &query, deadline)?;
     let mut own = processes.iter().filter(|process| is_of(process, machine));
     let (Some(process), None) = (own.next(), own.next()) else {
-        return Err(Trouble::Refused(format!("no one process {PROGRAM} of the guest {} is found there", machine.guest)));
+        return Err(Trouble::Refused(format!(
+            "no one process {PROGRAM} of the guest {} is found there",
+            machine.guest
+        )));
     };
     let handle = process.required("Handle")?;
     if machine.process.is_some_and(|id| id.to_string() != handle) {
@@ -31,18 +34,30 @@ pub(super) fn end(host: &Host, machine: &Machine, deadline: Deadline) -> Result<
         )));
     }
     let resource = Resource::wmi(NAMESPACE, CLASS).with("Handle", handle);
-    let output = host.invoke(&resource, "Terminate", &[("Reason", Argument::Text("1"))], deadline)?;
+    let output = host.invoke(
+        &resource,
+        "Terminate",
+        &[("Reason", Argument::Text("1"))],
+        deadline,
+    )?;
     match output.required_number("ReturnValue")? {
         0 => Ok(()),
-        2 | 3 => Err(Trouble::Denied(format!("Win32_Process.Terminate of {PROGRAM}"))),
-        other => Err(Trouble::Refused(format!("Win32_Process.Terminate of {PROGRAM} returned {other}"))),
+        2 | 3 => Err(Trouble::Denied(format!(
+            "Win32_Process.Terminate of {PROGRAM}"
+        ))),
+        other => Err(Trouble::Refused(format!(
+            "Win32_Process.Terminate of {PROGRAM} returned {other}"
+        ))),
     }
 }
 
 /// Whether the process's command line has the guest's GUID as a word of its own.
 fn is_of(process: &Instance, machine: &Machine) -> bool {
-    let is_program = process.text("Name").is_some_and(|name| name.eq_ignore_ascii_case(PROGRAM));
+    let is_program = process
+        .text("Name")
+        .is_some_and(|name| name.eq_ignore_ascii_case(PROGRAM));
     let line = process.text("CommandLine").unwrap_or_default();
-    let mut words = line.split(|c: char| c.is_whitespace() || ['"', '{', '}', ',', '='].contains(&c));
+    let mut words =
+        line.split(|c: char| c.is_whitespace() || ['"', '{', '}', ',', '='].contains(&c));
     is_program && words.any(|word| word.eq_ignore_ascii_case(&machine.key()))
 }

@@ -27,7 +27,9 @@ fn power(more: &str) -> Power {
 
 #[test]
 fn the_host_is_known_by_its_name_in_any_language() {
-    let host = instance("<Caption>Hostcomputersystem</Caption><Name>HV1</Name><ElementName>HV1</ElementName>");
+    let host = instance(
+        "<Caption>Hostcomputersystem</Caption><Name>HV1</Name><ElementName>HV1</ElementName>",
+    );
     assert_eq!(System::read(&host), Ok(System::Host("HV1".to_owned())));
 }
 
@@ -35,16 +37,37 @@ fn the_host_is_known_by_its_name_in_any_language() {
 fn off_is_only_what_nothing_contradicts() {
     assert_eq!(power("<EnabledState>3</EnabledState>"), Power::Off);
     assert_eq!(power("<EnabledState>32782</EnabledState>"), Power::Off);
-    assert_eq!(power("<EnabledState>3</EnabledState><ProcessID>0</ProcessID>"), Power::Off);
-    let statuses = |second| format!("<OperationalStatus>2</OperationalStatus><OperationalStatus>{second}</OperationalStatus>");
+    assert_eq!(
+        power("<EnabledState>3</EnabledState><ProcessID>0</ProcessID>"),
+        Power::Off
+    );
+    let statuses = |second| {
+        format!(
+            "<OperationalStatus>2</OperationalStatus><OperationalStatus>{second}</OperationalStatus>"
+        )
+    };
     for (more, why) in [
         ("<ProcessID>4711</ProcessID>".to_owned(), "a worker process"),
         (statuses(32771), "a delayed start"),
-        ("<ReplicationMode>2</ReplicationMode>".to_owned(), "a replica"),
-        ("<ReplicationMode>4</ReplicationMode>".to_owned(), "a replica's replica"),
+        (
+            "<ReplicationMode>2</ReplicationMode>".to_owned(),
+            "a replica",
+        ),
+        (
+            "<ReplicationMode>4</ReplicationMode>".to_owned(),
+            "a replica's replica",
+        ),
     ] {
-        assert_eq!(power(&format!("<EnabledState>3</EnabledState>{more}")), Power::Unknown, "{why}");
-        assert_eq!(power(&format!("<EnabledState>2</EnabledState>{more}")), Power::On, "{why}");
+        assert_eq!(
+            power(&format!("<EnabledState>3</EnabledState>{more}")),
+            Power::Unknown,
+            "{why}"
+        );
+        assert_eq!(
+            power(&format!("<EnabledState>2</EnabledState>{more}")),
+            Power::On,
+            "{why}"
+        );
     }
     let failed_over = "<EnabledState>3</EnabledState><ReplicationMode>2</ReplicationMode>\
         <FailedOverReplicationType>1</FailedOverReplicationType>";
@@ -68,20 +91,42 @@ fn what_is_missing_is_an_error() {
         String::new(),
         format!("<Name>{GUID}</Name><ElementName>vm1</ElementName>"),
         format!("<Name>{GUID}</Name><EnabledState>3</EnabledState>"),
-        format!("<Name>{GUID}</Name><ElementName>vm1</ElementName><EnabledState>off</EnabledState>"),
+        format!(
+            "<Name>{GUID}</Name><ElementName>vm1</ElementName><EnabledState>off</EnabledState>"
+        ),
     ] {
-        assert!(System::read(&instance(&properties)).is_err(), "{properties}");
+        assert!(
+            System::read(&instance(&properties)).is_err(),
+            "{properties}"
+        );
     }
 }
 
 #[test]
 fn guids_are_read_as_people_write_them() {
     let uuid = Uuid::try_parse(GUID).unwrap();
-    for text in [GUID, &GUID.to_lowercase(), &format!("{{{GUID}}}"), &format!("{{{}}}", GUID.to_lowercase())] {
-        assert_eq!(wanted(&GuestRef::parse(text)), GuestRef::Uuid(uuid), "{text}");
+    for text in [
+        GUID,
+        &GUID.to_lowercase(),
+        &format!("{{{GUID}}}"),
+        &format!("{{{}}}", GUID.to_lowercase()),
+    ] {
+        assert_eq!(
+            wanted(&GuestRef::parse(text)),
+            GuestRef::Uuid(uuid),
+            "{text}"
+        );
     }
-    for name in ["vm1", &GUID.replace('-', ""), &format!("{{{GUID}"), &format!("urn:uuid:{GUID}")] {
-        assert_eq!(wanted(&GuestRef::parse(name)), GuestRef::Name(name.to_owned()));
+    for name in [
+        "vm1",
+        &GUID.replace('-', ""),
+        &format!("{{{GUID}"),
+        &format!("urn:uuid:{GUID}"),
+    ] {
+        assert_eq!(
+            wanted(&GuestRef::parse(name)),
+            GuestRef::Name(name.to_owned())
+        );
     }
     assert_eq!(key(uuid), GUID);
 }
