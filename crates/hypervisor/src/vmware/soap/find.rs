@@ -19,6 +19,7 @@ use super::collect::{Query, Tree};
 use super::envelope::Request;
 use super::fault::Meaning;
 use super::link::{Session, Trouble};
+use super::look::Seen;
 use super::reply::{Content, Malformed, Moref, children, reference, text};
 use crate::vmware::names::{Wanted, candidates, means};
 use crate::vmware::states::plain;
@@ -29,26 +30,9 @@ const FOLDERS: usize = 24;
 /// For how long a guest is taken to be the one that a name or UUID leads to. Its own name is checked at each look.
 const TRUSTED: Duration = Duration::from_secs(30);
 
-/// A guest that bears the name or UUID.
-struct Bearer {
-    moref: Moref,
-    name: String,
-    template: bool,
-}
-
-impl Bearer {
-    fn read(content: Content<'_, '_>) -> Result<Self, Malformed> {
-        Ok(Self {
-            moref: content.object()?,
-            name: content.text("name").unwrap_or_default(),
-            template: content.flag("config.template").unwrap_or(false),
-        })
-    }
-}
-
 impl Soap {
-    /// The one object that `guest` means.
-    pub(super) fn find(&self, guest: &GuestRef, deadline: Deadline) -> Result<Moref, Error> {
+    /// The one guest that `guest` means, as it is now.
+    pub(super) fn find(&self, guest: &GuestRef, deadline: Deadline) -> Result<Seen, Error> {
         let bearers = match Wanted::of(guest) {
             Wanted::Uuid(uuid) => self.by_uuid(uuid, guest, deadline),
             Wanted::Path(path) => self.by_path(path, guest, deadline),
@@ -56,14 +40,14 @@ impl Soap {
         }?;
         let (templates, mut guests): (Vec<_>, Vec<_>) = bearers.into_iter().partition(|bearer| bearer.template);
         match (guests.len(), guests.pop()) {
-            (1, Some(bearer)) => Ok(bearer.moref),
+            (1, Some(bearer)) => Ok(bearer),
             (0, _) if !templates.is_empty() => Err(self.link.refused(Some(guest), "it is a template, not a guest")),
             (0, _) => Err(self.no_such(guest)),
             (count, last) => Err(self.ambiguous(guest, count, guests.iter().chain(&last))),
         }
     }
 
-    fn ambiguous<'a>(&self, guest: &GuestRef, count: usize, bearers: impl Iterator<Item = &'a Bearer>) -> Error {
+    fn ambiguous<'a>(&self, guest: &GuestRef, count: usize, bearers: impl Iterator<Item = &'a Seen>) -> Error {
         let shown: Vec<String> = bearers.take(5).map(|it| format!("{} ({})", plain(&it.name), plain(&it.moref.id))).collect();
         let remedy = match Wanted::of(guest) {
             Wanted::Uuid(_) => "give the name or the inventory path, and one of them another UUID",
@@ -73,7 +57,7 @@ impl Soap {
         self.link.refused(Some(guest), detail)
     }
 
-    fn by_uuid(&self, uuid: uuid::Uuid, guest: &GuestRef, deadline: Deadline) -> Result<Vec<Bearer>, Error> {
+    fn by_uuid(&self, uuid: uuid::Uuid, guest: &GuestRef, deadline: Deadline) -> Result<Vec<Seen>, Error> {
         let datacenter = self.datacenter(deadline)?;
         let text = uuid.to_string();
         for instance in [false, true] {
@@ -106,7 +90,7 @@ impl Soap {
         Ok(Vec::new())
     }
 
-    fn by_path(&self, path: &str, guest: &GuestRef, deadline: Deadline) -> Result<Vec<Bearer>, Error> {
+    fn by_path(&self, path: &str, guest: &GuestRef, deadline: Deadline) -> Result<Vec<Seen>, Error> {
         let build = |session: &Session| {
             Request::new("FindByInventoryPath", &session.content.search, |parts| parts.text("inventoryPath", path))
         };
@@ -128,7 +112,7 @@ impl Soap {
         self.bearers(found, guest, deadline)
     }
 
-    fn by_name(&self, name: &str, guest: &GuestRef, deadline: Deadline) -> Result<Vec<Bearer>, Error> {
+    fn by_name(&self, name: &str, guest: &GuestRef, deadline: Deadline) -> Result<Vec<Seen>, Error> {
         let told = |trouble| self.link.error(trouble, Some(guest));
         let session = self.link.session(deadline).map_err(told)?;
         let start = self.start(deadline)?;
@@ -190,16 +174,11 @@ impl Soap {
         }
     }
 
-    /// What these objects are called, and whether they are templates. Those that are gone meanwhile are left out.
-    fn bearers(&self, found: Vec<Moref>, guest: &GuestRef, deadline: Deadline) -> Result<Vec<Bearer>, Error> {
+    /// Looks at these. Those that are gone meanwhile are left out.
+    fn bearers(&self, found: Vec<Moref>, guest: &GuestRef, deadline: Deadline) -> Result<Vec<Seen>, Error> {
         let mut bearers = Vec::new();
         for moref in found {
-            let query = Query::of(vec![moref], "VirtualMachine", &["name", "config.template"]);
-            match self.link.collect(&query, deadline, |content| Bearer::read(content).map(Some)) {
-                Ok(read) => bearers.extend(read),
-                Err(Trouble::Fault(fault)) if matches!(fault.meaning, Meaning::Gone { .. }) => {}
-                Err(trouble) => return Err(self.link.error(trouble, Some(guest))),
-            }
+            bearers.extend(self.look_at(&moref, guest, deadline)?);
         }
         Ok(bearers)
     }

@@ -119,10 +119,8 @@ impl Soap {
                 _ => self.lose(guest),
             }
         }
-        let moref = self.find(guest, deadline)?;
-        let seen = self.look_at(&moref, guest, deadline)?;
-        let seen = seen.ok_or_else(|| self.no_such(guest))?;
-        self.remember(guest, moref);
+        let seen = self.find(guest, deadline)?;
+        self.remember(guest, seen.moref.clone());
         Ok(seen)
     }
 

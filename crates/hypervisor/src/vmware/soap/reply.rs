@@ -116,7 +116,8 @@ pub(super) fn boolean(word: &str) -> Option<bool> {
 pub(super) fn reference(node: Node<'_, '_>) -> Result<Moref, Malformed> {
     let id = text(node);
     // The attribute has no prefix here: it is the referenced object's type, not the element's.
-    match node.attribute("type") {
+    let kind = node.attributes().find(|attribute| attribute.namespace().is_none() && attribute.name() == "type");
+    match kind.map(|attribute| attribute.value()) {
         Some(kind) if !kind.is_empty() && !id.is_empty() => Ok(Moref::new(kind, &id)),
         _ => Err(Malformed(format!("`{}` refers to nothing", node.tag_name().name()))),
     }
@@ -252,6 +253,16 @@ mod tests {
             assert!(answer.is_err(), "{wrong}: {answer:?}");
         }
         assert!(read(b"\xff\xfe", |_| Ok(())).is_err());
+    }
+
+    /// The element's own type comes with a prefix, that of the object without.
+    #[test]
+    fn a_reference_has_two_types() {
+        let xml = "<val xmlns:x=\"http://www.w3.org/2001/XMLSchema-instance\" x:type=\"ManagedObjectReference\" \
+                   type=\"HostSystem\">host-34</val>";
+        let document = Document::parse(xml).expect("well-formed");
+        assert_eq!(reference(document.root_element()), Ok(Moref::new("HostSystem", "host-34")));
+        assert_eq!(type_of(document.root_element()), Some("ManagedObjectReference"));
     }
 
     #[test]
