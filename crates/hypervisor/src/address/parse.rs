@@ -147,6 +147,8 @@ pub(super) fn management(platform: Platform, text: &str) -> Result<Management, A
     let length = rest.find(['/', '?', '#']).unwrap_or(rest.len());
     let (authority, tail) = rest.split_at(length);
     let Some(at) = authority.rfind('@') else {
+        // What is wrong with the server may be a password without its user.
+        parts.server(0..length)?;
         return Err(parts.wrong(
             Kind::User,
             &(0..length),
