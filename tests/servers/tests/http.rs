@@ -148,7 +148,7 @@ fn faults_are_what_they_say() {
             ("do=status", Ok(answer)) => assert_eq!(answer.status, 503),
             ("do=body", Ok(answer)) => assert_eq!(told(&answer), "<html>"),
             ("do=is", Ok(answer)) => {
-                assert_eq!((answer.status, &*told(&answer)), (409, "task-error"))
+                assert_eq!((answer.status, &*told(&answer)), (409, "task-error"));
             }
             ("do=raw", Err(Error::Malformed { .. })) => {}
             ("do=close" | "do=reset" | "do=truncate", Err(Error::Closed { sent: true, .. })) => {}
