@@ -80,7 +80,11 @@ fn secrets_come_from_files_that_others_cannot_read() {
     let config = read("good", "other").unwrap();
     assert_eq!(config.targets[0].own.as_ref().unwrap().name, "t");
     assert!(!format!("{config:?}").contains("twelve"));
+    let fifo = directory.path().join("fifo");
+    let mode = rustix::fs::Mode::RUSR;
+    rustix::fs::mknodat(rustix::fs::CWD, &fifo, rustix::fs::FileType::Fifo, mode, 0).unwrap();
     for (own, initiator, why) in [
+        ("fifo", "other", "not a regular file"),
         ("good", "open", "chmod 600"),
         ("good", "short", "12 to 256"),
         ("missing", "other", "cannot read"),
