@@ -74,7 +74,7 @@ fn is_registered(disk: &mut Disk<'_>, at: usize, own: Key, aptpl: bool) -> Resul
         }) {
             Ok(()) => return Ok(true),
             Err(PrError::Conflict { .. }) => return Ok(false),
-            Err(PrError::Device(_)) if left > 0 => {}
+            Err(error) if error.may_pass() && left > 0 => {}
             Err(error) => return Err(refused(&error, aptpl)),
         }
     }
@@ -125,7 +125,7 @@ fn register_path(disk: &mut Disk<'_>, at: usize, own: Key, aptpl: bool) -> Resul
             Ok(()) => return Ok(place),
             Err(PrError::Conflict { .. }) if taken => return Ok(Place::Lost),
             Err(PrError::Conflict { .. }) => {}
-            Err(error @ PrError::Device(_)) => {
+            Err(error) if error.may_pass() => {
                 last = Some(failure(&error));
                 continue;
             }
@@ -136,7 +136,7 @@ fn register_path(disk: &mut Disk<'_>, at: usize, own: Key, aptpl: bool) -> Resul
             path.register_ignoring(Some(own), aptpl, limit)
         }) {
             Ok(()) => taken = true,
-            Err(error @ PrError::Device(_)) => last = Some(failure(&error)),
+            Err(error) if error.may_pass() => last = Some(failure(&error)),
             Err(error) => return Err(refused(&error, aptpl)),
         }
     }

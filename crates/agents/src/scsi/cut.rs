@@ -165,8 +165,8 @@ fn preempt(
                 );
                 return Ok(Sent::Lost);
             }
-            // Not sent: the next path, or after another look at the keys this one, opened anew.
-            Err(error @ PrError::Device(_)) => disk.note(Level::Warning, failure(&error).message),
+            // Not sent, or not taken: the next path, or after another look at the keys this one, opened anew.
+            Err(error) if error.may_pass() => disk.note(Level::Warning, failure(&error).message),
             Err(error) if error.is_unsupported() => {
                 let text = format!(
                     "does not know PREEMPT AND ABORT, without which writes in flight survive: it cannot be used for fencing \

@@ -296,8 +296,7 @@ impl<'r> Disk<'r> {
                 Err(error) => error,
             };
             at += 1;
-            if at >= attempts || !matches!(error, PrError::Device(_)) || self.deadline.has_passed()
-            {
+            if at >= attempts || !error.may_pass() || self.deadline.has_passed() {
                 return Err(error);
             }
             self.note(Level::Warning, chain(&error));
@@ -409,6 +408,8 @@ pub(crate) fn failure(error: &PrError) -> Failure {
             Certainty::NotSent | Certainty::Refused => FailureKind::Unreachable,
         },
         PrError::Unsettled { .. } => FailureKind::Unreachable,
+        PrError::Busy { .. } => FailureKind::TimedOut,
+        error if error.is_unknown() => FailureKind::CannotKnow,
         _ => FailureKind::Refused,
     };
     Failure::new(kind, chain(error))

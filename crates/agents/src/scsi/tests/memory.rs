@@ -35,6 +35,41 @@ pub(super) enum Fault {
     NotSent,
     /// A unit attention takes its place.
     Attention,
+    /// The device has no room for it: BUSY, TASK SET FULL, not ready yet.
+    Busy(u8),
+    /// It is aborted, and may have been carried out: with TASK ABORTED, or with ABORTED COMMAND.
+    Aborted { with_sense: bool, carried_out: bool },
+}
+
+impl Fault {
+    /// Every way to be busy.
+    pub(super) const BUSY: [Self; 4] = [Self::Busy(0), Self::Busy(1), Self::Busy(2), Self::Busy(3)];
+    /// Every way to be aborted.
+    pub(super) const ABORTED: [Self; 4] = {
+        const fn aborted(with_sense: bool, carried_out: bool) -> Fault {
+            Fault::Aborted {
+                with_sense,
+                carried_out,
+            }
+        }
+        [
+            aborted(false, false),
+            aborted(false, true),
+            aborted(true, false),
+            aborted(true, true),
+        ]
+    };
+}
+
+/// How a device says that it has no room for a command.
+fn busy(way: u8) -> Completion {
+    let not_ready = |what| check(Sense::new(SenseKey::NOT_READY, what));
+    match way {
+        0 => ended(Status::BUSY),
+        1 => ended(Status::TASK_SET_FULL),
+        2 => not_ready(AdditionalSense::BECOMING_READY),
+        _ => not_ready(AdditionalSense::ACCESS_STATE_TRANSITION),
+    }
 }
 
 /// What a disk can do, and what becomes of its commands.
@@ -56,6 +91,8 @@ pub(super) struct Inner {
     pub dead: Vec<(String, usize)>,
     /// Paths that swallow commands.
     pub hung: Vec<(String, usize)>,
+    /// Paths over which the device never has room for a command.
+    pub busy: Vec<(String, usize)>,
     /// Runs before the n-th command from now.
     hook: Option<(usize, Hook)>,
 }
@@ -116,11 +153,7 @@ impl Inner {
                 transferred,
             },
             Err(Refusal::Check(sense)) => check(sense),
-            Err(conflict) => Completion {
-                status: conflict.status(),
-                sense: None,
-                transferred: 0,
-            },
+            Err(conflict) => ended(conflict.status()),
         }
     }
 
@@ -178,8 +211,15 @@ impl Inner {
 
 fn check(sense: Sense) -> Completion {
     Completion {
-        status: Status::CHECK_CONDITION,
         sense: Some(sense),
+        ..ended(Status::CHECK_CONDITION)
+    }
+}
+
+fn ended(status: Status) -> Completion {
+    Completion {
+        status,
+        sense: None,
         transferred: 0,
     }
 }
@@ -217,6 +257,9 @@ impl ScsiDevice for Wire {
         if inner.dead.contains(&self.place) {
             return Err(not_sent());
         }
+        if inner.busy.contains(&self.place) {
+            return Ok(busy(0));
+        }
         match inner.faults.pop_front().unwrap_or(Fault::None) {
             Fault::None => Ok(inner.carry_out(&self.nexus, request)),
             Fault::LostBefore => Err(lost()),
@@ -228,6 +271,20 @@ impl ScsiDevice for Wire {
             Fault::LostAfter => {
                 inner.carry_out(&self.nexus, request);
                 Err(lost())
+            }
+            Fault::Busy(way) => Ok(busy(way)),
+            Fault::Aborted {
+                with_sense,
+                carried_out,
+            } => {
+                if carried_out {
+                    inner.carry_out(&self.nexus, request);
+                }
+                Ok(if with_sense {
+                    check(Sense::new(SenseKey::ABORTED_COMMAND, AdditionalSense::NONE))
+                } else {
+                    ended(Status::TASK_ABORTED)
+                })
             }
         }
     }
