@@ -13,6 +13,7 @@ use scsi::pr::{
     Access, Capabilities, InAction, InitiatorPort, Key, Nexus, OutAction, OutParameters,
     OutRequest, Refusal, RelativePort, Reservations, Surroundings,
 };
+use scsi::vpd::{self, CodeSet, Designator, DesignatorType};
 use scsi::{AdditionalSense, Opcode, Sense, SenseKey, Status};
 
 use crate::scsi::act::Work;
@@ -85,6 +86,8 @@ pub(super) struct Inner {
     pub no_full_status: bool,
     pub no_abort: bool,
     pub no_aptpl: bool,
+    /// What it calls itself.
+    pub naa: Option<u64>,
     /// The faults of the next commands.
     pub faults: VecDeque<Fault>,
     /// Paths that nothing comes through: machine's initiator name and number of the path.
@@ -139,6 +142,7 @@ impl Inner {
         }
         let answer = match (Opcode(request.cdb[0]), request.data) {
             (Opcode::PERSISTENT_RESERVE_IN, Data::In(buffer)) => self.tell(request.cdb, buffer),
+            (Opcode::INQUIRY, Data::In(buffer)) => self.identify(request.cdb, buffer),
             (Opcode::PERSISTENT_RESERVE_OUT, Data::Out(list)) => {
                 self.change(nexus, request.cdb, list).map(|()| 0)
             }
@@ -155,6 +159,18 @@ impl Inner {
             Err(Refusal::Check(sense)) => check(sense),
             Err(conflict) => ended(conflict.status()),
         }
+    }
+
+    /// INQUIRY of the device identification page.
+    fn identify(&self, cdb: &[u8], buffer: &mut [u8]) -> Result<usize, Refusal> {
+        let page = vpd::DEVICE_IDENTIFICATION;
+        let refused = Refusal::illegal(AdditionalSense::INVALID_FIELD_IN_CDB);
+        let naa = self.naa.filter(|_| cdb[1..3] == [1, page]).ok_or(refused)?;
+        let bytes = naa.to_be_bytes().to_vec();
+        let naa = Designator::of_unit(CodeSet::BINARY, DesignatorType::NAA, bytes);
+        let data = vpd::encode(page, &vpd::encode_designators(&[naa]));
+        buffer[..data.len()].copy_from_slice(&data);
+        Ok(data.len())
     }
 
     fn tell(&self, cdb: &[u8], buffer: &mut [u8]) -> Result<usize, Refusal> {
@@ -319,6 +335,8 @@ pub(super) struct Machine {
     pub known: Option<Vec<Key>>,
     /// The keys that a victim has by other schemes.
     pub also: Vec<Key>,
+    /// More names of disks: the disk, and the number of the path that the name leads to.
+    pub more: Vec<(usize, usize)>,
 }
 
 impl Machine {
@@ -336,6 +354,7 @@ impl Machine {
             store: Store::at(&directory.join(format!("node{number}/cluster"))),
             known: None,
             also: Vec::new(),
+            more: Vec::new(),
         }
     }
 
@@ -380,8 +399,11 @@ impl Machine {
 
     pub(super) fn devices(&self) -> Vec<Device> {
         let name = |at| format!("/dev/lun{at}");
+        let more = (0..self.more.len()).map(|at| format!("/dev/more{at}"));
         (0..self.luns.len())
-            .map(|at| Device::parse(&name(at)).unwrap())
+            .map(name)
+            .chain(more)
+            .map(|name| Device::parse(&name).unwrap())
             .collect()
     }
 
@@ -432,6 +454,10 @@ pub(super) enum Action {
 
 impl Reach for Machine {
     fn paths(&self, device: &Device) -> Result<Vec<Address>, Failure> {
+        if let Some(at) = device.name.strip_prefix("/dev/more") {
+            let (lun, path) = self.more[at.parse::<usize>().unwrap()];
+            return Ok(vec![format!("/dev/lun{lun}/{path}").parse().unwrap()]);
+        }
         let path = |at| format!("{}/{at}", device.name).parse().unwrap();
         Ok((0..self.paths).map(path).collect())
     }
