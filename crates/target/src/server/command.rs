@@ -500,9 +500,12 @@ impl Connection<'_> {
             TaskManagement::LOGICAL_UNIT_RESET | TaskManagement::TARGET_WARM_RESET => {
                 view.unit.reset(&owner, drain)
             }
+            // What another nexus aborted before is not known to the protocol any more, and may be at the medium still.
+            TaskManagement::ABORT_TASK_SET => view.unit.abort_own(&owner, drain, |_, _| true),
+            _ if tasks.is_empty() => view.unit.abort_own(&owner, drain, |_, aborted| aborted),
             _ => view
                 .unit
-                .abort_own(&owner, drain, |task| tasks.contains(&task)),
+                .abort_own(&owner, drain, |task, _| tasks.contains(&task)),
         };
         let known = matches!(
             function,
@@ -517,25 +520,31 @@ impl Connection<'_> {
                 .protocol
                 .managed(id, TaskManagementResponse::NOT_SUPPORTED);
         }
-        if views.is_empty() {
+        let of_one_unit = !matches!(
+            function,
+            TaskManagement::ABORT_TASK | TaskManagement::TARGET_WARM_RESET
+        );
+        if views.is_empty() && of_one_unit {
             return self.protocol.managed(id, TaskManagementResponse::NO_LUN);
         }
         let letters = views.iter().filter(|view| wait(view)).count();
         for task in tasks {
             self.forget(*task);
         }
-        self.after(drain, letters, AfterDrain::Managed(id));
+        let response = match function {
+            TaskManagement::ABORT_TASK if tasks.is_empty() => TaskManagementResponse::NO_TASK,
+            _ => TaskManagementResponse::COMPLETE,
+        };
+        self.after(drain, letters, AfterDrain::Managed(id, response));
     }
 
     /// Tasks are gone, or it cannot be said that they are.
     pub(super) fn drain_over(&mut self, then: AfterDrain, gone: bool) {
-        let response = if gone {
-            TaskManagementResponse::COMPLETE
-        } else {
-            TaskManagementResponse::REJECTED
-        };
         match then {
-            AfterDrain::Managed(id) => self.protocol.managed(id, response),
+            AfterDrain::Managed(id, response) if gone => self.protocol.managed(id, response),
+            AfterDrain::Managed(id, _) => {
+                self.protocol.managed(id, TaskManagementResponse::REJECTED);
+            }
             AfterDrain::Answered(task, answer) if gone => self.answer(task, answer),
             AfterDrain::Answered(task, _) => self.answer(task, Answer::internal()),
         }

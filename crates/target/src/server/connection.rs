@@ -92,8 +92,8 @@ pub(super) struct Pending {
 /// What happens then.
 #[derive(Debug)]
 pub(super) enum AfterDrain {
-    /// A task management function is answered.
-    Managed(ManagementId),
+    /// A task management function is answered, with this if all goes well.
+    Managed(ManagementId, u8),
     /// A command is answered.
     Answered(TaskId, Answer),
 }
@@ -359,7 +359,7 @@ impl<'a> Connection<'a> {
         let views = views.unwrap_or_default();
         let mut letters = views
             .iter()
-            .filter(|view| view.unit.abort_own(&owner, id, |_| true))
+            .filter(|view| view.unit.abort_own(&owner, id, |_, _| true))
             .count();
         // Tasks that wait for data or memory leave with their states.
         self.slots.drain_states().for_each(drop);

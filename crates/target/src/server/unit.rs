@@ -615,14 +615,14 @@ impl Unit {
         &self,
         owner: &Owner,
         drain: DrainId,
-        which: impl Fn(TaskId) -> bool,
+        which: impl Fn(TaskId, bool) -> bool,
     ) -> bool {
         let mut state = match self.state.lock() {
             Ok(state) => state,
             Err(poisoned) => poisoned.into_inner(),
         };
         let (_, running) = state.tasks.abort(
-            |_, entry| entry.is_of(owner) && which(entry.task),
+            |_, entry| entry.is_of(owner) && which(entry.task, entry.aborted),
             |_| Tell::Nothing,
         );
         state.tasks.drain(running, owner, drain)
