@@ -246,6 +246,17 @@ impl std::fmt::Debug for Unit {
     }
 }
 
+/// How a unit was left.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Closed {
+    /// Everything is on the disk.
+    Clean,
+    /// Tasks have not ended.
+    InUse,
+    /// What was written cannot be made durable.
+    Unwritten(MediumFailure),
+}
+
 /// A unit whose lock was poisoned: a thread ended in the midst of a change, and nothing it knows can be relied on.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Broken;
@@ -681,16 +692,22 @@ impl Unit {
     }
 
     /// The unit is served no more: nobody is let through from now on, all tasks end without status, and what is cached is
-    /// written: nobody is left who could ask for it. Whether tasks are gone by `deadline`.
-    pub(crate) fn close(&self, deadline: Deadline) -> bool {
-        let gone = self.end_tasks(deadline);
-        if gone && let Err(failure) = self.store.flush() {
-            let disk = self.path().display();
-            tracing::error!(%disk, "what was written cannot be made durable: {failure}");
+    /// written: nobody is left who could ask for it.
+    pub(crate) fn close(&self, deadline: Deadline) -> Closed {
+        if !self.end_tasks(deadline) {
+            return Closed::InUse;
         }
-        gone
+        match self.store.flush() {
+            Ok(()) => Closed::Clean,
+            Err(failure) => {
+                let disk = self.path().display();
+                tracing::error!(%disk, "what was written cannot be made durable: {failure}");
+                Closed::Unwritten(failure)
+            }
+        }
     }
 
+    /// Whether tasks are gone by `deadline`.
     fn end_tasks(&self, deadline: Deadline) -> bool {
         let Ok(owner) = Mailbox::new().map(Arc::new) else {
             return false;
