@@ -152,8 +152,18 @@ impl Check<'_> {
             let own = target.own.as_ref().and_then(|own| self.account(own));
             let initiators = self.initiators(&target, own.as_ref());
             let mut numbers = BTreeSet::new();
+            let mut serials = BTreeSet::new();
             let mut luns = Vec::new();
             for lun in target.lun {
+                if let Some(serial) = &lun.serial
+                    && !serials.insert(serial.get_ref().clone())
+                {
+                    // They would be taken for one disk, and have one journal.
+                    self.find(
+                        serial,
+                        "the target has a disk of this serial number already",
+                    );
+                }
                 if !numbers.insert(*lun.number.get_ref()) {
                     self.find(&lun.number, "the target has a disk of this number already");
                 }

@@ -152,7 +152,8 @@ pub struct DiskOptions {
     pub vendor: String,
     /// PRODUCT IDENTIFICATION
     pub product: String,
-    /// PRODUCT SERIAL NUMBER; made from the target's name and the number if there is none.
+    /// PRODUCT SERIAL NUMBER, by which the disk and its reservations are recognised wherever it is. Without one it is made
+    /// from the target's name and what the block device calls itself, or the path.
     pub serial: Option<String>,
 }
 

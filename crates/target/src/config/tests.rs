@@ -48,6 +48,17 @@ fn every_mistake_has_its_place() {
     );
 }
 
+/// A serial number is what a disk and its reservations are recognised by.
+#[test]
+fn a_serial_number_is_one_disks() {
+    let found = problems(
+        "listen = [\"127.0.0.1:1\"]\n[[target]]\nname = \"iqn.a\"\n\
+         [[target.lun]]\nnumber = 1\npath = \"/a\"\nserial = \"one\"\n\
+         [[target.lun]]\nnumber = 2\npath = \"/b\"\nserial = \"one\"\n",
+    );
+    assert_eq!((found.len(), found[0].line), (1, 11), "{found:?}");
+}
+
 #[test]
 fn unknown_keys_are_refused() {
     let found = problems("listen = [\"127.0.0.1:1\"]\n[[target]]\nname = \"iqn.a\"\ndisk = 1\n");

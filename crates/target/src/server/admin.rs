@@ -13,7 +13,7 @@ use crate::journal::{Identity, Journal, JournalError};
 use crate::server::letter::{Ending, Letter};
 use crate::server::sessions::Session;
 use crate::server::targets::Target;
-use crate::server::unit::{Closed, Unit, UnitError, journal_name};
+use crate::server::unit::{Closed, Unit, UnitError};
 use crate::server::{Server, Shared, StartError};
 use crate::store::Health;
 
@@ -477,9 +477,13 @@ impl Admin {
             number: lun,
             disk: served.options().clone(),
         };
+        let name = served.name().journal();
         drop(served);
-        self.remove_unit(target, lun)?;
-        let name = journal_name(target.as_str(), lun);
+        match self.remove_unit(target, lun) {
+            // Nobody could write to it since it was opened; it is removed.
+            Ok(()) | Err(AdminError::Unwritten(_)) => {}
+            Err(error) => return Err(error),
+        }
         let identity = Identity::new(&name).ok_or(AdminError::Broken)?;
         let moved = Journal::discard(&self.shared.config.state, &identity);
         let moved = moved.map_err(AdminError::Journal);

@@ -6,6 +6,7 @@ mod admin;
 mod buffer;
 mod command;
 mod connection;
+mod identity;
 mod letter;
 mod link;
 mod login;
@@ -177,7 +178,6 @@ impl Shared {
     fn open_unit(&self, target: &str, lun: &LunOptions) -> Result<Arc<Unit>, UnitError> {
         let around = Surroundings {
             target,
-            lun: lun.number,
             ports: self.ports(),
             journals: &self.config.state,
             gate: self.gate.clone(),

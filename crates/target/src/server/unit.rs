@@ -12,15 +12,15 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use deadline::Deadline;
 use iscsi::session::TaskId;
 use scsi::lu::{
-    Begun, Config, Continued, Extent, Geometry, Identity, Limits, LocalNaa, LogicalUnit,
-    MediumFailure, NexusId, NoRoom, Operation, Prepared, Reply,
+    Begun, Config, Continued, Extent, Geometry, Identity, Limits, LogicalUnit, MediumFailure,
+    NexusId, NoRoom, Operation, Prepared, Reply,
 };
 use scsi::pr::{Nexus, RelativePort, Reservations};
 use scsi::{AdditionalSense, Opcode, Sense, SenseKey, Status};
-use sha2::{Digest as _, Sha256};
 
 use crate::config::DiskOptions;
 use crate::journal::{self, Journal, JournalError};
+use crate::server::identity::UnitName;
 use crate::server::letter::DrainId;
 use crate::server::mailbox::Mailbox;
 use crate::server::tasks::{Owner, Place, Tasks, Tell};
@@ -225,6 +225,7 @@ pub(crate) struct Counters {
 /// A logical unit that is served.
 pub(crate) struct Unit {
     options: DiskOptions,
+    name: UnitName,
     serial: String,
     store: Arc<Store>,
     blocks: u64,
@@ -265,30 +266,9 @@ pub(crate) struct Broken;
 #[derive(Clone)]
 pub(crate) struct Surroundings<'a> {
     pub(crate) target: &'a str,
-    pub(crate) lun: u16,
     pub(crate) ports: Vec<RelativePort>,
     pub(crate) journals: &'a Path,
     pub(crate) gate: Option<Arc<dyn Gate>>,
-}
-
-/// What names a unit for ever: 60 bits of a digest of where it is.
-fn designator(target: &str, lun: u16) -> LocalNaa {
-    let digest = Sha256::new()
-        .chain_update(target.as_bytes())
-        .chain_update([0])
-        .chain_update(lun.to_be_bytes())
-        .finalize();
-    let mut value = [0; 8];
-    value.copy_from_slice(&digest[..8]);
-    LocalNaa::new(u64::from_be_bytes(value))
-}
-
-/// What a unit's journal is called.
-pub(crate) fn journal_name(target: &str, lun: u16) -> String {
-    let bytes = designator(target, lun).bytes();
-    bytes
-        .iter()
-        .fold("naa.".to_owned(), |text, byte| format!("{text}{byte:02x}"))
 }
 
 fn field<const N: usize>(
@@ -308,9 +288,11 @@ impl Unit {
         options: &DiskOptions,
         around: &Surroundings<'_>,
     ) -> Result<Self, UnitError> {
-        let name = journal_name(around.target, around.lun);
         let store = Store::open(&options.path, &options.store)?;
-        let identity = journal::Identity::new(&name).unwrap_or_else(|| unreachable!("plain"));
+        // After opening: a file that was missing is there now.
+        let name = UnitName::of(around.target, options);
+        let identity = name.journal();
+        let identity = journal::Identity::new(&identity).unwrap_or_else(|| unreachable!("plain"));
         let (journal, reservations, barred) = match Journal::open(around.journals, &identity) {
             Ok((journal, reservations)) => (Some(journal), reservations, false),
             Err(error @ JournalError::Damaged { .. }) => {
@@ -322,17 +304,14 @@ impl Unit {
             }
             Err(error) => return Err(UnitError::Journal(error)),
         };
-        let serial = options
-            .serial
-            .clone()
-            .unwrap_or_else(|| name[4..].to_owned());
+        let serial = options.serial.clone().unwrap_or_else(|| name.digits());
         let config = Config {
             identity: Identity {
                 vendor: field("the vendor", &options.vendor)?,
                 product: field("the product", &options.product)?,
                 revision: field("the revision", "0001")?,
                 serial: field("the serial number", &serial)?,
-                naa: designator(around.target, around.lun),
+                naa: name.naa(),
                 target_name: around.target.to_owned(),
             },
             geometry: Geometry {
@@ -354,6 +333,7 @@ impl Unit {
         };
         Ok(Self {
             options: options.clone(),
+            name,
             serial,
             blocks: store.blocks(),
             write_cache: AtomicBool::new(options.write_cache),
@@ -380,6 +360,10 @@ impl Unit {
 
     pub(crate) fn path(&self) -> &PathBuf {
         &self.options.path
+    }
+
+    pub(crate) const fn name(&self) -> &UnitName {
+        &self.name
     }
 
     pub(crate) fn serial(&self) -> &str {
