@@ -114,6 +114,7 @@ impl Check<'_> {
             ping: seconds(given.ping.as_ref(), default.ping),
             silence: seconds(given.silence.as_ref(), default.silence),
             drain: seconds(given.drain.as_ref(), default.drain),
+            journal: seconds(given.journal.as_ref(), default.journal),
             stop: seconds(given.stop.as_ref(), default.stop),
         }
     }

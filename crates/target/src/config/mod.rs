@@ -87,6 +87,8 @@ pub struct Timeouts {
     pub silence: Duration,
     /// How long commands that are aborted may still run before whoever aborts them is told that it failed.
     pub drain: Duration,
+    /// How long the disk of a journal may take to keep a change of reservations before its command fails.
+    pub journal: Duration,
     /// How long initiators have to log out when the server stops.
     pub stop: Duration,
 }
@@ -98,6 +100,7 @@ impl Default for Timeouts {
             ping: Duration::from_secs(10),
             silence: Duration::from_secs(20),
             drain: Duration::from_secs(60),
+            journal: Duration::from_secs(20),
             stop: Duration::from_secs(5),
         }
     }

@@ -257,7 +257,8 @@ impl Connection<'_> {
         let length = usize::try_from(length).unwrap_or(usize::MAX);
         let data = self.slots.buffer(task).unwrap_or_default();
         let data = &data[..data.len().min(length)];
-        let after = unit.parameters(nexus, cdb.bytes(), data, ticket, (&self.link.owner, id));
+        let issuer = (nexus, task);
+        let after = unit.parameters(issuer, cdb.bytes(), data, ticket, (&self.link.owner, id));
         match after {
             After::Done(answer) => self.answer(task, answer),
             // The letter that says so is under way.
@@ -266,7 +267,7 @@ impl Connection<'_> {
             After::Flush(operation, ticket, answer) => {
                 self.order(task, ticket, operation, Then::Say(answer));
             }
-            After::Drain(answer) => self.after(id, 1, AfterDrain::Answered(task, answer)),
+            After::Ordered(order) => self.await_order(id, unit, order),
         }
     }
 
@@ -428,6 +429,8 @@ impl Connection<'_> {
 
     /// Another nexus has aborted a task.
     pub(super) fn aborted_by_another(&mut self, task: TaskId, answer: bool) {
+        // Who aborts it need not wait for the disk of the journal.
+        self.give_up_orders(|order| order.task == task);
         // If it waited, it leaves the table with its ticket.
         let waited = self.slots.take_state(task).is_some();
         if waited {
@@ -527,6 +530,8 @@ impl Connection<'_> {
         if views.is_empty() && of_one_unit {
             return self.protocol.managed(id, TaskManagementResponse::NO_LUN);
         }
+        // They need not be waited for: they never come into force.
+        self.give_up_orders(|order| tasks.contains(&order.task));
         let letters = views.iter().filter(|view| wait(view)).count();
         for task in tasks {
             self.forget(*task);
@@ -547,6 +552,8 @@ impl Connection<'_> {
             }
             AfterDrain::Answered(task, answer) if gone => self.answer(task, answer),
             AfterDrain::Answered(task, _) => self.answer(task, Answer::internal()),
+            // It ends by a letter of its own, or is given up.
+            AfterDrain::Ordered(..) => {}
         }
     }
 

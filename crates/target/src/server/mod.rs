@@ -12,6 +12,7 @@ mod link;
 mod login;
 mod mailbox;
 mod metrics;
+mod order;
 mod portal;
 mod receiver;
 mod sender;

@@ -2,8 +2,8 @@
 //!
 //! One lock covers what the logical unit knows and its task table, so that a command is judged and entered in one step:
 //! a PREEMPT AND ABORT finds it either not yet judged (it will conflict) or in the table (it is aborted and, if it runs,
-//! waited for). The medium is never touched under this lock. Changes of reservations come one after the other, under a
-//! lock of their own that is held while the journal is written: everybody else goes on meanwhile.
+//! waited for). The medium is never touched under this lock. Changes of reservations come one after the other, on a thread
+//! of their own that waits for the journal (`order`): everybody else goes on meanwhile.
 
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -13,7 +13,7 @@ use deadline::Deadline;
 use iscsi::session::TaskId;
 use scsi::lu::{
     Begun, Config, Continued, Extent, Geometry, Identity, Limits, LogicalUnit, MediumFailure,
-    NexusId, NoRoom, Operation, Prepared, Reply,
+    NexusId, NoRoom, Operation, Reply,
 };
 use scsi::pr::{Nexus, RelativePort, Reservations};
 use scsi::{AdditionalSense, Opcode, Sense, SenseKey, Status};
@@ -23,8 +23,9 @@ use crate::journal::{self, Journal, JournalError};
 use crate::server::identity::UnitName;
 use crate::server::letter::DrainId;
 use crate::server::mailbox::Mailbox;
+use crate::server::order::Order;
 use crate::server::tasks::{Owner, Place, Tasks, Tell};
-use crate::store::{self, Health, OpenError, Store};
+use crate::store::{self, Health, OpenError, Store, Workers};
 
 /// PERSISTENT RESERVE OUT.
 const PERSISTENT_RESERVE_OUT: u8 = Opcode::PERSISTENT_RESERVE_OUT.0;
@@ -87,7 +88,7 @@ impl Answer {
         }
     }
 
-    fn of(unit: &LogicalUnit, reply: Reply) -> Self {
+    pub(crate) fn of(unit: &LogicalUnit, reply: Reply) -> Self {
         Self {
             status: reply.status,
             sense: reply
@@ -128,14 +129,17 @@ pub(crate) enum After {
     Medium(Operation, Ticket),
     /// It has ended well; the answer is for when the medium has done this too.
     Flush(Operation, Ticket, Answer),
-    /// It has ended; the answer is for when the drain is over.
-    Drain(Answer),
+    /// It waits for its turn, and for the disk of the journal: a letter will say what has become of it.
+    Ordered(Arc<Order>),
 }
 
-/// Holds operations up between the task table and the medium: a test's way to make a medium slow.
+/// Holds operations up between the task table and the medium: a test's way to make a disk slow.
 pub trait Gate: Send + Sync {
     /// Called on the thread that is about to touch the medium.
     fn pass(&self);
+
+    /// Called on the thread that is about to make reservations durable.
+    fn keep(&self) {}
 }
 
 /// A task's place in the table of its logical unit, as long as it may touch the medium.
@@ -160,6 +164,16 @@ impl Ticket {
     /// Whether it was aborted before it ended. Known once it has ended.
     pub(crate) fn aborted(&self) -> bool {
         self.aborted.load(Ordering::Acquire)
+    }
+
+    /// Where it stands in the table.
+    pub(crate) const fn place(&self) -> Place {
+        self.place
+    }
+
+    /// It is about to have an effect. `false`: it must not.
+    pub(crate) fn start(&self, state: &mut State) -> bool {
+        state.tasks.start(self.place)
     }
 
     fn leave(&self) {
@@ -201,10 +215,11 @@ impl Drop for Ticket {
     }
 }
 
+/// What is covered by the unit's one lock.
 #[derive(Debug)]
-struct State {
-    unit: LogicalUnit,
-    tasks: Tasks,
+pub(crate) struct State {
+    pub(crate) unit: LogicalUnit,
+    pub(crate) tasks: Tasks,
     /// It is served no more.
     closed: bool,
 }
@@ -233,9 +248,11 @@ pub(crate) struct Unit {
     /// WCE, as it is in the state: changed under its lock, looked at without.
     write_cache: AtomicBool,
     /// `None`: what it kept cannot be relied on.
-    journal: Mutex<Option<Journal>>,
+    pub(crate) journal: Mutex<Option<Journal>>,
+    /// The thread that changes reservations.
+    pub(crate) clerk: Workers,
     barred: bool,
-    gate: Option<Arc<dyn Gate>>,
+    pub(crate) gate: Option<Arc<dyn Gate>>,
     pub(crate) counters: Counters,
 }
 
@@ -344,6 +361,7 @@ impl Unit {
                 closed: false,
             }),
             journal: Mutex::new(journal),
+            clerk: Workers::new(1),
             barred,
             gate: around.gate.clone(),
             counters: Counters::default(),
@@ -389,7 +407,7 @@ impl Unit {
         Some((state.unit.reservations().clone(), state.tasks.len()))
     }
 
-    fn lock(&self) -> Result<MutexGuard<'_, State>, Broken> {
+    pub(crate) fn lock(&self) -> Result<MutexGuard<'_, State>, Broken> {
         self.state.lock().map_err(|_| Broken)
     }
 
@@ -474,23 +492,23 @@ impl Unit {
         }
     }
 
-    /// The parameter list of a command is there. For PERSISTENT RESERVE OUT this waits for the disk of the journal, and
-    /// for others who change reservations.
+    /// The parameter list of a command is there; that of PERSISTENT RESERVE OUT makes an [`Order`].
     pub(crate) fn parameters(
         self: &Arc<Self>,
-        nexus: NexusId,
+        (nexus, task): (NexusId, TaskId),
         cdb: &[u8],
         data: &[u8],
         ticket: Ticket,
         (owner, drain): (&Owner, DrainId),
     ) -> After {
-        let reserves = cdb.first() == Some(&PERSISTENT_RESERVE_OUT);
-        let mut journal = None;
-        if reserves {
-            let Ok(guard) = self.journal.lock() else {
-                return After::Done(Answer::internal());
-            };
-            journal = Some(guard);
+        if cdb.first() == Some(&PERSISTENT_RESERVE_OUT) {
+            let order = Order::new(ticket, (nexus, task), (cdb, data), (owner, drain));
+            let order = Arc::new(order);
+            if self.order(&order) {
+                return After::Ordered(order);
+            }
+            let how = order.give_up();
+            return After::Done(self.given_up(how).unwrap_or_else(Answer::internal));
         }
         let Ok(mut guard) = self.lock() else {
             return After::Done(Answer::internal());
@@ -509,61 +527,10 @@ impl Unit {
             }
             Continued::Medium(operation) => After::Medium(operation, ticket),
             Continued::Reservation(prepared) => {
-                drop(guard);
-                let journal = journal.as_mut().and_then(|journal| journal.as_mut());
-                self.reserve(prepared, journal, &ticket, (owner, drain))
+                // Only PERSISTENT RESERVE OUT changes reservations.
+                let reply = state.unit.abandon(prepared);
+                After::Done(Answer::of(&state.unit, reply))
             }
-        }
-    }
-
-    /// Makes a change of reservations durable if it must be, lets it count, and aborts whom it aborts.
-    fn reserve(
-        &self,
-        prepared: Prepared,
-        journal: Option<&mut Journal>,
-        ticket: &Ticket,
-        (owner, drain): (&Owner, DrainId),
-    ) -> After {
-        let unsure = journal.as_ref().is_some_and(|journal| journal.is_unsure());
-        let kept = if prepared.must_persist() || unsure {
-            match journal.map(|journal| journal.store(prepared.next())) {
-                Some(Ok(())) => true,
-                Some(Err(error)) => {
-                    let source = std::error::Error::source(&error);
-                    let why = source.map(ToString::to_string).unwrap_or_default();
-                    tracing::error!(disk = %self.path().display(), "reservations are not kept: {error}: {why}");
-                    false
-                }
-                None => false,
-            }
-        } else {
-            true
-        };
-        let Ok(mut guard) = self.lock() else {
-            return After::Done(Answer::internal());
-        };
-        let State { unit, tasks, .. } = &mut *guard;
-        if !kept {
-            let reply = unit.abandon(prepared);
-            return After::Done(Answer::of(unit, reply));
-        }
-        let (issuer, victims) = (prepared.issuer(), prepared.aborts().to_vec());
-        let reply = unit.commit(prepared);
-        let answer = Answer::of(unit, reply);
-        let tell = Tell::Aborted {
-            answer: unit.task_aborted_status(),
-        };
-        let (concerned, running) = tasks.abort(
-            |place, entry| place != ticket.place && victims.contains(&entry.nexus),
-            |_| tell,
-        );
-        for nexus in concerned.into_iter().filter(|nexus| *nexus != issuer) {
-            unit.commands_cleared(nexus);
-        }
-        if tasks.drain(running, owner, drain) {
-            After::Drain(answer)
-        } else {
-            After::Done(answer)
         }
     }
 
@@ -604,8 +571,8 @@ impl Unit {
         }
     }
 
-    /// ABORT TASK, ABORT TASK SET, the end of a connection: tasks of this connection end. Whether there is something to
-    /// wait for; then `drain` is reported.
+    /// ABORT TASK, ABORT TASK SET, the end of a connection: tasks of this connection end. `which` of them, is told by their
+    /// numbers, and by whether they were aborted before. Whether there is something to wait for; then `drain` is reported.
     pub(crate) fn abort_own(
         &self,
         owner: &Owner,
