@@ -24,7 +24,7 @@ use disk::pr::PrError;
 use fence_agent::{Failure, FailureKind, Level};
 use scsi::pr::Key;
 
-use super::admit::{name, reserve};
+use super::admit::reserve;
 use super::key;
 use super::plan::Whom;
 use super::reach::{Disk, RESERVATION, Registrations, failure, keeps_others_out};
@@ -261,11 +261,8 @@ fn another(
     let earlier: Vec<_> = before.with(own)?.collect();
     let new = after.with(own)?.filter(|one| !earlier.contains(one));
     let mut mine = disk.initiators();
-    mine.extend(new.filter_map(|one| one.initiator.as_ref().map(name)));
-    let names: Option<Vec<String>> = earlier
-        .iter()
-        .map(|one| one.initiator.as_ref().map(name))
-        .collect();
+    mine.extend(new.filter_map(|one| one.initiator_name()));
+    let names: Option<Vec<String>> = earlier.iter().map(|one| one.initiator_name()).collect();
     let names = names.filter(|_| !mine.is_empty())?;
     let is_mine = names.iter().any(|name| mine.contains(name));
     names.into_iter().next().filter(|_| !is_mine)

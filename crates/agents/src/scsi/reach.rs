@@ -7,7 +7,7 @@ use deadline::Deadline;
 use disk::pr::{PrError, Reservations};
 use disk::{Address, Certainty, DeviceError, OpenOptions, Paths, ScsiDevice};
 use fence_agent::{Failure, FailureKind, Level};
-use scsi::pr::{Key, RelativePort, ReservationData, ReservationType, TransportId};
+use scsi::pr::{InitiatorId, Key, RelativePort, ReservationData, ReservationType, TransportId};
 
 use super::config::Device;
 use super::same::is_same_port;
@@ -105,8 +105,20 @@ impl Reach for Machine {
 pub(crate) struct Registration {
     pub key: Key,
     pub port: RelativePort,
-    /// `None` for transports other than iSCSI.
-    pub initiator: Option<TransportId>,
+    /// `None` if the device names none that is known.
+    pub initiator: Option<InitiatorId>,
+}
+
+impl Registration {
+    /// The name of the initiator in lower case. Only iSCSI has one that stays the same whatever port of the machine is used:
+    /// of a port of Fibre Channel or SAS that is gone nobody can say whose it was.
+    pub(crate) fn initiator_name(&self) -> Option<String> {
+        let name = match self.initiator.as_ref()?.iscsi()? {
+            TransportId::Port(port) => port.name(),
+            TransportId::Device(name) => name,
+        };
+        Some(name.to_ascii_lowercase())
+    }
 }
 
 /// The registrations of a device.
@@ -444,7 +456,9 @@ impl<'r> Disk<'r> {
         key: Key,
     ) -> Option<bool> {
         let port = self.paths.get(at)?.device.as_ref()?.initiator_port()?;
-        let mut same = registrations.with(key)?.map(|one| one.initiator.as_ref());
+        let mut same = registrations
+            .with(key)?
+            .map(|one| one.initiator.as_ref().and_then(InitiatorId::iscsi));
         Some(same.any(|initiator| initiator.is_some_and(|id| id.names(&port))))
     }
 }

@@ -10,8 +10,9 @@ use disk::{Address, Completion, Data, DeviceError, LostBy, Request, ScsiDevice};
 use fence_agent::Failure;
 use fence_agent::memory::Memory;
 use scsi::pr::{
-    Access, Capabilities, InAction, InitiatorPort, Key, Nexus, OutAction, OutParameters,
-    OutRequest, Refusal, RelativePort, Reservations, Surroundings,
+    Access, Capabilities, InAction, InitiatorId, InitiatorPort, Key, Nexus, OutAction,
+    OutParameters, OutRequest, Refusal, RelativePort, Reservations, Surroundings,
+    encode_full_status, parse_full_status,
 };
 use scsi::vpd::{self, CodeSet, Designator, DesignatorType};
 use scsi::{AdditionalSense, Opcode, Sense, SenseKey, Status};
@@ -84,6 +85,8 @@ pub(super) struct Inner {
     /// The service actions of PERSISTENT RESERVE OUT, with their outcome.
     pub orders: Vec<(Nexus, OutAction, Status)>,
     pub no_full_status: bool,
+    /// Its initiators are ports of Fibre Channel.
+    pub fibre: bool,
     pub no_abort: bool,
     pub no_aptpl: bool,
     /// What it calls itself.
@@ -120,6 +123,11 @@ impl Lun {
     /// Runs `what` just before the `at`-th command from now.
     pub(super) fn before(&self, at: usize, what: impl FnOnce() + Send + 'static) {
         self.lock().hook = Some((at, Hook(Box::new(what))));
+    }
+
+    /// What was to run has not, and does not.
+    pub(super) fn undisturbed(&self) {
+        self.lock().hook = None;
     }
 
     fn due(&self) -> Option<Hook> {
@@ -178,6 +186,12 @@ impl Inner {
         if action == InAction::ReadFullStatus && self.no_full_status {
             return Err(Refusal::illegal(AdditionalSense::INVALID_FIELD_IN_CDB));
         }
+        if action == InAction::ReadFullStatus && self.fibre {
+            let data = self.full_status_over_fibre();
+            let length = data.len().min(buffer.len()).min(usize::from(allocation));
+            buffer[..length].copy_from_slice(&data[..length]);
+            return Ok(length);
+        }
         let data = self.reservations.data(action).unwrap_or_else(|| {
             let capabilities = Capabilities {
                 persist_active: self.reservations.aptpl(),
@@ -188,6 +202,22 @@ impl Inner {
         let length = data.len().min(buffer.len()).min(usize::from(allocation));
         buffer[..length].copy_from_slice(&data[..length]);
         Ok(length)
+    }
+
+    /// Every initiator port as one of Fibre Channel.
+    fn full_status_over_fibre(&self) -> Vec<u8> {
+        let data = self.reservations.data(InAction::ReadFullStatus).unwrap();
+        let (generation, mut all) = parse_full_status(&data).unwrap();
+        for (one, registration) in all.iter_mut().zip(self.reservations.registrations()) {
+            let initiator = &registration.nexus.initiator;
+            let [.., node] = *initiator.name().as_bytes() else {
+                unreachable!("names have a number")
+            };
+            let mut name = [0x21, node, 0, 0, 0, 0, 0, 0];
+            name[2..].copy_from_slice(&initiator.isid());
+            one.initiator = Ok(InitiatorId::FibreChannel(name));
+        }
+        encode_full_status(generation, &all)
     }
 
     fn change(&mut self, nexus: &Nexus, cdb: &[u8], list: &[u8]) -> Result<(), Refusal> {
@@ -323,6 +353,8 @@ pub(super) struct Machine {
     pub paths: usize,
     /// How often it has started: with new initiator session ids each time.
     pub boots: u8,
+    /// The path whose session alone was made anew.
+    pub renewed: Option<usize>,
     /// Whether it knows its own initiator ports, as our initiator does and a device node does not.
     pub tells_port: bool,
     /// Whether it knows its initiator name.
@@ -347,6 +379,7 @@ impl Machine {
             luns: luns.to_vec(),
             paths,
             boots: 0,
+            renewed: None,
             tells_port: false,
             tells_name: true,
             claims: None,
@@ -365,9 +398,11 @@ impl Machine {
     }
 
     pub(super) fn nexus(&self, path: usize) -> Nexus {
+        let renewed = u8::from(self.renewed == Some(path));
         let path = u8::try_from(path).unwrap();
+        let isid = [0x80, 0, 0, self.boots, renewed, path];
         Nexus {
-            initiator: InitiatorPort::new(&self.name, [0x80, 0, 0, self.boots, 0, path]).unwrap(),
+            initiator: InitiatorPort::new(&self.name, isid).unwrap(),
             port: RelativePort(1),
         }
     }
