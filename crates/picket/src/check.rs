@@ -15,9 +15,10 @@ use std::process::ExitCode;
 use ::platforms::{Edition, Outcome, Reason, Verdict};
 use clap::{Args, ValueEnum};
 use cluster::{Definition, DefinitionError, Places};
+use jiff::Timestamp;
 use serde::Serialize;
 
-use crate::storage::saved::{self, ProbeOf};
+use crate::storage::saved::{self, Age, ProbeOf};
 use crate::{exit, platforms};
 
 /// The options of `picket check`.
@@ -36,6 +37,10 @@ pub struct CheckArgs {
     /// storage; can be given again
     #[arg(long, value_name = "STORAGE=FILE")]
     probe: Vec<ProbeOf>,
+
+    /// Take no result of a probe that is so many days old, or older
+    #[arg(long, value_name = "DAYS", default_value_t = saved::MAX_AGE, value_parser = clap::value_parser!(u32).range(1..=3650))]
+    probe_max_age: u32,
 
     /// Warnings count: end with 24 if that is the worst there is
     #[arg(long, conflicts_with = "accept")]
@@ -148,10 +153,14 @@ struct Report {
 /// Runs `picket check`.
 #[must_use]
 pub fn run(args: &CheckArgs) -> ExitCode {
+    let age = Age {
+        now: Timestamp::now(),
+        days: args.probe_max_age,
+    };
     let files: Vec<Checked> = args
         .files
         .iter()
-        .map(|path| check(path, args.edition, &args.probe))
+        .map(|path| check(path, args.edition, &args.probe, age))
         .collect();
     let threshold = Threshold::of(args);
     let exit_code = threshold.worst(&files);
@@ -217,7 +226,7 @@ fn read(path: &Path) -> io::Result<String> {
 }
 
 /// Reads and measures one file.
-fn check(path: &Path, edition: Option<Edition>, probes: &[ProbeOf]) -> Checked {
+fn check(path: &Path, edition: Option<Edition>, probes: &[ProbeOf], age: Age) -> Checked {
     let name = path.to_string_lossy().into_owned();
     let text = match read(path) {
         Ok(text) => text,
@@ -230,7 +239,7 @@ fn check(path: &Path, edition: Option<Edition>, probes: &[ProbeOf]) -> Checked {
         }
     };
     let result = match Definition::parse_with_places(&name, &text) {
-        Ok((mut definition, places)) => match taken(&mut definition, probes) {
+        Ok((mut definition, places)) => match taken(&mut definition, probes, age) {
             Err(error) => Err(Refused::because(error.to_string())),
             Ok(()) => {
                 let edition = edition.unwrap_or_else(|| Edition::fitting(&definition));
@@ -248,10 +257,10 @@ fn check(path: &Path, edition: Option<Edition>, probes: &[ProbeOf]) -> Checked {
 }
 
 /// Lets the definition say what was probed.
-fn taken(definition: &mut Definition, probes: &[ProbeOf]) -> Result<(), saved::Error> {
+fn taken(definition: &mut Definition, probes: &[ProbeOf], age: Age) -> Result<(), saved::Error> {
     probes
         .iter()
-        .try_for_each(|probe| saved::take(definition, probe))
+        .try_for_each(|probe| saved::take(definition, probe, age))
 }
 
 impl Judged {
