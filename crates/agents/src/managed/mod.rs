@@ -91,7 +91,11 @@ impl<P: Platform> Behaviour for Through<P> {
 
     fn check(&self, options: &Options) -> Result<Config<P>, Vec<String>> {
         let under_pacemaker = engine::is_under_pacemaker();
-        let settings = Settings::from_options(options, under_pacemaker);
+        let mut settings = Settings::from_options(options, under_pacemaker);
+        // A switch is confirmed before it returns: there is nothing to wait for, unless somebody asks.
+        if !options.is_written("power_wait") {
+            settings.power_wait = Duration::ZERO;
+        }
         let lifted = Settings::lifts_limits(options, under_pacemaker);
         let access = Access::new(options, P::PORTS, lifted)?;
         let own = P::check(options, &access)?;
@@ -146,6 +150,9 @@ impl<P: Platform> Behaviour for Through<P> {
         let (outcome, evidence) = work.act(options.action().name, session);
         for seen in evidence {
             session.log().record(&seen);
+        }
+        for remark in platform.remarks() {
+            session.log().warning(&remark);
         }
         if let Err(error) = platform.log_out(end.within(REPORTING)) {
             let text = format!("the session was not ended: {error}");
