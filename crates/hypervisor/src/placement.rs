@@ -94,17 +94,29 @@ pub trait Placement: Send + Sync {
     ///
     /// # Errors
     /// [`Error::Refused`] when the platform has no such rules, or said no.
-    fn keep_apart(&self, name: &str, guests: &[GuestRef], mandatory: bool, deadline: Deadline) -> Result<Changed, Error>;
+    fn keep_apart(
+        &self,
+        name: &str,
+        guests: &[GuestRef],
+        mandatory: bool,
+        deadline: Deadline,
+    ) -> Result<Changed, Error>;
 
     /// Lets the guest run on these hosts only (names or ids); none: anywhere.
     ///
     /// # Errors
     /// As [`Placement::keep_apart`].
-    fn pin(&self, guest: &GuestRef, hosts: &[String], deadline: Deadline) -> Result<Changed, Error>;
+    fn pin(&self, guest: &GuestRef, hosts: &[String], deadline: Deadline)
+    -> Result<Changed, Error>;
 
     /// Moves a running guest to this host (name or id) and sees it run there.
     ///
     /// # Errors
     /// [`Error::NotConfirmed`] when it was not seen there by the deadline.
-    fn migrate(&self, guest: &GuestRef, host: &str, deadline: Deadline) -> Result<Whereabouts, Error>;
+    fn migrate(
+        &self,
+        guest: &GuestRef,
+        host: &str,
+        deadline: Deadline,
+    ) -> Result<Whereabouts, Error>;
 }

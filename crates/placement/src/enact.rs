@@ -84,7 +84,10 @@ fn keep_apart(
         return Err(not_so(about(), "the rule names other guests"));
     }
     if found.mandatory < mandatory {
-        return Err(not_so(about(), "the rule holds only as far as hosts suffice"));
+        return Err(not_so(
+            about(),
+            "the rule holds only as far as hosts suffice",
+        ));
     }
     match &found.ineffective {
         Some(why) => Err(not_so(about(), format!("the rule is not in force: {why}"))),

@@ -274,7 +274,11 @@ impl<'a> Planner<'a> {
                 "{node} may run on {host} only, which the platform does not have, or takes no guests, or is another member's"
             ),
             None if !found.pinned_to.is_empty() => {
-                let pins: Vec<&str> = found.pinned_to.iter().map(|host| host.name.as_str()).collect();
+                let pins: Vec<&str> = found
+                    .pinned_to
+                    .iter()
+                    .map(|host| host.name.as_str())
+                    .collect();
                 format!(
                     "{node} may run on {} only, and no such host is left for it: change the pins, or add hosts",
                     list(&pins)
@@ -312,33 +316,33 @@ impl<'a> Planner<'a> {
         } else {
             Hold::BestEffort
         };
-        let will_be_pinned = given.len() == wish.members.len()
-            && given.iter().all(|given| self.must_pin(given.member));
         let found: Vec<&Whereabouts> = self.seen.members.iter().flatten().collect();
         if found.len() < wish.members.len() {
             // Said already: somebody cannot be found, and a rule without that member is not what is wanted.
             return;
         }
-        let held = found.iter().enumerate().all(|(at, one)| {
-            let mut others = found[at + 1..].iter();
+        let pinned = self.once_pinned(given);
+        let held = pinned.iter().enumerate().all(|(at, one)| {
+            let mut others = pinned[at + 1..].iter();
             others.all(|other| hold(self.seen, one, other) >= wanted)
         });
-        if will_be_pinned || held {
+        if held {
             return;
         }
         let name = wish.rule_name();
         let covers = |rule: &&hypervisor::placement::Apart| {
             rule.mandatory == wish.mandatory
                 && found.len() == rule.guests.len()
-                && found
-                    .iter()
-                    .all(|found| rule.guests.iter().any(|guest| guest.uuid == found.guest.uuid))
+                && found.iter().all(|found| {
+                    rule.guests
+                        .iter()
+                        .any(|guest| guest.uuid == found.guest.uuid)
+                })
         };
         let own = rules.iter().filter(|rule| rule.name == name).find(covers);
         if let Some(rule) = own {
             if let Some(why) = &rule.ineffective {
-                let message =
-                    format!("the rule {name} is as it should be and not in force: {why}");
+                let message = format!("the rule {name} is as it should be and not in force: {why}");
                 self.obstacle(Vec::new(), message);
             }
             return;
@@ -361,6 +365,21 @@ impl<'a> Planner<'a> {
         });
     }
 
+    /// The members that were found, pinned as they will be.
+    fn once_pinned(&self, given: &[Given<'_>]) -> Vec<Whereabouts> {
+        let members = self.seen.members.iter().enumerate();
+        members
+            .filter_map(|(at, found)| {
+                let mut found = found.as_ref().ok()?.clone();
+                let own = given.iter().find(|given| given.at == at);
+                if let Some(own) = own.filter(|own| self.must_pin(own.member)) {
+                    found.pinned_to = vec![own.host.clone()];
+                }
+                Some(found)
+            })
+            .collect()
+    }
+
     /// Moves and pins.
     fn moves(&mut self, given: &[Given<'_>]) {
         for given in given.iter().filter(|given| !given.is_elsewhere()) {
@@ -373,8 +392,7 @@ impl<'a> Planner<'a> {
             .iter()
             .map(|found| Some(found.as_ref().ok()?.host.as_ref()?.id.clone()))
             .collect();
-        let mut left: Vec<&Given<'_>> =
-            given.iter().filter(|given| given.is_elsewhere()).collect();
+        let mut left: Vec<&Given<'_>> = given.iter().filter(|given| given.is_elsewhere()).collect();
         loop {
             let free = |given: &&Given<'_>| {
                 let mut others = on.iter().enumerate().filter(|(at, _)| *at != given.at);
@@ -394,8 +412,7 @@ impl<'a> Planner<'a> {
             }
         }
         if !left.is_empty() {
-            let members: Vec<String> =
-                left.iter().map(|given| given.member.node.clone()).collect();
+            let members: Vec<String> = left.iter().map(|given| given.member.node.clone()).collect();
             let message = format!(
                 "{} would have to swap hosts: move one of them out of the way by hand first",
                 list(&members)
@@ -405,7 +422,9 @@ impl<'a> Planner<'a> {
     }
 
     fn shift(&mut self, given: &Given<'_>) {
-        let Some(from) = &given.found.host else { return };
+        let Some(from) = &given.found.host else {
+            return;
+        };
         let node = given.member.node.clone();
         let held = (!self.wish.may_move).then(|| {
             "the definition says `live_migration = false`: stop the cluster on the node, migrate it, start it again"

@@ -237,6 +237,9 @@ pub struct Report {
     pub taken_at: Timestamp,
     /// All in all.
     pub state: State,
+    /// Whether something keeps all members apart, as strictly as is wanted; none: not known, or the platform has nothing
+    /// of the kind.
+    pub kept_apart: Option<bool>,
     /// What is wrong or worth knowing, the heaviest first.
     pub findings: Vec<Finding>,
     /// The members that are guests, in the order of the definition.
@@ -281,6 +284,10 @@ pub fn assess(wish: &Wish, seen: &Seen, asked: &str, taken_at: Timestamp) -> Rep
         asked: asked.to_owned(),
         taken_at,
         state,
+        kept_apart: (known
+            && wish.remedy != Remedy::Moves
+            && !matches!(seen.rules, Rules::Unknown(_)))
+        .then_some(kept),
         findings: found,
         members: members
             .map(|(member, found)| member_seen(member, found))
@@ -319,11 +326,7 @@ fn member_seen(member: &Member, found: &Result<Whereabouts, Trouble>) -> MemberS
 fn rule_seen(rule: &Apart) -> RuleSeen {
     RuleSeen {
         name: rule.name.clone(),
-        guests: rule
-            .guests
-            .iter()
-            .map(|guest| guest.name.clone())
-            .collect(),
+        guests: rule.guests.iter().map(|guest| guest.name.clone()).collect(),
         mandatory: rule.mandatory,
         ineffective: rule.ineffective.clone(),
     }
@@ -368,9 +371,11 @@ pub(crate) fn hold(seen: &Seen, one: &Whereabouts, other: &Whereabouts) -> Hold 
     };
     let both = |rule: &&Apart| {
         rule.ineffective.is_none()
-            && [one, other]
-                .iter()
-                .all(|found| rule.guests.iter().any(|guest| guest.uuid == found.guest.uuid))
+            && [one, other].iter().all(|found| {
+                rule.guests
+                    .iter()
+                    .any(|guest| guest.uuid == found.guest.uuid)
+            })
     };
     let holds = rules.iter().filter(both).map(|rule| {
         if rule.mandatory {
@@ -456,7 +461,10 @@ impl Findings<'_> {
         } else {
             (
                 FindingKind::WhereaboutsUnknown,
-                format!("where {} runs is not known: {}", member.node, trouble.detail),
+                format!(
+                    "where {} runs is not known: {}",
+                    member.node, trouble.detail
+                ),
             )
         };
         self.add(Weight::Alarm, kind, &[&member.node], None, message);
@@ -466,12 +474,21 @@ impl Findings<'_> {
         let node = member.node.as_str();
         let Some(host) = &found.host else {
             let message = format!("{node} does not run");
-            self.add(Weight::Note, FindingKind::RunsNowhere, &[node], None, message);
+            self.add(
+                Weight::Note,
+                FindingKind::RunsNowhere,
+                &[node],
+                None,
+                message,
+            );
             return;
         };
         // Which hosts there are and what they take may be unknown.
         let Ok(hosts) = &self.seen.hosts else { return };
-        if !hosts.iter().any(|known| known.id == host.id && known.usable) {
+        if !hosts
+            .iter()
+            .any(|known| known.id == host.id && known.usable)
+        {
             let message = format!(
                 "{node} runs on {}, which takes no guests at present",
                 host.name
@@ -539,7 +556,13 @@ impl Findings<'_> {
                 return;
             };
             let message = format!("{node} is not pinned to a host; {why}");
-            self.add(Weight::Warning, FindingKind::NotPinned, &[node], None, message);
+            self.add(
+                Weight::Warning,
+                FindingKind::NotPinned,
+                &[node],
+                None,
+                message,
+            );
             return;
         }
         let usable = |host: &Host| {
@@ -550,14 +573,20 @@ impl Findings<'_> {
         if self.seen.hosts.is_ok() && !found.pinned_to.iter().any(usable) {
             let message =
                 format!("{node} may run on {pins} only, which takes no guests at present");
-            self.add(Weight::Warning, FindingKind::HostUnusable, &[node], None, message);
+            self.add(
+                Weight::Warning,
+                FindingKind::HostUnusable,
+                &[node],
+                None,
+                message,
+            );
         }
         let wanted = member.host.as_ref().filter(|_| member.pinned);
         let Some(wanted) = wanted else { return };
         let at = self.wish.find(wanted, &self.hosts);
-        let right = at.is_some_and(|at| {
-            matches!(found.pinned_to.as_slice(), [only] if only.id == self.hosts[at].id)
-        });
+        let right = at.is_some_and(
+            |at| matches!(found.pinned_to.as_slice(), [only] if only.id == self.hosts[at].id),
+        );
         if !right {
             let message =
                 format!("{node} is pinned to {pins}; the definition says to {wanted} alone");
@@ -608,7 +637,11 @@ impl Findings<'_> {
                 if usable < members {
                     let message = format!(
                         "{usable} {} guests, and the cluster has {members} members: not all can have a host of their own",
-                        if usable == 1 { "host takes" } else { "hosts take" }
+                        if usable == 1 {
+                            "host takes"
+                        } else {
+                            "hosts take"
+                        }
                     );
                     self.add(
                         Weight::Warning,
@@ -684,10 +717,7 @@ impl Findings<'_> {
                 "the platform may move them to one host at any time",
             )
         } else {
-            (
-                Weight::Warning,
-                "a restart may bring them onto one host",
-            )
+            (Weight::Warning, "a restart may bring them onto one host")
         };
         let message = format!("nothing keeps {} apart: {why}", list(nodes));
         self.add(weight, FindingKind::NotKeptApart, nodes, None, message);

@@ -118,7 +118,12 @@ impl Wish {
 /// Whether one of two host names is the other with a domain.
 fn same_machine(one: &str, other: &str) -> bool {
     let is_address = |name: &str| name.parse::<std::net::IpAddr>().is_ok();
-    let head = |name: &str| name.split('.').next().unwrap_or_default().to_ascii_lowercase();
+    let head = |name: &str| {
+        name.split('.')
+            .next()
+            .unwrap_or_default()
+            .to_ascii_lowercase()
+    };
     let short = !one.contains('.') || !other.contains('.');
     short && !is_address(one) && !is_address(other) && head(one) == head(other)
 }

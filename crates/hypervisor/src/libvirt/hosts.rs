@@ -174,7 +174,9 @@ impl Hosts {
         );
         match tried {
             Ok(tried) => tried.answer,
-            Err(Error::DeadlinePassed { by, waited, acted, .. }) => {
+            Err(Error::DeadlinePassed {
+                by, waited, acted, ..
+            }) => {
                 if acted {
                     self.abort(from, guest, deadline);
                 }
@@ -238,7 +240,10 @@ fn judge(by: &str, wanted: &GuestRef, answers: &[(&str, Answer)]) -> Result<Foun
         });
     };
     let guest = first.guest.clone();
-    if let Some((other, ..)) = seen.iter().find(|(_, seen, _)| seen.guest.uuid != guest.uuid) {
+    if let Some((other, ..)) = seen
+        .iter()
+        .find(|(_, seen, _)| seen.guest.uuid != guest.uuid)
+    {
         return Err(unknown(format!(
             "{other} has another guest of that name: name it by its UUID"
         )));
@@ -275,7 +280,9 @@ fn nowhere(
             "no host that answered runs it, and {name} could not be asked: {error}"
         ));
     }
-    let doubtful = seen.iter().find(|(_, seen, _)| seen.power() == Power::Unknown);
+    let doubtful = seen
+        .iter()
+        .find(|(_, seen, _)| seen.power() == Power::Unknown);
     match doubtful {
         Some((_, seen, _)) => Err(seen.to_string()),
         None => Ok(Found { guest, host: None }),

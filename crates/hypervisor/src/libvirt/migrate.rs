@@ -26,10 +26,7 @@ pub(super) enum Job {
 }
 
 /// Looks at a guest, and whether it is on its way.
-pub(super) fn look(
-    session: &Session<'_>,
-    wanted: &GuestRef,
-) -> Result<(Observation, Job), Error> {
+pub(super) fn look(session: &Session<'_>, wanted: &GuestRef) -> Result<(Observation, Job), Error> {
     let (domain, seen) = look::look(session, wanted)?;
     let job = job(session, &domain, &seen)?;
     Ok((seen, job))

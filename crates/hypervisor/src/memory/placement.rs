@@ -50,10 +50,7 @@ impl Places {
     }
 
     fn by_ids(&self, ids: &[String]) -> Vec<Host> {
-        ids.iter()
-            .filter_map(|id| self.find(id))
-            .cloned()
-            .collect()
+        ids.iter().filter_map(|id| self.find(id)).cloned().collect()
     }
 }
 
@@ -378,11 +375,15 @@ mod tests {
         refused("n1", "h3");
         refused("n1", "h9");
         assert_eq!(
-            platform.pin(&name("n1"), &["h1".to_owned()], ample()).unwrap(),
+            platform
+                .pin(&name("n1"), &["h1".to_owned()], ample())
+                .unwrap(),
             Changed::Now
         );
         assert_eq!(
-            platform.pin(&name("n1"), &["id-h1".to_owned()], ample()).unwrap(),
+            platform
+                .pin(&name("n1"), &["id-h1".to_owned()], ample())
+                .unwrap(),
             Changed::Already
         );
         refused("n1", "h2");

@@ -32,7 +32,9 @@ const WITH_LIBVIRT: &str = "picket-libvirt";
 pub(super) enum Error {
     #[error("where guests run cannot be asked for on {0}: there is no interface for it here")]
     NotOffered(PlatformKind),
-    #[error("the definition names no hosts: add a `[[host]]` for each machine on which members may run")]
+    #[error(
+        "the definition names no hosts: add a `[[host]]` for each machine on which members may run"
+    )]
     NoHosts,
     #[error(
         "the definition does not say how {kind} is reached: add `[platform.access]` with the options of {agent}, or a fencing device of it"
@@ -90,7 +92,9 @@ fn take_over() -> std::io::Error {
         path.exists().then_some(path)
     });
     let program = beside.unwrap_or_else(|| PathBuf::from(WITH_LIBVIRT));
-    Command::new(program).args(std::env::args_os().skip(1)).exec()
+    Command::new(program)
+        .args(std::env::args_os().skip(1))
+        .exec()
 }
 
 fn libvirt_hosts(definition: &Definition) -> Result<Vec<(String, String)>, Error> {
@@ -182,6 +186,14 @@ impl Managed {
             .any(|name| self.options.contains_key(*name))
     }
 
+    /// Opens it. Nothing is asked yet.
+    fn open(&self) -> Result<Box<dyn Placement>, Error> {
+        Err(Error::Refused {
+            agent: self.agent.clone(),
+            why: "TODO(w-https): agents::managed".to_owned(),
+        })
+    }
+
     /// Who is asked.
     fn address(&self) -> String {
         let address = ["ip", "ipaddr"]
@@ -254,6 +266,9 @@ mod tests {
         assert_eq!(reached[0].1, "qemu+tls://h1/system");
         let v6 = text.replacen("192.0.2.1", "2001:db8::1", 1);
         let reached = libvirt_hosts(&definition(&v6)).unwrap();
-        assert_eq!(reached[0].1, "qemu+ssh://root@[2001:db8::1]/system?no_tty=1");
+        assert_eq!(
+            reached[0].1,
+            "qemu+ssh://root@[2001:db8::1]/system?no_tty=1"
+        );
     }
 }

@@ -70,19 +70,20 @@ enum Error {
     Setup(#[from] setup::Error),
     #[error(transparent)]
     Access(#[from] access::Error),
-    #[error("nothing was changed: the plan must be agreed to, and nobody can be asked here; give --yes")]
+    #[error(
+        "nothing was changed: the plan must be agreed to, and nobody can be asked here; give --yes"
+    )]
     NobodyToAsk,
-    #[error("--move: the definition says `live_migration = false`, so members that run are not moved")]
+    #[error(
+        "--move: the definition says `live_migration = false`, so members that run are not moved"
+    )]
     MayNotMove,
     #[error("cannot handle signals: {0}")]
     Signals(io::Error),
     #[error("cannot write the result: {0}")]
     Output(#[from] io::Error),
     #[error("--alarm {}: {source}", program.display())]
-    NoAlarm {
-        program: PathBuf,
-        source: io::Error,
-    },
+    NoAlarm { program: PathBuf, source: io::Error },
 }
 
 impl Error {

@@ -8,7 +8,9 @@ use comfy_table::{ContentArrangement, Table, presets};
 pub(super) const fn meaning(state: State) -> &'static str {
     match state {
         State::Kept => "no two members share a host, and it is seen to that it stays so",
-        State::Apart => "no two members share a host at present; nothing sees to it that it stays so",
+        State::Apart => {
+            "no two members share a host at present; nothing sees to it that it stays so"
+        }
         State::Shared => "members share a host",
         State::Unknown => "whether members share a host is not known",
     }
@@ -56,14 +58,20 @@ pub(super) fn report(report: &Report) -> String {
 fn table(header: &[&str]) -> Table {
     let mut table = Table::new();
     table
-        .load_preset(presets::NOTHING)
+        .load_style(presets::NOTHING)
         .set_content_arrangement(ContentArrangement::Disabled)
         .set_header(header.to_vec());
     table
 }
 
 fn members(report: &Report) -> String {
-    let mut table = table(&["NODE", "GUEST", "RUNS ON", "MAY RUN ON", "MOVED BY THE PLATFORM"]);
+    let mut table = table(&[
+        "NODE",
+        "GUEST",
+        "RUNS ON",
+        "MAY RUN ON",
+        "MOVED BY THE PLATFORM",
+    ]);
     for member in &report.members {
         let place = match &member.place {
             Place::Runs { host } => host.clone(),
@@ -93,9 +101,10 @@ fn hosts(report: &Report) -> String {
     }
     let mut table = table(&["HOST", "TAKES GUESTS", "MEMBERS"]);
     for host in &report.hosts {
-        let here = report.members.iter().filter(
-            |member| matches!(&member.place, Place::Runs { host: on } if *on == host.name),
-        );
+        let here = report
+            .members
+            .iter()
+            .filter(|member| matches!(&member.place, Place::Runs { host: on } if *on == host.name));
         let here: Vec<&str> = here.map(|member| member.node.as_str()).collect();
         table.add_row([
             host.name.as_str(),

@@ -289,9 +289,7 @@ impl Watch<'_> {
         }
         for change in self.memory.take(&report.findings, Instant::now()) {
             let event = match &change {
-                Change::New(finding) if finding.weight == Weight::Alarm => {
-                    Event::Alarm { finding }
-                }
+                Change::New(finding) if finding.weight == Weight::Alarm => Event::Alarm { finding },
                 Change::New(finding) => Event::Warning { finding },
                 Change::Again(finding) => Event::Reminder { finding },
                 Change::Over(finding) => Event::Cleared { finding },

@@ -119,7 +119,12 @@ fn rhev_without_rules_pins_each_guest() {
     let plan = planned(&wish, &platform);
     assert_eq!(
         texts(&plan),
-        ["pin n0 to h0", "pin n2 to h2", "move n1 from h0 to h1", "pin n1 to h1"]
+        [
+            "pin n0 to h0",
+            "pin n2 to h2",
+            "move n1 from h0 to h1",
+            "pin n1 to h1"
+        ]
     );
     assert!(carry_out(&plan, &platform).iter().all(Outcome::is_done));
     assert_eq!(report(&wish, &platform).state, State::Kept);
@@ -132,7 +137,10 @@ fn a_rule_comes_first_and_is_as_hard_as_the_definition_says() {
     let plan = planned(&world.wish(), &world.platform());
     assert_eq!(
         texts(&plan),
-        ["keep n0 and n1 apart, always: rule picket-web", "move n1 from h1 to h0"]
+        [
+            "keep n0 and n1 apart, always: rule picket-web",
+            "move n1 from h1 to h0"
+        ]
     );
     world.affinity = "none";
     let plan = planned(&world.wish(), &world.platform());
@@ -170,7 +178,11 @@ fn members_that_run_are_moved_only_where_the_definition_allows_it() {
         matches!(&outcomes[..], [Outcome::Held { why }] if why.contains("live_migration")),
         "{outcomes:?}"
     );
-    assert_eq!(platform.calls().changes, world.nodes.len() as u64, "the pins of the set-up");
+    assert_eq!(
+        platform.calls().changes,
+        world.nodes.len() as u64,
+        "the pins of the set-up"
+    );
     assert_eq!(report(&wish, &platform).state, State::Shared);
 }
 
@@ -209,7 +221,10 @@ fn success_that_cannot_be_read_back_is_none() {
         assert!(matches!(outcomes[0], Outcome::Failed(_)), "{outcomes:?}");
     }
     let again = planned(&wish, &platform);
-    assert!(again.obstacles[0].message.contains("DRS is switched off"), "{again:?}");
+    assert!(
+        again.obstacles[0].message.contains("DRS is switched off"),
+        "{again:?}"
+    );
 }
 
 #[test]

@@ -91,7 +91,11 @@ fn rhev_without_rules_and_pins_is_told() {
         .findings
         .iter()
         .filter(|finding| finding.kind == Kind::NotPinned);
-    assert!(not_pinned.clone().all(|finding| finding.message.contains("S29")));
+    assert!(
+        not_pinned
+            .clone()
+            .all(|finding| finding.message.contains("S29"))
+    );
     assert_eq!(not_pinned.count(), 2);
     world.nodes[0].pins = vec![0];
     world.nodes[1].pins = vec![0];
@@ -119,7 +123,10 @@ fn what_the_definition_says_is_compared() {
         (Weight::Warning, Kind::RunsElsewhere),
         (Weight::Warning, Kind::HostUnusable),
     ] {
-        assert!(kinds(&report).contains(&expected), "{expected:?}: {report:#?}");
+        assert!(
+            kinds(&report).contains(&expected),
+            "{expected:?}: {report:#?}"
+        );
     }
 }
 

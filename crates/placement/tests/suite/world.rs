@@ -67,7 +67,8 @@ impl World {
                 text.push_str(&format!("host = \"h{host}\"\npinned = {}\n", node.pinned));
             }
         }
-        let definition = Definition::parse("cluster.toml", &text).unwrap_or_else(|error| panic!("{error}\n{text}"));
+        let definition = Definition::parse("cluster.toml", &text)
+            .unwrap_or_else(|error| panic!("{error}\n{text}"));
         Wish::of(&definition).unwrap()
     }
 

@@ -157,7 +157,10 @@ fn seen(facts: &Facts<'_>, out: &mut Vec<Reason>) {
                 SEEN.id,
                 Severity::Warning,
                 "a pin that is not kept protects nobody",
-                format!("`{}` may run on `{said}` only, and was seen on `{on}`", node.name),
+                format!(
+                    "`{}` may run on `{said}` only, and was seen on `{on}`",
+                    node.name
+                ),
             )
             .remedy("move it back, or say in the definition where it may run"),
             _ => continue,

@@ -24,7 +24,10 @@ fn live(members: Vec<LiveMember>, kept_apart: Option<bool>) -> Live {
 }
 
 fn said(cluster: &Cluster, edition: Edition, live: &Live, rule: &str) -> Option<Severity> {
-    weight(&check_live(&cluster.definition(), edition, Some(live)), rule)
+    weight(
+        &check_live(&cluster.definition(), edition, Some(live)),
+        rule,
+    )
 }
 
 fn weight(verdict: &Verdict, rule: &str) -> Option<Severity> {
@@ -77,7 +80,11 @@ fn who_shares_a_host_or_cannot_be_found_is_named() {
     };
     assert_eq!(rule(&both(on("h1"), on("h2"))), None);
     assert_eq!(rule(&both(on("h1"), on("h1"))), Some(Severity::Warning));
-    assert_eq!(rule(&both(on("h2"), on("h1"))), Some(Severity::Warning), "not where they may run");
+    assert_eq!(
+        rule(&both(on("h2"), on("h1"))),
+        Some(Severity::Warning),
+        "not where they may run"
+    );
     assert_eq!(rule(&both(on("h1"), SeenAt::Nowhere)), None);
     let lost = SeenAt::Unknown("it is being migrated".to_owned());
     assert_eq!(rule(&both(on("h1"), lost)), Some(Severity::Unverified));
@@ -87,9 +94,8 @@ fn who_shares_a_host_or_cannot_be_found_is_named() {
 
 #[test]
 fn a_rule_that_is_not_in_force_keeps_nobody_apart() {
-    let cluster = rhev().set(
-        "node.n1.pinned = false\nnode.n2.pinned = false\nplatform.anti_affinity = 'hard'",
-    );
+    let cluster = rhev()
+        .set("node.n1.pinned = false\nnode.n2.pinned = false\nplatform.anti_affinity = 'hard'");
     let seen = |kept| {
         live(
             vec![member("n1", on("h1"), &[]), member("n2", on("h2"), &[])],

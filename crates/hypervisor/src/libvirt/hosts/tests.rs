@@ -162,7 +162,10 @@ fn a_host_that_is_not_there_is_not_usable_and_leaves_open_what_it_runs() {
     let error = hosts.migrate(&vm1, "h3", ample()).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Unreachable);
     let error = hosts.migrate(&vm1, "h7", ample()).unwrap_err();
-    assert!(error.to_string().contains("the hosts are h2, h3"), "{error}");
+    assert!(
+        error.to_string().contains("the hosts are h2, h3"),
+        "{error}"
+    );
 }
 
 /// The test driver cannot migrate: the guest stays where it was, and the refusal is libvirt's.

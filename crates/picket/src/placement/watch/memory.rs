@@ -47,10 +47,9 @@ impl Memory {
         let mut changes = Vec::new();
         let mut known = Vec::with_capacity(findings.len());
         for finding in findings.iter().filter(|found| found.weight != Weight::Note) {
-            let before = self
-                .known
-                .iter()
-                .find(|known| key(&known.finding) == key(finding) && known.finding.weight == finding.weight);
+            let before = self.known.iter().find(|known| {
+                key(&known.finding) == key(finding) && known.finding.weight == finding.weight
+            });
             let mut told = now;
             match before {
                 None => changes.push(Change::New(finding.clone())),
