@@ -56,22 +56,24 @@ X
 wait $!
 "#;
 
-/// A boot sector: fills 512 KiB of memory with a number, waits for the next tick of the timer (55 ms), and again with the
-/// next number.
-const BUSY: [u8; 31] = [
-    0x31, 0xdb, // xor bx, bx
-    0xba, 0x00, 0x10, // again: mov dx, 0x1000
-    0x8e, 0xc2, // segment: mov es, dx
-    0x31, 0xff, // xor di, di
-    0xb9, 0x00, 0x80, // mov cx, 0x8000
-    0x89, 0xd8, // mov ax, bx
-    0xf3, 0xab, // rep stosw
-    0x81, 0xc2, 0x00, 0x10, // add dx, 0x1000
-    0x81, 0xfa, 0x00, 0x90, // cmp dx, 0x9000
-    0x75, 0xeb, // jne segment
-    0x43, // inc bx
-    0xfb, 0xf4, // sti; hlt
-    0xeb, 0xe3, // jmp again
+/// A boot sector: fills 8 MiB of memory with a number, waits for the next tick of the timer (55 ms), and again with the
+/// next number. It reaches beyond the first megabyte by a segment that protected mode gave it.
+const BUSY: [u8; 78] = [
+    0x31, 0xc0, 0x8e, 0xd8, // ds = 0
+    0x66, 0x31, 0xdb, // ebx = 0
+    0xfa, // again: no interrupts
+    0x0f, 0x01, 0x16, 0x38, 0x7c, // lgdt
+    0x0f, 0x20, 0xc0, 0x0c, 0x01, 0x0f, 0x22, 0xc0, // into protected mode
+    0xb9, 0x08, 0x00, 0x8e, 0xc1, // es = all of memory
+    0x24, 0xfe, 0x0f, 0x22, 0xc0, // and out of it
+    0x66, 0xbf, 0x00, 0x00, 0x20, 0x00, // edi = 2 MiB
+    0x66, 0xb9, 0x00, 0x00, 0x20, 0x00, // ecx = 2 Mi words of 4 bytes
+    0x66, 0x89, 0xd8, 0x67, 0x66, 0xf3, 0xab, // fill them with ebx
+    0x66, 0x43, // the next number
+    0xfb, 0xf4, 0xeb, 0xcf, // wait for an interrupt; again
+    0x0f, 0x00, 0x3e, 0x7c, 0x00, 0x00, // the descriptor table: size and place
+    0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, //
+    0xff, 0xff, 0x00, 0x00, 0x00, 0x92, 0xcf, 0x00, // writable, from 0, 4 GiB
 ];
 
 /// One machine.
@@ -148,6 +150,13 @@ impl Hosts {
         self.start_with(host, name, uuid, &disk);
         let slow = self.virsh(host, &["migrate-setspeed", name, "1"]);
         assert_eq!(slow.code, Some(0), "{slow:?}");
+        // The last word that it fills, once it has begun.
+        let peek = ["qemu-monitor-command", name, "--hmp", "xp /1hx 0x9ffffc"];
+        wait_for("the guest to be busy", PATIENCE, || {
+            let word = self.virsh(host, &peek).stdout;
+            let word = word.trim().rsplit(' ').next().unwrap_or_default();
+            (word.starts_with("0x") && word != "0x0000").then_some(())
+        });
     }
 
     fn start_with(&self, host: &Host, name: &str, uuid: &str, disk: &str) {
