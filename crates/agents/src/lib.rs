@@ -4,7 +4,7 @@
 //! [`run`] picks one by the name the program was called by.
 
 pub mod hyperv;
-mod managed;
+pub mod managed;
 mod multicall;
 pub mod rhevm;
 pub mod scsi;

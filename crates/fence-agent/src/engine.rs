@@ -70,9 +70,7 @@ impl Settings {
             .text("plug")
             .map(|text| split(text, separator))
             .unwrap_or_default();
-        let lifted = options
-            .text("disable_timeout")
-            .map_or(under_pacemaker, |text| boolean(text) == Some(true));
+        let lifted = Self::lifts_limits(options, under_pacemaker);
         let seconds = |name: &str, default: Duration| options.seconds(name).unwrap_or(default);
         let limit = seconds("power_timeout", Duration::from_secs(20));
         Self {
@@ -88,6 +86,14 @@ impl Settings {
             force_on: false,
             separator: options.text("separator").unwrap_or(",").to_owned(),
         }
+    }
+
+    /// Whether the limits of single steps do not hold: `disable_timeout`, or Pacemaker as the caller.
+    #[must_use]
+    pub fn lifts_limits(options: &Options, under_pacemaker: bool) -> bool {
+        options
+            .text("disable_timeout")
+            .map_or(under_pacemaker, |text| boolean(text) == Some(true))
     }
 }
 

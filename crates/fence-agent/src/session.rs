@@ -4,7 +4,7 @@
 //! and at SIGTERM. Agents whose client library blocks on its own call [`Session::guard`] first.
 
 use std::io;
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -72,6 +72,15 @@ impl Session {
 
     pub(crate) const fn signals(&self) -> &Signals {
         &self.signals
+    }
+
+    /// A descriptor that becomes readable, and stays so, when a signal asks the agent to end: for client libraries that wait by
+    /// themselves and end their waits when somebody says so.
+    ///
+    /// # Errors
+    /// When the process has no descriptor left.
+    pub fn interrupt(&self) -> io::Result<OwnedFd> {
+        self.signals.pipe.try_clone().map(OwnedFd::from)
     }
 
     /// The log.

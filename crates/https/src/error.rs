@@ -6,6 +6,12 @@ use std::time::Duration;
 #[derive(Debug, Clone, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
+    /// The request breaks a rule of HTTP: a mistake of the program or of a value it was given. Nothing was sent.
+    #[error("the request cannot be sent: {detail}")]
+    Unsendable {
+        /// Which rule.
+        detail: String,
+    },
     /// The name has no address.
     #[error("the name `{host}` has no address: {detail}")]
     NoAddress {
@@ -75,7 +81,10 @@ impl Error {
     #[must_use]
     pub const fn may_have_been_carried_out(&self) -> bool {
         match self {
-            Self::NoAddress { .. } | Self::NotConnected { .. } | Self::Tls { .. } => false,
+            Self::Unsendable { .. }
+            | Self::NoAddress { .. }
+            | Self::NotConnected { .. }
+            | Self::Tls { .. } => false,
             Self::Malformed { .. } => true,
             Self::DeadlinePassed { sent, .. }
             | Self::Closed { sent, .. }

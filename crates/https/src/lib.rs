@@ -4,14 +4,30 @@
 //! fencing agent has to know three things that HTTP clients hide: whether a request may have been carried out when its answer
 //! is missing ([`Error::may_have_been_carried_out`]), on which connection it went (NTLM authenticates connections), and which
 //! certificate the server showed (channel binding).
+//!
+//! ```text
+//! Client ─ Connection ─┬─ outgoing   request → bytes            (no socket, no clock)
+//!                      ├─ incoming   bytes → response           (no socket, no clock)
+//!                      ├─ dial       name → addresses → socket
+//!                      └─ transport ─┬─ tls   whom to trust, and what to say when it fails
+//!                                    └─ wait  poll: socket, interrupt, deadline
+//! ```
+//!
+//! There are no threads but one for each name look-up, because the C library's takes no deadline.
 
 mod client;
 mod connection;
+mod dial;
 mod endpoint;
 mod error;
+mod incoming;
 mod interrupt;
 mod message;
+mod outgoing;
+mod text;
 mod tls;
+mod transport;
+mod wait;
 
 pub use client::Client;
 pub use connection::Connection;

@@ -39,7 +39,7 @@ mod state;
 #[cfg(feature = "vmware")]
 pub mod vmware;
 #[cfg(any(feature = "rhevm", feature = "vmware", feature = "hyperv"))]
-mod web;
+pub mod web;
 
 use std::sync::mpsc::Receiver;
 

@@ -21,7 +21,7 @@ mod key;
 mod look;
 mod parallel;
 mod plan;
-mod program;
+pub(crate) mod program;
 mod reach;
 mod state;
 mod table;

@@ -31,8 +31,8 @@ use jiff::Timestamp;
 
 use crate::event::Watchers;
 use crate::{
-    Change, Deadline, Error, Event, Evidence, GuestRef, GuestState, Hypervisor, Means, Observation,
-    Power, PoweredOff, Revival,
+    Change, Deadline, Error, Event, Evidence, GuestRef, GuestState, Hypervisor, Managed, Means,
+    Observation, Power, PoweredOff, Revival,
 };
 pub use guests::MemoryGuest;
 pub use placement::PlacementFaults;
@@ -51,6 +51,10 @@ pub struct Faults {
     /// A switching call takes effect only this long after it was begun. If its deadline passes
     /// meanwhile, it completes late and is reported so.
     pub slow_action: Duration,
+    /// The login lacks the privilege to switch: [`Managed::may_switch`] is refused with this text.
+    pub forbidden: Option<String>,
+    /// The end of the session is not confirmed: [`Managed::log_out`] fails with this text.
+    pub no_goodbye: Option<String>,
 }
 
 /// How often what was called, and how often something was really switched.
@@ -72,6 +76,10 @@ pub struct Calls {
     pub changes: u64,
     /// Guests that were really moved to another host.
     pub moved: u64,
+    /// Calls of [`Managed::may_switch`].
+    pub may_switch: u64,
+    /// Calls of [`Managed::log_out`].
+    pub log_out: u64,
     /// Guests that were really ended.
     pub ended: u64,
     /// Guests that were really started.
@@ -438,6 +446,34 @@ impl Hypervisor for MemoryHypervisor {
 
     fn watch(&self) -> Receiver<Event> {
         self.0.watchers.add()
+    }
+}
+
+impl Managed for MemoryHypervisor {
+    fn may_switch(&self, guest: Option<&GuestRef>, deadline: Deadline) -> Result<(), Error> {
+        let doing = "asking for privileges";
+        let world = self.enter(doing, deadline, |calls| &mut calls.may_switch)?;
+        let named = guest.map(|guest| self.look(&world, guest)).transpose()?;
+        let nobody = world.guests.is_empty().then_some("it shows no guest");
+        match world.faults.forbidden.as_deref().or(nobody) {
+            None => Ok(()),
+            Some(detail) => Err(Error::Refused {
+                by: self.0.name.clone(),
+                guest: named.map(|seen| seen.guest.name).unwrap_or_default(),
+                detail: detail.to_owned(),
+            }),
+        }
+    }
+
+    fn log_out(&self, deadline: Deadline) -> Result<(), Error> {
+        let world = self.enter("logging out", deadline, |calls| &mut calls.log_out)?;
+        match world.faults.no_goodbye.clone() {
+            None => Ok(()),
+            Some(detail) => Err(Error::Unreachable {
+                by: self.0.name.clone(),
+                detail,
+            }),
+        }
     }
 }
 

@@ -171,3 +171,24 @@ fn a_hang_ends_when_the_fault_is_lifted() {
     host.set_faults(Faults::default());
     assert!(waiting.join().unwrap().is_ok());
 }
+
+#[test]
+fn privileges_are_told_from_guests_that_are_not_there() {
+    let (host, vm) = host(MemoryGuest::running("vm1"));
+    assert!(host.may_switch(Some(&vm), ample()).is_ok());
+    assert!(host.may_switch(None, ample()).is_ok());
+    let other = GuestRef::parse("other");
+    let unknown = host.may_switch(Some(&other), ample()).unwrap_err();
+    assert_eq!(unknown.kind(), ErrorKind::NoSuchGuest);
+    host.set_faults(Faults {
+        forbidden: Some("no permit".to_owned()),
+        ..Faults::default()
+    });
+    let refused = host.may_switch(Some(&vm), ample()).unwrap_err();
+    assert_eq!(refused.kind(), ErrorKind::Refused);
+    let empty = MemoryHypervisor::new("empty");
+    let refused = empty.may_switch(None, ample()).unwrap_err();
+    assert_eq!(refused.kind(), ErrorKind::Refused);
+    assert!(host.log_out(ample()).is_ok());
+    assert_eq!((host.calls().may_switch, host.calls().log_out), (4, 1));
+}

@@ -1,0 +1,8 @@
+//! The client against servers on this machine: scripted ones, and programs that nobody here wrote.
+
+mod client;
+mod faults;
+mod foreign;
+mod plain;
+mod support;
+mod tls;
