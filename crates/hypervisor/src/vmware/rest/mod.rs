@@ -19,8 +19,9 @@ use super::orders::{Ordered, Orders, Switch};
 use super::soap::Soap;
 use super::states::{PowerState, observation, plain};
 use super::{Settings, name_of};
+use crate::web::encode;
 use crate::{Error, ErrorKind, Evidence, Guest, GuestRef, Observation, PoweredOff};
-use link::{Call, Link, Session, Trouble, encoded};
+use link::{Call, Link, Session, Trouble};
 use reply::{Detail, Listed, Meaning, Style, detail, guests, identifiers};
 
 /// For how long a guest is taken to be the one that a name leads to, and an own order for a proof that its host is connected.
@@ -379,7 +380,7 @@ fn listing(session: &Session, what: &str, conditions: &[(&str, &str)]) -> String
         path.push(if place == 0 { '?' } else { '&' });
         path.push_str(&session.condition(name));
         path.push('=');
-        path.push_str(&encoded(value));
+        path.push_str(&encode(value));
     }
     path
 }
@@ -446,7 +447,7 @@ mod tests {
     proptest! {
         #[test]
         fn encoding_is_undone(text in ".*") {
-            prop_assert_eq!(decoded(&encoded(&text)), text);
+            prop_assert_eq!(decoded(&encode(&text)), text);
         }
 
         #[test]
