@@ -192,7 +192,6 @@ impl<'a> Exchange<'a> {
             }
             self.give()?;
             let complete = self.receive(&mut received)?;
-            self.connection.answered = self.incoming.has_begun();
             if complete {
                 return self.finish();
             }
@@ -228,6 +227,7 @@ impl<'a> Exchange<'a> {
             match self.connection.transport.read(received) {
                 Ok(Received::Nothing) => return Ok(false),
                 Ok(Received::Bytes) => {
+                    self.connection.answered |= !received.is_empty();
                     match self.incoming.take(received) {
                         Ok(true) => return Ok(true),
                         // Whoever sends without end must not keep this loop busy.
@@ -272,7 +272,7 @@ impl<'a> Exchange<'a> {
         let response = self.incoming.response();
         response
             .map(|response| (response, reusable))
-            .ok_or(Error::Malformed {
+            .ok_or_else(|| Error::Malformed {
                 peer,
                 detail: "it has no end".to_owned(),
             })

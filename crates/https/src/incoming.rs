@@ -269,7 +269,7 @@ fn check(response: &http::Response<()>) -> Result<(), String> {
                         .iter()
                         .any(|known| coding.eq_ignore_ascii_case(known.as_bytes()))
             })
-            .map(|coding| quoted(coding))
+            .map(quoted)
     };
     if let Some(coding) = codings(http::header::TRANSFER_ENCODING, ["chunked", "identity"]) {
         return Err(format!(

@@ -200,19 +200,16 @@ fn python() {
         command.arg(port.to_string());
         command
     });
-    let mut connection = Connection::open(&plain(server.port), None, ample()).unwrap();
+    let mut client = Client::new(plain(server.port), None);
     for _ in 0..3 {
-        let response = connection.send(get("/page.txt"), ample()).unwrap();
+        let response = client.send(get("/page.txt"), ample()).unwrap();
         assert_eq!((response.status, &*response.body), (200, &b"a page"[..]));
-        assert_eq!(
-            connection.send(get("/nothing"), ample()).unwrap().status,
-            404
-        );
+        assert_eq!(client.send(get("/nothing"), ample()).unwrap().status, 404);
     }
-    let response = connection.send(get("/large.bin"), ample()).unwrap();
+    let response = client.send(get("/large.bin"), ample()).unwrap();
     assert_eq!(response.body.len(), 3 << 20);
     // It does not know POST, and does not read the body.
-    let refused = Client::new(plain(server.port), None).send(post("/page.txt", b"x"), ample());
+    let refused = client.send(post("/page.txt", b"x"), ample());
     assert_eq!(refused.unwrap().status, 501);
 }
 
