@@ -3,15 +3,15 @@
 //! libvirt is not linked into this program, which also runs on nodes that have none: whoever links it hands in
 //! how it is opened ([`Platforms`]); where nobody did, the program `picket-libvirt` takes over.
 
-use std::collections::BTreeMap;
 use std::os::unix::process::CommandExt as _;
 use std::path::PathBuf;
 use std::process::Command;
 
 use ::placement::wish::NotOffered;
-use cluster::{Definition, FenceDevice, PlatformKind};
+use cluster::{Definition, PlatformKind};
 use hypervisor::placement::Placement;
 
+use super::managed::Managed;
 use crate::exit;
 
 /// Opens hosts of these names and libvirt URIs as one platform.
@@ -82,7 +82,11 @@ pub(super) fn open(
     }
     let managed = Managed::of(definition)?;
     let asked = managed.address();
-    Ok((managed.open()?, asked))
+    let platform = managed.open().map_err(|why| Error::Refused {
+        agent: managed.agent.clone(),
+        why,
+    })?;
+    Ok((platform, asked))
 }
 
 /// Lets the program with libvirt carry out this command line. Returns only if it cannot.
@@ -109,139 +113,12 @@ fn libvirt_hosts(definition: &Definition) -> Result<Vec<(String, String)>, Error
     Ok(hosts)
 }
 
-/// What manages the hosts, by the options of the platform's fencing agent.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Managed {
-    /// The agent whose options they are.
-    pub(super) agent: String,
-    pub(super) options: BTreeMap<String, String>,
-    /// Secret options, and the files that hold them.
-    pub(super) secrets: BTreeMap<String, PathBuf>,
-}
-
-/// The agents that ask a platform's management, the usual one first.
-const fn agents(kind: PlatformKind) -> &'static [&'static str] {
-    match kind {
-        PlatformKind::Rhev => &["fence_rhevm", "fence_rhev"],
-        PlatformKind::Vmware => &["fence_vmware", "fence_vmware_soap", "fence_vmware_rest"],
-        PlatformKind::HyperV => &["fence_hyperv"],
-        _ => &[],
-    }
-}
-
-impl Managed {
-    fn of(definition: &Definition) -> Result<Self, Error> {
-        let platform = &definition.platform;
-        let known = agents(platform.kind);
-        let usual = known.first().ok_or(Error::NotOffered(platform.kind))?;
-        let access = platform.access.clone().unwrap_or_default();
-        let asks = |device: &&FenceDevice| known.contains(&device.agent.as_str());
-        let device = definition.fence_devices.iter().find(asks);
-        let given = access.agent.as_ref().or(device.map(|device| &device.agent));
-        let mut managed = Self {
-            agent: given.map_or_else(|| (*usual).to_owned(), ToString::to_string),
-            options: BTreeMap::new(),
-            secrets: BTreeMap::new(),
-        };
-        for (options, secrets) in device
-            .map(|device| (&device.options, &device.secrets))
-            .into_iter()
-            .chain([(&access.options, &access.secrets)])
-        {
-            for (name, value) in options {
-                managed.secrets.remove(name.as_str());
-                managed
-                    .options
-                    .insert(name.to_string(), value.as_str().to_owned());
-            }
-            for (name, file) in secrets {
-                managed.options.remove(name.as_str());
-                managed
-                    .secrets
-                    .insert(name.to_string(), PathBuf::from(file.as_str()));
-            }
-        }
-        if let Some(address) = platform
-            .manager
-            .as_ref()
-            .and_then(|manager| manager.address.as_ref())
-            && !managed.has_address()
-        {
-            managed
-                .options
-                .insert("ip".to_owned(), address.as_str().to_owned());
-        }
-        if !managed.has_address() {
-            return Err(Error::NoAccess {
-                kind: platform.kind,
-                agent: usual,
-            });
-        }
-        Ok(managed)
-    }
-
-    fn has_address(&self) -> bool {
-        ["ip", "ipaddr"]
-            .iter()
-            .any(|name| self.options.contains_key(*name))
-    }
-
-    /// Opens it. Nothing is asked yet.
-    fn open(&self) -> Result<Box<dyn Placement>, Error> {
-        Err(Error::Refused {
-            agent: self.agent.clone(),
-            why: "TODO(w-https): agents::managed".to_owned(),
-        })
-    }
-
-    /// Who is asked.
-    fn address(&self) -> String {
-        let address = ["ip", "ipaddr"]
-            .iter()
-            .find_map(|name| self.options.get(*name));
-        address.cloned().unwrap_or_default()
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     fn definition(text: &str) -> Definition {
         Definition::parse("cluster.toml", text).unwrap()
-    }
-
-    #[test]
-    fn the_fencing_device_says_how_unless_the_access_does() {
-        let text = include_str!("../../../../examples/vmware.toml");
-        let managed = Managed::of(&definition(text)).unwrap();
-        assert_eq!(managed.agent, "fence_vmware_rest");
-        assert_eq!(managed.options["ip"], "vc.example.org");
-        assert_eq!(
-            managed.secrets["password"],
-            PathBuf::from("/etc/picket/secrets/vcenter")
-        );
-        let access = "[platform.access]\nagent = \"fence_vmware_soap\"\n\
-            options = { username = \"placement@vsphere.local\" }\n\
-            secrets = { password = \"/root/vcenter\" }\n";
-        let managed = Managed::of(&definition(&format!("{text}\n{access}"))).unwrap();
-        assert_eq!(managed.agent, "fence_vmware_soap");
-        assert_eq!(managed.options["username"], "placement@vsphere.local");
-        assert_eq!(managed.options["ip"], "vc.example.org");
-        assert_eq!(managed.secrets["password"], PathBuf::from("/root/vcenter"));
-    }
-
-    #[test]
-    fn the_manager_says_where() {
-        let text = include_str!("../../../../examples/rhev-3.toml");
-        let managed = Managed::of(&definition(text)).unwrap();
-        assert_eq!(managed.agent, "fence_rhevm");
-        assert_eq!(managed.address(), "rhevm.example.org");
-        let nowhere = text.replace(", address = \"rhevm.example.org\"", "");
-        assert!(matches!(
-            Managed::of(&definition(&nowhere)),
-            Err(Error::NoAccess { .. })
-        ));
     }
 
     #[test]

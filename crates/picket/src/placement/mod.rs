@@ -6,6 +6,7 @@
 mod access;
 mod alarm;
 mod enforce;
+mod managed;
 pub(crate) mod saved;
 mod show;
 mod watch;
