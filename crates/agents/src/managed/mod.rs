@@ -42,6 +42,9 @@ pub trait Platform {
     /// Where its interface listens unless told otherwise.
     const PORTS: Ports;
 
+    /// Whether TLS is used unless `ssl` is written and false.
+    const ENCRYPTED: bool = false;
+
     /// Checks its own options. Nobody is contacted.
     ///
     /// # Errors
@@ -97,7 +100,7 @@ impl<P: Platform> Behaviour for Through<P> {
             settings.power_wait = Duration::ZERO;
         }
         let lifted = Settings::lifts_limits(options, under_pacemaker);
-        let access = Access::new(options, P::PORTS, lifted)?;
+        let access = Access::new(options, P::PORTS, P::ENCRYPTED, lifted)?;
         let own = P::check(options, &access)?;
         let (mut guests, mut problems) = (Vec::new(), Vec::new());
         for plug in &settings.plugs {

@@ -20,6 +20,7 @@
 //! ```
 
 mod guests;
+mod placement;
 
 use std::sync::mpsc::Receiver;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -34,6 +35,9 @@ use crate::{
     Observation, Power, PoweredOff, Revival,
 };
 pub use guests::MemoryGuest;
+pub use placement::PlacementFaults;
+
+use self::placement::Places;
 
 /// What is wrong with the hypervisor as a whole.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -66,6 +70,12 @@ pub struct Calls {
     pub power_on: u64,
     /// Calls of [`Hypervisor::health`].
     pub health: u64,
+    /// Calls of [`crate::placement::Placement`] that only ask.
+    pub places: u64,
+    /// Calls of [`crate::placement::Placement`] that change something.
+    pub changes: u64,
+    /// Guests that were really moved to another host.
+    pub moved: u64,
     /// Calls of [`Managed::may_switch`].
     pub may_switch: u64,
     /// Calls of [`Managed::log_out`].
@@ -81,6 +91,7 @@ struct World {
     guests: Vec<MemoryGuest>,
     faults: Faults,
     calls: Calls,
+    places: Places,
 }
 
 #[derive(Debug)]
