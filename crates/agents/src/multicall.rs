@@ -7,7 +7,8 @@ use std::path::Path;
 
 use fence_agent::{Agent, Exit, start};
 
-use crate::{scsi, virt};
+use crate::managed::Through;
+use crate::{hyperv, scsi, virt};
 
 /// One agent of the binary.
 #[derive(Debug)]
@@ -18,7 +19,7 @@ pub struct Entry {
 }
 
 /// Every agent.
-pub static AGENTS: [Entry; 3] = [
+pub static AGENTS: [Entry; 4] = [
     Entry {
         agent: &virt::FENCE_XVM,
         start: |program, args| start(&virt::FENCE_XVM, program, args, &virt::Virt::MULTICAST),
@@ -30,6 +31,13 @@ pub static AGENTS: [Entry; 3] = [
     Entry {
         agent: &scsi::FENCE_SCSI,
         start: |program, args| start(&scsi::FENCE_SCSI, program, args, &scsi::Scsi),
+    },
+    Entry {
+        agent: &hyperv::FENCE_HYPERV,
+        start: |program, args| {
+            let behaviour = &Through::<hyperv::Platforms>::BEHAVIOUR;
+            start(&hyperv::FENCE_HYPERV, program, args, behaviour)
+        },
     },
 ];
 
