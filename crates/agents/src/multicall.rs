@@ -7,7 +7,7 @@ use std::path::Path;
 
 use fence_agent::{Agent, Exit, start};
 
-use crate::{rhevm, scsi, virt, vmware};
+use crate::{hyperv, rhevm, scsi, virt, vmware};
 
 /// One agent of the binary.
 #[derive(Debug)]
@@ -18,7 +18,7 @@ pub struct Entry {
 }
 
 /// Every agent.
-pub static AGENTS: [Entry; 8] = [
+pub static AGENTS: [Entry; 9] = [
     Entry {
         agent: &virt::FENCE_XVM,
         start: |program, args| start(&virt::FENCE_XVM, program, args, &virt::Virt::MULTICAST),
@@ -50,6 +50,10 @@ pub static AGENTS: [Entry; 8] = [
     Entry {
         agent: &vmware::FENCE_VMWARE_REST,
         start: |program, args| start(&vmware::FENCE_VMWARE_REST, program, args, &vmware::BEHAVIOUR),
+    },
+    Entry {
+        agent: &hyperv::FENCE_HYPERV,
+        start: |program, args| start(&hyperv::FENCE_HYPERV, program, args, &hyperv::BEHAVIOUR),
     },
 ];
 

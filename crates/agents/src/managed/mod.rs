@@ -51,6 +51,12 @@ pub trait Platform {
     /// Every problem.
     fn check(options: &Options, access: &Access) -> Result<Self::Config, Vec<String>>;
 
+    /// What the log is to warn of, from what the options alone give reason to.
+    fn doubts(config: &Self::Config, access: &Access) -> Vec<String> {
+        let _ = config;
+        access.doubts.clone()
+    }
+
     /// Who can be asked, by that login. Nobody need be contacted yet.
     ///
     /// # Errors
@@ -132,8 +138,8 @@ impl<P: Platform> Behaviour for Through<P> {
         options: &Options,
         session: &mut Session,
     ) -> Result<Exit, Failure> {
-        for doubt in &config.access.doubts {
-            session.log().warning(doubt);
+        for doubt in P::doubts(&config.own, &config.access) {
+            session.log().warning(&doubt);
         }
         let interrupt = session.interrupt().map_err(|error| {
             Failure::unreachable(format!("no descriptor is left for signals: {error}"))
