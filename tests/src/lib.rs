@@ -11,6 +11,7 @@
 //! - [`peer`]: hand-made ends of the wire, for what no well-behaved program would send.
 //! - [`nodes`]: cluster nodes in namespaces, with real Corosync and Pacemaker.
 //! - [`hosts`]: two machines with real guests, which can be live-migrated.
+//! - [`wiretap`]: what a client sends to a server, and a line that can be cut.
 //! - [`libvirtd`]: a private libvirtd that can be stalled and killed.
 //!
 //! Harness functions panic when the machine does not do what a test needs: the test has failed then.
@@ -30,5 +31,6 @@ pub mod relay;
 pub mod rig;
 pub mod skip;
 pub mod subject;
+pub mod wiretap;
 
 pub use subject::Subject;

@@ -21,6 +21,7 @@
 
 mod guests;
 mod placement;
+mod platform;
 
 use std::sync::mpsc::Receiver;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -36,6 +37,7 @@ use crate::{
 };
 pub use guests::MemoryGuest;
 pub use placement::PlacementFaults;
+pub use platform::{Logins, MemoryPlatform};
 
 use self::placement::Places;
 
