@@ -20,10 +20,10 @@ use deadline::Deadline;
 use wsman::Resource;
 
 use super::fleet::{Fleet, Sight};
-use super::host::{Host, printable};
+use super::host::Host;
 use super::starts::Starts;
 use super::states::{self, Answer, Job, Wanted};
-use super::trouble::pause;
+use super::trouble::{Trouble, pause};
 use super::worker;
 use crate::{Error, ErrorKind, Evidence, GuestRef, Means, Power, PoweredOff};
 
@@ -234,7 +234,7 @@ impl<'a> Attempt<'a> {
             }
             Ok((Answer::Denied, _)) => {
                 let detail = format!("RequestStateChange returned 32769: {}", states::word(32769));
-                let denied = super::trouble::Trouble::Denied(detail);
+                let denied = Trouble::Denied(detail);
                 return Err(for_guest(host.error(denied), &sight.machine.guest.name));
             }
             Ok((Answer::Failed(value), _)) => {
@@ -298,10 +298,7 @@ impl<'a> Attempt<'a> {
             }
             Err(trouble) => {
                 let error = sight.host.error(trouble);
-                self.last = Some(format!(
-                    "its worker process cannot be ended: {}",
-                    printable(&error.to_string())
-                ));
+                self.last = Some(format!("its worker process cannot be ended: {}", error));
             }
         }
     }

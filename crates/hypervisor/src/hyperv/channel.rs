@@ -63,7 +63,11 @@ impl Channel {
         interrupt: Option<Interrupt>,
         deadline: Deadline,
     ) -> Result<Self, Trouble> {
-        let mut connection = Connection::open(endpoint, interrupt, deadline)?;
+        let identity = match &login {
+            Login::Certificate(identity) => Some(identity),
+            _ => None,
+        };
+        let mut connection = Connection::open_as(endpoint, identity, interrupt, deadline)?;
         connection.set_limit(LIMIT);
         let plain = endpoint.scheme == Scheme::Http;
         Ok(Self {
@@ -107,12 +111,10 @@ impl Channel {
     ) -> Result<Answer, Trouble> {
         let answer = match login {
             Login::Basic { user, password } => {
-                let pair = Zeroizing::new(format!("{user}:{}", password.as_str()));
-                let line = Zeroizing::new(format!("Basic {}", BASE64.encode(pair.as_bytes())));
-                self.state = State::Header(line);
+                self.state = State::Header(crate::web::basic(user, password));
                 self.send(message, None, deadline)
             }
-            Login::Certificate => {
+            Login::Certificate(_) => {
                 const MUTUAL: &str =
                     "http://schemas.dmtf.org/wbem/wsman/1/wsman/secprofile/https/mutual";
                 self.state = State::Header(Zeroizing::new(MUTUAL.to_owned()));

@@ -15,6 +15,7 @@ use super::settings::{Address, Login, Namespace, Settings};
 use super::states::{self, Job, Wanted};
 use super::system::{CLASS, Machine, System, key};
 use super::trouble::{Trouble, pause};
+use crate::web::printable;
 use crate::{Error, GuestRef};
 
 const V2: &str = "root/virtualization/v2";
@@ -472,7 +473,7 @@ impl Host {
         });
         let code = instance.number("ErrorCode")?.filter(|code| *code != 0);
         let words = match (words, code) {
-            (Some(words), _) => printable(words),
+            (Some(words), _) => printable(words.as_bytes()),
             (None, Some(code)) => format!("error {code}: {}", states::word(code)),
             (None, None) => "it does not say why".to_owned(),
         };
@@ -513,10 +514,4 @@ fn id() -> Result<Uuid, Trouble> {
     getrandom::fill(&mut bytes)
         .map_err(|error| Trouble::Here(format!("no random numbers: {error}")))?;
     Ok(uuid::Builder::from_random_bytes(bytes).into_uuid())
-}
-
-/// One line of what a host says.
-pub(super) fn printable(text: &str) -> String {
-    let line = text.split_whitespace().collect::<Vec<_>>().join(" ");
-    line.chars().filter(|c| !c.is_control()).take(300).collect()
 }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use https::{Endpoint, Interrupt, Scheme, Trust};
+use https::{Endpoint, Identity, Interrupt, Scheme, Trust};
 use zeroize::Zeroizing;
 
 /// One host.
@@ -89,8 +89,8 @@ pub enum Login {
         /// Its password.
         password: Zeroizing<String>,
     },
-    /// The client's certificate, which the host maps to one of its accounts; HTTPS only. Which certificate, the endpoint says.
-    Certificate,
+    /// The client's certificate, which the host maps to one of its accounts; HTTPS only.
+    Certificate(Identity),
 }
 
 /// Does not show the password.
@@ -102,7 +102,7 @@ impl std::fmt::Debug for Login {
                 .debug_struct("Basic")
                 .field("user", user)
                 .finish_non_exhaustive(),
-            Self::Certificate => f.write_str("Certificate"),
+            Self::Certificate(identity) => f.debug_tuple("Certificate").field(identity).finish(),
         }
     }
 }

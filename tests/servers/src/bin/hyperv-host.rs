@@ -40,13 +40,18 @@ fn main() -> io::Result<()> {
     let mut domain = "CORP".to_owned();
     let mut rest = arguments.rest.iter();
     while let Some(option) = rest.next() {
-        let mut value = || rest.next().ok_or_else(|| io::Error::other(format!("{option} needs a value")));
+        let mut value = || {
+            rest.next()
+                .ok_or_else(|| io::Error::other(format!("{option} needs a value")))
+        };
         match option.as_str() {
             "--world" => {
                 let lines = std::fs::read_to_string(value()?)?;
                 commands::run(&mut world.now(), &lines).map_err(io::Error::other)?;
             }
-            "--ops" => operations.set(&std::fs::read_to_string(value()?)?).map_err(io::Error::other)?,
+            "--ops" => operations
+                .set(&std::fs::read_to_string(value()?)?)
+                .map_err(io::Error::other)?,
             "--user" => policy.users.push(user(value()?)?),
             "--domain" => value()?.clone_into(&mut domain),
             "--basic" => policy.basic = true,
@@ -62,16 +67,41 @@ fn main() -> io::Result<()> {
     serve(&arguments, &world, &policy, &domain, &operations)
 }
 
-fn serve(arguments: &Arguments, world: &Shared, policy: &Policy, domain: &str, operations: &Faults) -> io::Result<()> {
-    let names: Vec<String> = world.now().nodes.iter().map(|node| node.name.clone()).collect();
-    let (address, _) = arguments.listen.rsplit_once(':').unwrap_or((&arguments.listen, ""));
+fn serve(
+    arguments: &Arguments,
+    world: &Shared,
+    policy: &Policy,
+    domain: &str,
+    operations: &Faults,
+) -> io::Result<()> {
+    let names: Vec<String> = world
+        .now()
+        .nodes
+        .iter()
+        .map(|node| node.name.clone())
+        .collect();
+    let (address, _) = arguments
+        .listen
+        .rsplit_once(':')
+        .unwrap_or((&arguments.listen, ""));
     let mut servers = Vec::new();
     let mut stdout = io::stdout();
     for (at, name) in names.iter().enumerate() {
-        let listen = if at == 0 { arguments.listen.clone() } else { format!("{address}:0") };
+        let listen = if at == 0 {
+            arguments.listen.clone()
+        } else {
+            format!("{address}:0")
+        };
         let identity = arguments.identity.as_deref();
         let certificate = identity.map(|identity| identity.certificate());
-        let host = Host::new(name, domain, world.clone(), policy.clone(), certificate, operations.clone());
+        let host = Host::new(
+            name,
+            domain,
+            world.clone(),
+            policy.clone(),
+            certificate,
+            operations.clone(),
+        );
         let server = Server::start(&listen, identity, arguments.faults.clone(), Arc::new(host))?;
         writeln!(stdout, "{name} {}", server.address())?;
         servers.push(server);

@@ -42,17 +42,25 @@ pub fn run(world: &mut World, lines: &str) -> Result<(), String> {
 }
 
 fn one(world: &mut World, line: &str) -> Option<()> {
-    let words: Vec<String> = line.split_whitespace().map(|word| decoded(word, false)).collect();
+    let words: Vec<String> = line
+        .split_whitespace()
+        .map(|word| decoded(word, false))
+        .collect();
     let words: Vec<&str> = words.iter().map(String::as_str).collect();
     match words.as_slice() {
-        ["node", name] => world.nodes.push(Node { name: (*name).to_owned(), dead: None, state: 0 }),
+        ["node", name] => world.nodes.push(Node {
+            name: (*name).to_owned(),
+            dead: None,
+            state: 0,
+        }),
         ["cluster", name] => world.behaviour.cluster = Some((*name).to_owned()),
         ["guest", name, guid, node, state, rest @ ..] => {
             let node = world.node(node)?.name.clone();
             let group = rest.first().map(|group| (*group).to_owned());
             let owners: Vec<String> = world.nodes.iter().map(|node| node.name.clone()).collect();
             let state = state.parse().ok()?;
-            let process = World::has_process(state).then(|| 1000 + 4 * u32::try_from(world.guests.len()).unwrap_or(0));
+            let process = World::has_process(state)
+                .then(|| 1000 + 4 * u32::try_from(world.guests.len()).unwrap_or(0));
             world.guests.push(Guest {
                 name: (*name).to_owned(),
                 guid: guid_of(guid)?,
@@ -61,7 +69,11 @@ fn one(world: &mut World, line: &str) -> Option<()> {
                 extra: std::collections::HashMap::new(),
                 process,
                 hung: false,
-                role: group.map(|group| Role { group, owners, ..Role::default() }),
+                role: group.map(|group| Role {
+                    group,
+                    owners,
+                    ..Role::default()
+                }),
                 change: None,
                 starts: 0,
                 stops: 0,
@@ -78,7 +90,10 @@ fn one(world: &mut World, line: &str) -> Option<()> {
         ["state", guid, state] => {
             let state = state.parse().ok()?;
             let guest = world.guest(guid_of(guid)?)?;
-            guest.change = Some(Change { at: Instant::now(), to: Outcome::State(state) });
+            guest.change = Some(Change {
+                at: Instant::now(),
+                to: Outcome::State(state),
+            });
         }
         ["hung", guid, yes] => world.guest(guid_of(guid)?)?.hung = *yes == "yes",
         ["resource", guid, state] => {
@@ -91,10 +106,17 @@ fn one(world: &mut World, line: &str) -> Option<()> {
         ["move", guid, node, ms] => {
             let node = world.node(node)?.name.clone();
             let at = Instant::now() + time(ms)?;
-            world.guest(guid_of(guid)?)?.change = Some(Change { at, to: Outcome::Node(node) });
+            world.guest(guid_of(guid)?)?.change = Some(Change {
+                at,
+                to: Outcome::Node(node),
+            });
         }
         ["kill", node, how, rest @ ..] => {
-            let death = if *how == "hang" { Death::Hang } else { Death::Close };
+            let death = if *how == "hang" {
+                Death::Hang
+            } else {
+                Death::Close
+            };
             let failover = match rest {
                 [to, ms] => Some((world.node(to)?.name.clone(), time(ms)?)),
                 _ => None,
@@ -102,11 +124,17 @@ fn one(world: &mut World, line: &str) -> Option<()> {
             world.kill(node, death, failover);
         }
         ["revive", name] => {
-            let node = world.nodes.iter_mut().find(|node| node.name.eq_ignore_ascii_case(name))?;
+            let node = world
+                .nodes
+                .iter_mut()
+                .find(|node| node.name.eq_ignore_ascii_case(name))?;
             (node.dead, node.state) = (None, 0);
         }
         ["nodestate", name, state] => {
-            let node = world.nodes.iter_mut().find(|node| node.name.eq_ignore_ascii_case(name))?;
+            let node = world
+                .nodes
+                .iter_mut()
+                .find(|node| node.name.eq_ignore_ascii_case(name))?;
             node.state = state.parse().ok()?;
         }
         ["behave", name, value] => behave(world, name, value)?,

@@ -28,15 +28,25 @@ pub struct Host {
 
 impl std::fmt::Debug for Host {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Host").field("name", &self.name).finish_non_exhaustive()
+        f.debug_struct("Host")
+            .field("name", &self.name)
+            .finish_non_exhaustive()
     }
 }
 
 impl Host {
     /// The node `name` of a world. `certificate` is its own (DER, signed with SHA-256) where there is TLS.
     #[must_use]
-    pub fn new(name: &str, domain: &str, world: Shared, policy: Policy, certificate: Option<&[u8]>, operations: Faults) -> Self {
-        let bound = certificate.map(|certificate| ChannelBinding::tls_server_end_point(&Sha256::digest(certificate)));
+    pub fn new(
+        name: &str,
+        domain: &str,
+        world: Shared,
+        policy: Policy,
+        certificate: Option<&[u8]>,
+        operations: Faults,
+    ) -> Self {
+        let bound = certificate
+            .map(|certificate| ChannelBinding::tls_server_end_point(&Sha256::digest(certificate)));
         Self {
             name: name.to_owned(),
             domain: domain.to_owned(),
@@ -67,7 +77,12 @@ impl Host {
             ("GET", "/-/world") => text(200, commands::show(&self.world.now())),
             (_, path) if path.starts_with("/-/ops") => {
                 let mut inner = request.clone();
-                inner.path = if path == "/-/ops/log" { "/-/log" } else { "/-/faults" }.to_owned();
+                inner.path = if path == "/-/ops/log" {
+                    "/-/log"
+                } else {
+                    "/-/faults"
+                }
+                .to_owned();
                 let (status, body) = self.operations.answer(&inner)?;
                 text(status, body)
             }
@@ -78,7 +93,10 @@ impl Host {
 
 impl Service for Host {
     fn connect(&self) -> Box<dyn Session + '_> {
-        Box::new(Conversation { host: self, login: Login::new(&self.policy, self.names(), self.bound) })
+        Box::new(Conversation {
+            host: self,
+            login: Login::new(&self.policy, self.names(), self.bound),
+        })
     }
 }
 
@@ -92,7 +110,12 @@ impl Session for Conversation<'_> {
         if let Some(response) = self.host.steer(request) {
             return response.into();
         }
-        let dead = self.host.world.now().node(&self.host.name).and_then(|node| node.dead);
+        let dead = self
+            .host
+            .world
+            .now()
+            .node(&self.host.name)
+            .and_then(|node| node.dead);
         match dead {
             Some(Death::Hang) => return Reply::Hang,
             Some(Death::Close) => return Reply::Close,
@@ -108,7 +131,10 @@ impl Session for Conversation<'_> {
         if admitted.message.is_empty() {
             return self.login.seal(&admitted, 200, "", None).into();
         }
-        let Some(message) = std::str::from_utf8(&admitted.message).ok().and_then(Message::parse) else {
+        let Some(message) = std::str::from_utf8(&admitted.message)
+            .ok()
+            .and_then(Message::parse)
+        else {
             return Response::empty(400).into();
         };
         let (action, class) = message.operation();

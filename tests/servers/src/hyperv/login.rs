@@ -26,7 +26,13 @@ pub struct Rights {
 
 impl Rights {
     /// All of them.
-    pub const ALL: Self = Self { sees: true, reads: true, calls: true, cluster: true, processes: true };
+    pub const ALL: Self = Self {
+        sees: true,
+        reads: true,
+        calls: true,
+        cluster: true,
+        processes: true,
+    };
 
     /// All but what these words take away: `blind`, `closed`, `reader`, `nocluster`, `noprocess`.
     #[must_use]
@@ -91,8 +97,14 @@ pub(super) struct Login<'a> {
 
 enum State {
     New,
-    Challenged { acceptor: Acceptor, mechanisms: Option<Vec<u8>> },
-    In { session: Box<Session>, rights: Rights },
+    Challenged {
+        acceptor: Acceptor,
+        mechanisms: Option<Vec<u8>>,
+    },
+    In {
+        session: Box<Session>,
+        rights: Rights,
+    },
 }
 
 /// A request that came from somebody known.
@@ -107,8 +119,17 @@ pub(super) struct Admitted {
 }
 
 impl<'a> Login<'a> {
-    pub(super) fn new(policy: &'a Policy, names: Names, bound: Option<ntlm::ChannelBinding>) -> Self {
-        Self { policy, names, bound, state: State::New }
+    pub(super) fn new(
+        policy: &'a Policy,
+        names: Names,
+        bound: Option<ntlm::ChannelBinding>,
+    ) -> Self {
+        Self {
+            policy,
+            names,
+            bound,
+            state: State::New,
+        }
     }
 
     /// Forgets whoever was in.
@@ -125,13 +146,20 @@ impl<'a> Login<'a> {
         match scheme.to_ascii_lowercase().as_str() {
             "basic" if self.policy.basic => self.basic(request, token),
             "negotiate" | "ntlm" if self.policy.negotiate => {
-                let token = BASE64.decode(token.trim()).map_err(|_| Response::empty(400))?;
+                let token = BASE64
+                    .decode(token.trim())
+                    .map_err(|_| Response::empty(400))?;
                 self.negotiate(request, scheme, &token)
             }
             "http://schemas.dmtf.org/wbem/wsman/1/wsman/secprofile/https/mutual"
                 if self.policy.certificates && self.bound.is_some() =>
             {
-                Ok(Admitted { rights: Rights::ALL, message: request.body.clone(), encrypt: false, token: None })
+                Ok(Admitted {
+                    rights: Rights::ALL,
+                    message: request.body.clone(),
+                    encrypt: false,
+                    token: None,
+                })
             }
             _ => Err(self.unauthorized()),
         }
@@ -149,24 +177,47 @@ impl<'a> Login<'a> {
     }
 
     fn basic(&self, request: &Request, token: &str) -> Result<Admitted, Response> {
-        let pair = BASE64.decode(token.trim()).ok().and_then(|pair| String::from_utf8(pair).ok()).unwrap_or_default();
+        let pair = BASE64
+            .decode(token.trim())
+            .ok()
+            .and_then(|pair| String::from_utf8(pair).ok())
+            .unwrap_or_default();
         let (name, password) = pair.split_once(':').unwrap_or((&pair, ""));
         // Local accounts only.
         let name = name.strip_prefix(".\\").unwrap_or(name);
-        let user = self.policy.users.iter().find(|user| user.name.eq_ignore_ascii_case(name) && user.password == password);
+        let user = self
+            .policy
+            .users
+            .iter()
+            .find(|user| user.name.eq_ignore_ascii_case(name) && user.password == password);
         let user = user.ok_or_else(|| self.unauthorized())?;
         if self.bound.is_none() && !self.policy.unencrypted {
             return Err(self.unauthorized());
         }
-        Ok(Admitted { rights: user.rights, message: request.body.clone(), encrypt: false, token: None })
+        Ok(Admitted {
+            rights: user.rights,
+            message: request.body.clone(),
+            encrypt: false,
+            token: None,
+        })
     }
 
-    fn negotiate(&mut self, request: &Request, scheme: &str, token: &[u8]) -> Result<Admitted, Response> {
+    fn negotiate(
+        &mut self,
+        request: &Request,
+        scheme: &str,
+        token: &[u8],
+    ) -> Result<Admitted, Response> {
         let wrapped = spnego::read(token);
-        let bytes = wrapped.as_ref().map_or(token, |wrapped| wrapped.message.as_slice());
+        let bytes = wrapped
+            .as_ref()
+            .map_or(token, |wrapped| wrapped.message.as_slice());
         let refused = |_| Response::empty(401);
         match std::mem::replace(&mut self.state, State::New) {
-            State::Challenged { acceptor, mechanisms } if bytes.get(8) == Some(&3) => {
+            State::Challenged {
+                acceptor,
+                mechanisms,
+            } if bytes.get(8) == Some(&3) => {
                 let binding = match self.bound {
                     None => Binding::Ignored,
                     Some(bound) if self.policy.strict_binding => Binding::Strict(bound),
@@ -180,24 +231,35 @@ impl<'a> Login<'a> {
                 });
                 let (_, mut session) = accepted.map_err(|_| self.unauthorized())?;
                 let token = match (wrapped, mechanisms) {
-                    (Some(wrapped), Some(mechanisms)) => Some(finish(&mut session, &wrapped, &mechanisms).map_err(refused)?),
+                    (Some(wrapped), Some(mechanisms)) => {
+                        Some(finish(&mut session, &wrapped, &mechanisms).map_err(refused)?)
+                    }
                     _ => None,
                 };
-                self.state = State::In { session: Box::new(session), rights };
+                self.state = State::In {
+                    session: Box::new(session),
+                    rights,
+                };
                 self.message(request, token)
             }
             _ => {
                 let mut random = [0; 8];
                 getrandom::fill(&mut random).map_err(|_| Response::empty(500))?;
-                let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+                let now = std::time::SystemTime::now()
+                    .duration_since(std::time::UNIX_EPOCH)
+                    .unwrap_or_default();
                 let time = Some(ntlm::Salt::time(now));
-                let acceptor = Acceptor::challenge(bytes, &self.names, random, time).map_err(|_| self.unauthorized())?;
+                let acceptor = Acceptor::challenge(bytes, &self.names, random, time)
+                    .map_err(|_| self.unauthorized())?;
                 let mechanisms = wrapped.and_then(|wrapped| wrapped.mechanisms);
                 let answer = match mechanisms {
                     Some(_) => spnego::incomplete(acceptor.message()),
                     None => acceptor.message().to_vec(),
                 };
-                self.state = State::Challenged { acceptor, mechanisms };
+                self.state = State::Challenged {
+                    acceptor,
+                    mechanisms,
+                };
                 let line = format!("{scheme} {}", BASE64.encode(answer));
                 Err(Response::empty(401).header("WWW-Authenticate", line))
             }
@@ -205,9 +267,13 @@ impl<'a> Login<'a> {
     }
 
     fn find(&self, identity: &Identity) -> Option<&User> {
-        let name = identity.user.split_once('@').map_or(identity.user.as_str(), |(name, _)| name);
+        let name = identity
+            .user
+            .split_once('@')
+            .map_or(identity.user.as_str(), |(name, _)| name);
         self.policy.users.iter().find(|user| {
-            let domain = identity.domain.is_empty() || user.domain.eq_ignore_ascii_case(&identity.domain);
+            let domain =
+                identity.domain.is_empty() || user.domain.eq_ignore_ascii_case(&identity.domain);
             user.name.eq_ignore_ascii_case(name) && domain
         })
     }
@@ -215,49 +281,93 @@ impl<'a> Login<'a> {
     /// A request on a connection that is logged in.
     fn message(&mut self, request: &Request, token: Option<Vec<u8>>) -> Result<Admitted, Response> {
         let unauthorized = self.unauthorized();
-        let State::In { session, rights } = &mut self.state else { return Err(unauthorized) };
+        let State::In { session, rights } = &mut self.state else {
+            return Err(unauthorized);
+        };
         let rights = *rights;
         let kind = request.header("content-type").unwrap_or_default();
         if encrypted::is_encrypted(kind) {
             let part = encrypted::decode(kind, &request.body).map_err(|_| Response::empty(400))?;
-            let message = session.unseal(&part.signature, part.cipher).map_err(|_| Response::empty(400))?;
-            return Ok(Admitted { rights, message, encrypt: true, token });
+            let message = session
+                .unseal(&part.signature, part.cipher)
+                .map_err(|_| Response::empty(400))?;
+            return Ok(Admitted {
+                rights,
+                message,
+                encrypt: true,
+                token,
+            });
         }
         // pywinrm logs in with an empty message, and encrypts from then on.
-        let plain_allowed = self.bound.is_some() || self.policy.unencrypted || request.body.is_empty();
+        let plain_allowed =
+            self.bound.is_some() || self.policy.unencrypted || request.body.is_empty();
         if !plain_allowed {
-            return Err(Response::new(500, "text/plain", "Unencrypted traffic is disabled."));
+            return Err(Response::new(
+                500,
+                "text/plain",
+                "Unencrypted traffic is disabled.",
+            ));
         }
-        Ok(Admitted { rights, message: request.body.clone(), encrypt: false, token })
+        Ok(Admitted {
+            rights,
+            message: request.body.clone(),
+            encrypt: false,
+            token,
+        })
     }
 
     /// The answer as this connection's login asks for.
-    pub(super) fn seal(&mut self, admitted: &Admitted, status: u16, xml: &str, fault: Option<&str>) -> Response {
+    pub(super) fn seal(
+        &mut self,
+        admitted: &Admitted,
+        status: u16,
+        xml: &str,
+        fault: Option<&str>,
+    ) -> Response {
         let mut response = match &mut self.state {
             State::In { session, .. } if admitted.encrypt && fault != Some("plain") => {
-                let Ok(sealed) = session.seal(xml.as_bytes()) else { return Response::empty(500) };
+                let Ok(sealed) = session.seal(xml.as_bytes()) else {
+                    return Response::empty(500);
+                };
                 let mut cipher = sealed.cipher;
                 if fault == Some("tampered")
                     && let Some(byte) = cipher.last_mut()
                 {
                     *byte ^= 1;
                 }
-                Response::new(status, encrypted::CONTENT_TYPE, encrypted::encode(&sealed.signature, &cipher))
+                Response::new(
+                    status,
+                    encrypted::CONTENT_TYPE,
+                    encrypted::encode(&sealed.signature, &cipher),
+                )
             }
             _ => Response::new(status, "application/soap+xml;charset=UTF-8", xml),
         };
         if let Some(token) = &admitted.token {
-            response = response.header("WWW-Authenticate", format!("Negotiate {}", BASE64.encode(token)));
+            response = response.header(
+                "WWW-Authenticate",
+                format!("Negotiate {}", BASE64.encode(token)),
+            );
         }
         response
     }
 }
 
 /// Both sides sign the list of mechanisms, if the client did; then the key streams begin anew.
-fn finish(session: &mut Session, wrapped: &spnego::Token, mechanisms: &[u8]) -> Result<Vec<u8>, ntlm::Error> {
-    let Some(mic) = &wrapped.mic else { return Ok(spnego::complete(None)) };
+fn finish(
+    session: &mut Session,
+    wrapped: &spnego::Token,
+    mechanisms: &[u8],
+) -> Result<Vec<u8>, ntlm::Error> {
+    let Some(mic) = &wrapped.mic else {
+        return Ok(spnego::complete(None));
+    };
     let mic: &[u8; Session::SIGNATURE] =
-        mic.as_slice().try_into().map_err(|_| ntlm::Error::NotAuthentic { detail: "its length" })?;
+        mic.as_slice()
+            .try_into()
+            .map_err(|_| ntlm::Error::NotAuthentic {
+                detail: "its length",
+            })?;
     session.verify(mic, mechanisms)?;
     let own = session.sign(mechanisms)?;
     session.restart_streams();

@@ -40,7 +40,16 @@ impl Desk<'_> {
             Some("denied") => return denied(id),
             Some("error") => return fail(id, FAILED, "Generic failure"),
             Some("timeout") => {
-                return (500, soap::fault(id, "w:TimedOut", 2_150_858_793, None, "The WS-Management service cannot complete the operation within the time specified in OperationTimeout."));
+                return (
+                    500,
+                    soap::fault(
+                        id,
+                        "w:TimedOut",
+                        2_150_858_793,
+                        None,
+                        "The WS-Management service cannot complete the operation within the time specified in OperationTimeout.",
+                    ),
+                );
             }
             _ => {}
         }
@@ -63,7 +72,11 @@ impl Desk<'_> {
     }
 
     fn view<'a>(&'a self, namespace: &'a str) -> View<'a> {
-        View { node: self.node, namespace, sees: self.rights.sees && self.fault != Some("empty") }
+        View {
+            node: self.node,
+            namespace,
+            sees: self.rights.sees && self.fault != Some("empty"),
+        }
     }
 
     /// Instances of a class, as this login sees them.
@@ -73,9 +86,12 @@ impl Desk<'_> {
         }
         let world = self.world.now();
         let found = instances(&world, self.view(namespace), class);
-        let mut found = found.ok_or_else(|| fail(id, INVALID_NAMESPACE, "Invalid namespace or class"))?;
+        let mut found =
+            found.ok_or_else(|| fail(id, INVALID_NAMESPACE, "Invalid namespace or class"))?;
         if self.fault == Some("no-host") {
-            found.retain(|instance| instance.text("Caption").as_deref() != Some("Hosting Computer System"));
+            found.retain(|instance| {
+                instance.text("Caption").as_deref() != Some("Hosting Computer System")
+            });
         }
         if let Some(name) = self.fault.and_then(|fault| fault.strip_prefix("without:")) {
             found.iter_mut().for_each(|instance| instance.remove(name));
@@ -99,22 +115,43 @@ impl Desk<'_> {
         };
         if message.dialect.ends_with("associationFilter") {
             let owners = self.associated(message)?;
-            return Ok(owners.iter().map(|node| soap::element(node, &uri(&node.class), &[])).collect());
+            return Ok(owners
+                .iter()
+                .map(|node| soap::element(node, &uri(&node.class), &[]))
+                .collect());
         }
         if class != "*" {
             let all = self.instances(id, &namespace, &class)?;
-            return Ok(all.iter().map(|instance| soap::element(instance, &message.uri, &[])).collect());
+            return Ok(all
+                .iter()
+                .map(|instance| soap::element(instance, &message.uri, &[]))
+                .collect());
         }
         let query = Query::parse(message.filter.trim())
             .filter(|_| message.dialect.ends_with("/WQL"))
-            .ok_or_else(|| (500, soap::fault(id, "n:CannotProcessFilter", 2_150_858_818, Some(INVALID_QUERY), "Invalid query")))?;
+            .ok_or_else(|| {
+                (
+                    500,
+                    soap::fault(
+                        id,
+                        "n:CannotProcessFilter",
+                        2_150_858_818,
+                        Some(INVALID_QUERY),
+                        "Invalid query",
+                    ),
+                )
+            })?;
         let all = self.instances(id, &namespace, &query.class)?;
         let selected = all.iter().filter(|instance| query.selects(instance));
         let mut properties = query.properties.clone();
         Ok(selected
             .map(|instance| {
                 if self.fault == Some("fragment") {
-                    properties = instance.properties.iter().map(|(name, _)| name.clone()).collect();
+                    properties = instance
+                        .properties
+                        .iter()
+                        .map(|(name, _)| name.clone())
+                        .collect();
                 }
                 soap::element(instance, &uri(&instance.class), &properties)
             })
@@ -129,21 +166,33 @@ impl Desk<'_> {
         }
         let (namespace, _) = message.class();
         let resources = self.instances(id, &namespace, "MSCluster_Resource")?;
-        let resource = resources.iter().find(|resource| resource.has_keys(&message.object));
+        let resource = resources
+            .iter()
+            .find(|resource| resource.has_keys(&message.object));
         let resource = resource.ok_or_else(|| fail(id, NOT_FOUND, "Not found"))?;
         let group = resource.text("OwnerGroup").unwrap_or_default();
         let nodes = self.instances(id, &namespace, "MSCluster_Node")?;
         let world = self.world.now();
-        let role = world.guests.iter().filter_map(|guest| guest.role.as_ref()).find(|role| role.group == group);
+        let role = world
+            .guests
+            .iter()
+            .filter_map(|guest| guest.role.as_ref())
+            .find(|role| role.group == group);
         let owners = role.map(|role| role.owners.clone()).unwrap_or_default();
-        Ok(nodes.into_iter().filter(|node| node.text("Name").is_some_and(|name| owners.contains(&name))).collect())
+        Ok(nodes
+            .into_iter()
+            .filter(|node| node.text("Name").is_some_and(|name| owners.contains(&name)))
+            .collect())
     }
 
     fn first_page(&self, message: &Message, mut items: Vec<String>) -> Answer {
         let action = "http://schemas.xmlsoap.org/ws/2004/09/enumeration/EnumerateResponse";
         let (optimize, page) = {
             let world = self.world.now();
-            (world.behaviour.optimize && message.optimize, world.behaviour.page)
+            (
+                world.behaviour.optimize && message.optimize,
+                world.behaviour.page,
+            )
         };
         let first: String = if optimize {
             let count = message.max.unwrap_or(1).min(page).min(items.len());
@@ -152,18 +201,29 @@ impl Desk<'_> {
             String::new()
         };
         let body = if optimize && items.is_empty() {
-            format!("<n:EnumerateResponse><n:EnumerationContext/><w:Items>{first}</w:Items><w:EndOfSequence/></n:EnumerateResponse>")
+            format!(
+                "<n:EnumerateResponse><n:EnumerationContext/><w:Items>{first}</w:Items><w:EndOfSequence/></n:EnumerateResponse>"
+            )
         } else {
             let context = self.keep(items);
-            let given = if optimize { format!("<w:Items>{first}</w:Items>") } else { String::new() };
-            format!("<n:EnumerateResponse><n:EnumerationContext>{context}</n:EnumerationContext>{given}</n:EnumerateResponse>")
+            let given = if optimize {
+                format!("<w:Items>{first}</w:Items>")
+            } else {
+                String::new()
+            };
+            format!(
+                "<n:EnumerateResponse><n:EnumerationContext>{context}</n:EnumerationContext>{given}</n:EnumerateResponse>"
+            )
         };
         (200, soap::reply(action, &message.id, &body))
     }
 
     fn keep(&self, items: Vec<String>) -> String {
         let mut lists = self.lists.lock().unwrap_or_else(PoisonError::into_inner);
-        let context = format!("uuid:{}", Uuid::from_u128(u128::try_from(lists.len() + 1).unwrap_or(1)));
+        let context = format!(
+            "uuid:{}",
+            Uuid::from_u128(u128::try_from(lists.len() + 1).unwrap_or(1))
+        );
         lists.insert(context.clone(), items);
         context
     }
@@ -175,7 +235,16 @@ impl Desk<'_> {
         let mut lists = self.lists.lock().unwrap_or_else(PoisonError::into_inner);
         let Some(mut items) = lists.remove(context) else {
             let text = "The WS-Management service cannot process the request. The enumeration context is not valid.";
-            return (500, soap::fault(&message.id, "n:InvalidEnumerationContext", 2_150_858_754, None, text));
+            return (
+                500,
+                soap::fault(
+                    &message.id,
+                    "n:InvalidEnumerationContext",
+                    2_150_858_754,
+                    None,
+                    text,
+                ),
+            );
         };
         let count = message.max.unwrap_or(1).min(page).min(items.len());
         let given: String = items.drain(..count).collect();
@@ -185,23 +254,43 @@ impl Desk<'_> {
             lists.insert(context.to_owned(), items);
             String::new()
         };
-        let context = if end.is_empty() { format!("<n:EnumerationContext>{context}</n:EnumerationContext>") } else { String::new() };
-        let body = format!("<n:PullResponse>{context}<n:Items>{given}</n:Items>{end}</n:PullResponse>");
+        let context = if end.is_empty() {
+            format!("<n:EnumerationContext>{context}</n:EnumerationContext>")
+        } else {
+            String::new()
+        };
+        let body =
+            format!("<n:PullResponse>{context}<n:Items>{given}</n:Items>{end}</n:PullResponse>");
         (200, soap::reply(action, &message.id, &body))
     }
 
     fn one(&self, message: &Message) -> Result<Instance, Answer> {
         let (namespace, class) = message.class();
         let all = self.instances(&message.id, &namespace, &class)?;
-        let found = all.into_iter().find(|instance| instance.has_keys(&message.selectors));
-        found.ok_or_else(|| fail(&message.id, NOT_FOUND, "The requested object could not be found"))
+        let found = all
+            .into_iter()
+            .find(|instance| instance.has_keys(&message.selectors));
+        found.ok_or_else(|| {
+            fail(
+                &message.id,
+                NOT_FOUND,
+                "The requested object could not be found",
+            )
+        })
     }
 
     fn get(&self, message: &Message) -> Answer {
         match self.one(message) {
             Ok(instance) => {
                 let body = soap::element(&instance, &message.uri, &[]);
-                (200, soap::reply("http://schemas.xmlsoap.org/ws/2004/09/transfer/GetResponse", &message.id, &body))
+                (
+                    200,
+                    soap::reply(
+                        "http://schemas.xmlsoap.org/ws/2004/09/transfer/GetResponse",
+                        &message.id,
+                        &body,
+                    ),
+                )
             }
             Err(answer) => answer,
         }
@@ -220,20 +309,42 @@ impl Desk<'_> {
             if let Value::Text(text) = value
                 && message.argument(name) != Some(text)
             {
-                return fail(&message.id, 0x8004_1008, &format!("Invalid parameter: {name}"));
+                return fail(
+                    &message.id,
+                    0x8004_1008,
+                    &format!("Invalid parameter: {name}"),
+                );
             }
         }
-        let names = message.arguments.iter().filter(|(name, _)| name == "AntiAffinityClassNames");
-        let names: Vec<String> = names.map(|(_, value)| value.clone()).filter(|value| !value.is_empty()).collect();
+        let names = message
+            .arguments
+            .iter()
+            .filter(|(name, _)| name == "AntiAffinityClassNames");
+        let names: Vec<String> = names
+            .map(|(_, value)| value.clone())
+            .filter(|value| !value.is_empty())
+            .collect();
         let mut world = self.world.now();
-        let roles = world.guests.iter_mut().filter_map(|guest| guest.role.as_mut());
+        let roles = world
+            .guests
+            .iter_mut()
+            .filter_map(|guest| guest.role.as_mut());
         let group = instance.text("Name").unwrap_or_default();
-        roles.filter(|role| role.group == group).for_each(|role| role.apart.clone_from(&names));
+        roles
+            .filter(|role| role.group == group)
+            .for_each(|role| role.apart.clone_from(&names));
         drop(world);
         match self.one(message) {
             Ok(after) => {
                 let body = soap::element(&after, &message.uri, &[]);
-                (200, soap::reply("http://schemas.xmlsoap.org/ws/2004/09/transfer/PutResponse", &message.id, &body))
+                (
+                    200,
+                    soap::reply(
+                        "http://schemas.xmlsoap.org/ws/2004/09/transfer/PutResponse",
+                        &message.id,
+                        &body,
+                    ),
+                )
             }
             Err(answer) => answer,
         }
@@ -257,7 +368,10 @@ impl Desk<'_> {
                 outputs.push((
                     "Job",
                     job.map_or(Value::Null, |id| {
-                        Value::Reference(format!("{base}/Msvm_ConcreteJob"), vec![("InstanceID".to_owned(), id)])
+                        Value::Reference(
+                            format!("{base}/Msvm_ConcreteJob"),
+                            vec![("InstanceID".to_owned(), id)],
+                        )
                     }),
                 ));
                 Some(value)
@@ -266,21 +380,48 @@ impl Desk<'_> {
             ("mscluster_resource", _) if !self.rights.cluster => return denied(&message.id),
             ("mscluster_resource", _) => match self.on_resource(message, &instance, method) {
                 Some(()) => None,
-                None => return fail(&message.id, FAILED, "The group or resource is not in the correct state"),
+                None => {
+                    return fail(
+                        &message.id,
+                        FAILED,
+                        "The group or resource is not in the correct state",
+                    );
+                }
             },
             _ => return fail(&message.id, 0x8004_1037, "Invalid method"),
         };
         if let Some(value) = value {
             let value = ("ReturnValue", Value::Text(value.to_string()));
-            if self.fault == Some("value-first") { outputs.insert(0, value) } else { outputs.push(value) };
+            if self.fault == Some("value-first") {
+                outputs.insert(0, value)
+            } else {
+                outputs.push(value)
+            };
         }
-        let suffix = if self.fault == Some("value-first") { "" } else { "_OUTPUT" };
-        let inside: String = outputs.iter().map(|(name, value)| soap::property(name, value)).collect();
-        let body = format!("<p:{method}{suffix} xmlns:p=\"{}\">{inside}</p:{method}{suffix}>", message.uri);
-        (200, soap::reply(&format!("{}Response", message.action), &message.id, &body))
+        let suffix = if self.fault == Some("value-first") {
+            ""
+        } else {
+            "_OUTPUT"
+        };
+        let inside: String = outputs
+            .iter()
+            .map(|(name, value)| soap::property(name, value))
+            .collect();
+        let body = format!(
+            "<p:{method}{suffix} xmlns:p=\"{}\">{inside}</p:{method}{suffix}>",
+            message.uri
+        );
+        (
+            200,
+            soap::reply(&format!("{}Response", message.action), &message.id, &body),
+        )
     }
 
-    fn request_state_change(&self, message: &Message, instance: &Instance) -> (u32, Option<String>) {
+    fn request_state_change(
+        &self,
+        message: &Message,
+        instance: &Instance,
+    ) -> (u32, Option<String>) {
         let returned = self.fault.and_then(|fault| fault.strip_prefix("return:"));
         if let Some(value) = returned.and_then(|value| value.parse().ok()) {
             return (value, None);
@@ -291,8 +432,12 @@ impl Desk<'_> {
             Some("failed") => Quirk::Failed,
             _ => Quirk::None,
         };
-        let guid = instance.text("Name").and_then(|name| Uuid::try_parse(&name).ok());
-        let wanted = message.argument("RequestedState").and_then(|state| state.trim().parse().ok());
+        let guid = instance
+            .text("Name")
+            .and_then(|name| Uuid::try_parse(&name).ok());
+        let wanted = message
+            .argument("RequestedState")
+            .and_then(|state| state.trim().parse().ok());
         match (guid, wanted) {
             (Some(guid), Some(wanted)) => self.world.now().request(guid, wanted, quirk),
             _ => (32773, None),
@@ -303,7 +448,9 @@ impl Desk<'_> {
         if !self.rights.processes {
             return 2;
         }
-        let handle = instance.text("Handle").and_then(|handle| handle.parse().ok());
+        let handle = instance
+            .text("Handle")
+            .and_then(|handle| handle.parse().ok());
         let ended = handle.is_some_and(|handle| self.world.now().terminate(handle));
         if ended { 0 } else { 9 }
     }
@@ -312,10 +459,18 @@ impl Desk<'_> {
         let group = instance.text("OwnerGroup")?;
         let mut world = self.world.now();
         let nodes: Vec<String> = world.nodes.iter().map(|node| node.name.clone()).collect();
-        let guest = world.guests.iter_mut().find(|guest| guest.role.as_ref().is_some_and(|role| role.group == group))?;
+        let guest = world
+            .guests
+            .iter_mut()
+            .find(|guest| guest.role.as_ref().is_some_and(|role| role.group == group))?;
         let running = World::has_process(guest.state);
         let owner = guest.node.clone();
-        let named = |name: &str| nodes.iter().find(|node| node.eq_ignore_ascii_case(name)).cloned();
+        let named = |name: &str| {
+            nodes
+                .iter()
+                .find(|node| node.eq_ignore_ascii_case(name))
+                .cloned()
+        };
         match method {
             "AddPossibleOwner" => {
                 let node = named(message.argument("NodeName")?)?;
@@ -332,14 +487,26 @@ impl Desk<'_> {
             }
             // CLUSCTL_RESOURCE_VM_START_MIGRATION, at the owner only.
             "ExecuteResourceControl" if message.argument("ControlCode") == Some("23068676") => {
-                let bytes = message.arguments.iter().filter(|(name, _)| name == "InputBuffer");
-                let bytes: Vec<u8> = bytes.map(|(_, byte)| byte.parse()).collect::<Result<_, _>>().ok()?;
+                let bytes = message
+                    .arguments
+                    .iter()
+                    .filter(|(name, _)| name == "InputBuffer");
+                let bytes: Vec<u8> = bytes
+                    .map(|(_, byte)| byte.parse())
+                    .collect::<Result<_, _>>()
+                    .ok()?;
                 let (units, rest) = bytes.as_chunks::<2>();
                 let units: Vec<u16> = units.iter().map(|unit| u16::from_le_bytes(*unit)).collect();
-                let name = String::from_utf16(units.strip_suffix(&[0])?).ok().filter(|_| rest.is_empty())?;
-                let node = named(&name).filter(|_| running && owner.eq_ignore_ascii_case(self.node))?;
+                let name = String::from_utf16(units.strip_suffix(&[0])?)
+                    .ok()
+                    .filter(|_| rest.is_empty())?;
+                let node =
+                    named(&name).filter(|_| running && owner.eq_ignore_ascii_case(self.node))?;
                 let at = std::time::Instant::now() + std::time::Duration::from_millis(300);
-                guest.change = Some(Change { at, to: Outcome::Node(node) });
+                guest.change = Some(Change {
+                    at,
+                    to: Outcome::Node(node),
+                });
             }
             _ => return None,
         }
@@ -348,10 +515,23 @@ impl Desk<'_> {
 }
 
 fn fail(id: &str, code: u32, text: &str) -> Answer {
-    let subcode = if code == NOT_FOUND { "a:DestinationUnreachable" } else { "w:InternalError" };
+    let subcode = if code == NOT_FOUND {
+        "a:DestinationUnreachable"
+    } else {
+        "w:InternalError"
+    };
     (500, soap::fault(id, subcode, code, Some(code), text))
 }
 
 fn denied(id: &str) -> Answer {
-    (500, soap::fault(id, "w:AccessDenied", 5, Some(ACCESS_DENIED), "Access is denied."))
+    (
+        500,
+        soap::fault(
+            id,
+            "w:AccessDenied",
+            5,
+            Some(ACCESS_DENIED),
+            "Access is denied.",
+        ),
+    )
 }

@@ -30,17 +30,31 @@ impl Message {
         let document = Document::parse(text).ok()?;
         let envelope = document.root_element();
         let (header, body) = (child(envelope, "Header")?, child(envelope, "Body")?);
-        let one = |name: &str| child(header, name).map(text_of).unwrap_or_default().trim().to_owned();
+        let one = |name: &str| {
+            child(header, name)
+                .map(text_of)
+                .unwrap_or_default()
+                .trim()
+                .to_owned()
+        };
         let content = body.children().find(Node::is_element);
         let mut message = Self {
             id: one("MessageID"),
             action: one("Action"),
             uri: one("ResourceURI"),
-            selectors: child(header, "SelectorSet").map(selectors).unwrap_or_default(),
+            selectors: child(header, "SelectorSet")
+                .map(selectors)
+                .unwrap_or_default(),
             ..Self::default()
         };
-        let Some(content) = content else { return Some(message) };
-        let below = |name: &str| content.descendants().find(|node| node.is_element() && node.tag_name().name() == name);
+        let Some(content) = content else {
+            return Some(message);
+        };
+        let below = |name: &str| {
+            content
+                .descendants()
+                .find(|node| node.is_element() && node.tag_name().name() == name)
+        };
         message.optimize = below("OptimizeEnumeration").is_some();
         message.max = below("MaxElements").and_then(|node| text_of(node).trim().parse().ok());
         message.context = below("EnumerationContext").map(text_of).unwrap_or_default();
@@ -48,26 +62,44 @@ impl Message {
             message.dialect = filter.attribute("Dialect").unwrap_or_default().to_owned();
             message.filter = text_of(filter);
             message.object = below("SelectorSet").map(selectors).unwrap_or_default();
-            message.association = below("AssociationClassName").map(text_of).unwrap_or_default();
+            message.association = below("AssociationClassName")
+                .map(text_of)
+                .unwrap_or_default();
             message.result = below("ResultClassName").map(text_of).unwrap_or_default();
         }
         let argument = |node: Node<'_, '_>| (node.tag_name().name().to_owned(), text_of(node));
-        message.arguments = content.children().filter(Node::is_element).map(argument).collect();
+        message.arguments = content
+            .children()
+            .filter(Node::is_element)
+            .map(argument)
+            .collect();
         Some(message)
     }
 
     /// The namespace in lower case, and the class.
     pub(super) fn class(&self) -> (String, String) {
-        let path = self.uri.strip_prefix("http://schemas.microsoft.com/wbem/wsman/1/wmi/").unwrap_or_default();
+        let path = self
+            .uri
+            .strip_prefix("http://schemas.microsoft.com/wbem/wsman/1/wmi/")
+            .unwrap_or_default();
         let (namespace, class) = path.rsplit_once('/').unwrap_or(("", path));
         (namespace.to_lowercase(), class.to_owned())
     }
 
     /// What a fault table calls it.
     pub(super) fn operation(&self) -> (String, String) {
-        let action = self.action.rsplit('/').next().unwrap_or_default().to_owned();
+        let action = self
+            .action
+            .rsplit('/')
+            .next()
+            .unwrap_or_default()
+            .to_owned();
         let (_, class) = self.class();
-        let class = if class == "*" { super::wql::Query::parse(&self.filter).map_or(class, |query| query.class) } else { class };
+        let class = if class == "*" {
+            super::wql::Query::parse(&self.filter).map_or(class, |query| query.class)
+        } else {
+            class
+        };
         (action, class)
     }
 
@@ -78,16 +110,28 @@ impl Message {
 }
 
 fn child<'a, 'i>(node: Node<'a, 'i>, name: &str) -> Option<Node<'a, 'i>> {
-    node.children().find(|child| child.is_element() && child.tag_name().name() == name)
+    node.children()
+        .find(|child| child.is_element() && child.tag_name().name() == name)
 }
 
 fn text_of(node: Node<'_, '_>) -> String {
-    node.children().filter(Node::is_text).filter_map(|text| text.text()).collect()
+    node.children()
+        .filter(Node::is_text)
+        .filter_map(|text| text.text())
+        .collect()
 }
 
 fn selectors(set: Node<'_, '_>) -> Vec<(String, String)> {
-    let selector = |node: Node<'_, '_>| (node.attribute("Name").unwrap_or_default().to_owned(), text_of(node));
-    set.children().filter(Node::is_element).map(selector).collect()
+    let selector = |node: Node<'_, '_>| {
+        (
+            node.attribute("Name").unwrap_or_default().to_owned(),
+            text_of(node),
+        )
+    };
+    set.children()
+        .filter(Node::is_element)
+        .map(selector)
+        .collect()
 }
 
 /// Escapes a text.
@@ -121,7 +165,13 @@ pub(super) fn reply(action: &str, relates: &str, body: &str) -> String {
 }
 
 /// A fault: SOAP's subcode, Windows' code, WMI's code, the text.
-pub(super) fn fault(relates: &str, subcode: &str, code: u32, wmi: Option<u32>, text: &str) -> String {
+pub(super) fn fault(
+    relates: &str,
+    subcode: &str,
+    code: u32,
+    wmi: Option<u32>,
+    text: &str,
+) -> String {
     let provider = wmi.map_or_else(String::new, |wmi| {
         format!(
             "<f:ProviderFault provider=\"WMI Provider\" path=\"%systemroot%\\system32\\WsmWmiPl.dll\"><f:ExtendedError>\
@@ -139,16 +189,29 @@ pub(super) fn fault(relates: &str, subcode: &str, code: u32, wmi: Option<u32>, t
         escaped(text),
         escaped(text),
     );
-    reply("http://schemas.dmtf.org/wbem/wsman/1/wsman/fault", relates, &body)
+    reply(
+        "http://schemas.dmtf.org/wbem/wsman/1/wsman/fault",
+        relates,
+        &body,
+    )
 }
 
 /// An instance as an element; `properties` leaves out all others, and makes it a fragment.
 pub(super) fn element(instance: &Instance, uri: &str, properties: &[String]) -> String {
     let class = &instance.class;
-    let wanted = |name: &str| properties.is_empty() || properties.iter().any(|one| one.eq_ignore_ascii_case(name));
-    let inside: String = instance.properties.iter().filter(|(name, _)| wanted(name)).map(|(name, value)| property(name, value)).collect();
+    let wanted = |name: &str| {
+        properties.is_empty() || properties.iter().any(|one| one.eq_ignore_ascii_case(name))
+    };
+    let inside: String = instance
+        .properties
+        .iter()
+        .filter(|(name, _)| wanted(name))
+        .map(|(name, value)| property(name, value))
+        .collect();
     if properties.is_empty() {
-        format!("<p:{class} xmlns:p=\"{uri}\" xsi:type=\"p:{class}_Type\" xml:lang=\"en-US\">{inside}</p:{class}>")
+        format!(
+            "<p:{class} xmlns:p=\"{uri}\" xsi:type=\"p:{class}_Type\" xml:lang=\"en-US\">{inside}</p:{class}>"
+        )
     } else {
         format!("<w:XmlFragment xmlns:p=\"{uri}\">{inside}</w:XmlFragment>")
     }
@@ -159,14 +222,31 @@ pub(super) fn property(name: &str, value: &Value) -> String {
         Value::Null => format!("<p:{name} xsi:nil=\"true\"/>"),
         Value::Text(text) => format!("<p:{name}>{}</p:{name}>", escaped(text)),
         Value::Time(text) => format!("<p:{name}><cim:Datetime>{text}</cim:Datetime></p:{name}>"),
-        Value::Array(texts) => texts.iter().map(|text| format!("<p:{name}>{}</p:{name}>", escaped(text))).collect(),
+        Value::Array(texts) => texts
+            .iter()
+            .map(|text| format!("<p:{name}>{}</p:{name}>", escaped(text)))
+            .collect(),
         Value::Object(object) => {
-            let inside: String = object.properties.iter().map(|(name, value)| property(name, value)).collect();
-            format!("<p:{name} xsi:type=\"p:{}_Type\">{inside}</p:{name}>", object.class)
+            let inside: String = object
+                .properties
+                .iter()
+                .map(|(name, value)| property(name, value))
+                .collect();
+            format!(
+                "<p:{name} xsi:type=\"p:{}_Type\">{inside}</p:{name}>",
+                object.class
+            )
         }
         Value::Reference(uri, keys) => {
-            let keys: String =
-                keys.iter().map(|(name, value)| format!("<w:Selector Name=\"{name}\">{}</w:Selector>", escaped(value))).collect();
+            let keys: String = keys
+                .iter()
+                .map(|(name, value)| {
+                    format!(
+                        "<w:Selector Name=\"{name}\">{}</w:Selector>",
+                        escaped(value)
+                    )
+                })
+                .collect();
             format!(
                 "<p:{name}><a:Address>http://schemas.xmlsoap.org/ws/2004/08/addressing/role/anonymous</a:Address>\
                  <a:ReferenceParameters><w:ResourceURI>{uri}</w:ResourceURI><w:SelectorSet>{keys}</w:SelectorSet>\
@@ -179,9 +259,18 @@ pub(super) fn property(name: &str, value: &Value) -> String {
 /// The same reply with prefixes nobody has seen.
 pub(super) fn other_prefixes(xml: &str) -> String {
     let mut xml = xml.to_owned();
-    for (from, to) in [("s", "SOAP-ENV"), ("p", "zz9"), ("w", "_w.m"), ("n", "q-1"), ("a", "adr")] {
+    for (from, to) in [
+        ("s", "SOAP-ENV"),
+        ("p", "zz9"),
+        ("w", "_w.m"),
+        ("n", "q-1"),
+        ("a", "adr"),
+    ] {
         for (before, after) in [("<", ":"), ("</", ":"), ("xmlns:", "="), ("\"", ":")] {
-            xml = xml.replace(&format!("{before}{from}{after}"), &format!("{before}{to}{after}"));
+            xml = xml.replace(
+                &format!("{before}{from}{after}"),
+                &format!("{before}{to}{after}"),
+            );
         }
     }
     xml

@@ -25,14 +25,28 @@ pub(super) fn read(bytes: &[u8]) -> Option<Token> {
             let (init, _) = element(rest, 0xa0)?;
             let (sequence, _) = element(init, 0x30)?;
             let mechanisms = tagged(sequence, 0xa0)?.to_vec();
-            let message = tagged(sequence, 0xa2).and_then(|field| element(field, 0x04)).map(|(message, _)| message.to_vec());
-            (oid == SPNEGO).then(|| Token { message: message.unwrap_or_default(), mechanisms: Some(mechanisms), mic: None })
+            let message = tagged(sequence, 0xa2)
+                .and_then(|field| element(field, 0x04))
+                .map(|(message, _)| message.to_vec());
+            (oid == SPNEGO).then(|| Token {
+                message: message.unwrap_or_default(),
+                mechanisms: Some(mechanisms),
+                mic: None,
+            })
         }
         0xa1 => {
             let (response, _) = element(bytes, 0xa1)?;
             let (sequence, _) = element(response, 0x30)?;
-            let octets = |tag| tagged(sequence, tag).and_then(|field| element(field, 0x04)).map(|(octets, _)| octets.to_vec());
-            Some(Token { message: octets(0xa2).unwrap_or_default(), mechanisms: None, mic: octets(0xa3) })
+            let octets = |tag| {
+                tagged(sequence, tag)
+                    .and_then(|field| element(field, 0x04))
+                    .map(|(octets, _)| octets.to_vec())
+            };
+            Some(Token {
+                message: octets(0xa2).unwrap_or_default(),
+                mechanisms: None,
+                mic: octets(0xa3),
+            })
         }
         _ => None,
     }
@@ -67,7 +81,9 @@ fn tagged(mut sequence: &[u8], tag: u8) -> Option<&[u8]> {
 
 /// The content of the element at the start, and what follows.
 fn element(bytes: &[u8], tag: u8) -> Option<(&[u8], &[u8])> {
-    let [first, length, rest @ ..] = bytes else { return None };
+    let [first, length, rest @ ..] = bytes else {
+        return None;
+    };
     if *first != tag {
         return None;
     }
@@ -75,7 +91,12 @@ fn element(bytes: &[u8], tag: u8) -> Option<(&[u8], &[u8])> {
         0..=0x7f => (usize::from(*length), rest),
         0x81..=0x83 => {
             let (digits, rest) = rest.split_at_checked(usize::from(length & 0x0f))?;
-            (digits.iter().fold(0, |sum, digit| sum << 8 | usize::from(*digit)), rest)
+            (
+                digits
+                    .iter()
+                    .fold(0, |sum, digit| sum << 8 | usize::from(*digit)),
+                rest,
+            )
         }
         _ => return None,
     };

@@ -25,7 +25,10 @@ pub(super) struct Instance {
 
 impl Instance {
     pub(super) fn new(class: &str) -> Self {
-        Self { class: class.to_owned(), properties: Vec::new() }
+        Self {
+            class: class.to_owned(),
+            properties: Vec::new(),
+        }
     }
 
     pub(super) fn put(&mut self, name: &str, value: impl ToString) {
@@ -42,11 +45,15 @@ impl Instance {
     }
 
     pub(super) fn remove(&mut self, name: &str) {
-        self.properties.retain(|(known, _)| !known.eq_ignore_ascii_case(name));
+        self.properties
+            .retain(|(known, _)| !known.eq_ignore_ascii_case(name));
     }
 
     pub(super) fn text(&self, name: &str) -> Option<String> {
-        let found = self.properties.iter().find(|(known, _)| known.eq_ignore_ascii_case(name));
+        let found = self
+            .properties
+            .iter()
+            .find(|(known, _)| known.eq_ignore_ascii_case(name));
         match found {
             Some((_, Value::Text(text) | Value::Time(text))) => Some(text.clone()),
             _ => None,
@@ -58,7 +65,9 @@ impl Instance {
         !keys.is_empty()
             && keys.iter().all(|(name, value)| {
                 name.eq_ignore_ascii_case("__cimnamespace")
-                    || self.text(name).is_some_and(|text| text.eq_ignore_ascii_case(value))
+                    || self
+                        .text(name)
+                        .is_some_and(|text| text.eq_ignore_ascii_case(value))
             })
     }
 }
@@ -103,8 +112,13 @@ fn systems(world: &World, node: &str, v1: bool) -> Vec<Instance> {
     host.null("InstallDate");
     host.put("Name", node);
     host.set("OperationalStatus", Value::Array(vec!["2".to_owned()]));
-    let guests = world.guests.iter().filter(|guest| guest.node.eq_ignore_ascii_case(node));
-    std::iter::once(host).chain(guests.map(|guest| system(guest, v1))).collect()
+    let guests = world
+        .guests
+        .iter()
+        .filter(|guest| guest.node.eq_ignore_ascii_case(node));
+    std::iter::once(host)
+        .chain(guests.map(|guest| system(guest, v1)))
+        .collect()
 }
 
 fn system(guest: &Guest, v1: bool) -> Instance {
@@ -125,7 +139,10 @@ fn system(guest: &Guest, v1: bool) -> Instance {
     };
     system.put("EnabledState", state);
     system.put("HealthState", "5");
-    system.set("InstallDate", Value::Time("2024-05-17T09:30:00Z".to_owned()));
+    system.set(
+        "InstallDate",
+        Value::Time("2024-05-17T09:30:00Z".to_owned()),
+    );
     system.put("Name", guest.guid.hyphenated().to_string().to_uppercase());
     let migrating = matches!(&guest.change, Some(change) if matches!(change.to, super::world::Outcome::Node(_)));
     let mut statuses = vec![if guest.change.is_some() { "11" } else { "2" }.to_owned()];
@@ -144,7 +161,10 @@ fn system(guest: &Guest, v1: bool) -> Instance {
     }
     for (name, value) in &guest.extra {
         if name == "OperationalStatus" {
-            system.set(name, Value::Array(value.split(',').map(str::to_owned).collect()));
+            system.set(
+                name,
+                Value::Array(value.split(',').map(str::to_owned).collect()),
+            );
         } else {
             system.put(name, value);
         }
@@ -171,21 +191,35 @@ fn jobs(world: &World) -> Vec<Instance> {
 /// The states of a resource follow those of its guest: off and saved are offline, everything else is online.
 fn resource_state(guest: &Guest) -> u32 {
     let told = guest.role.as_ref().and_then(|role| role.state);
-    told.unwrap_or(if World::has_process(guest.state) { 2 } else { 3 })
+    told.unwrap_or(if World::has_process(guest.state) {
+        2
+    } else {
+        3
+    })
 }
 
 fn resources(world: &World) -> Vec<Instance> {
     let mut all = Vec::new();
     for guest in &world.guests {
         let Some(role) = &guest.role else { continue };
-        for (kind, prefix) in [("Virtual Machine", ""), ("Virtual Machine Configuration", "Configuration ")] {
+        for (kind, prefix) in [
+            ("Virtual Machine", ""),
+            ("Virtual Machine Configuration", "Configuration "),
+        ] {
             let mut private = Instance::new("MSCluster_Property");
             private.put("VmID", guest.guid.hyphenated());
             private.put("OfflineAction", "1");
             let mut resource = Instance::new("MSCluster_Resource");
             resource.put("Name", format!("Virtual Machine {prefix}{}", role.group));
             resource.put("Type", kind);
-            resource.put("State", if kind == "Virtual Machine" { resource_state(guest) } else { 2 });
+            resource.put(
+                "State",
+                if kind == "Virtual Machine" {
+                    resource_state(guest)
+                } else {
+                    2
+                },
+            );
             resource.put("OwnerGroup", &role.group);
             resource.put("OwnerNode", &guest.node);
             resource.set("PrivateProperties", Value::Object(private));
@@ -200,7 +234,10 @@ fn groups(world: &World) -> Vec<Instance> {
     core.put("Name", "Cluster Group");
     core.put("GroupType", "1");
     core.put("State", "0");
-    core.put("OwnerNode", world.nodes.first().map_or("", |node| &node.name));
+    core.put(
+        "OwnerNode",
+        world.nodes.first().map_or("", |node| &node.name),
+    );
     core.null("AntiAffinityClassNames");
     let group = |guest: &Guest| {
         let role = guest.role.as_ref()?;
@@ -217,10 +254,15 @@ fn groups(world: &World) -> Vec<Instance> {
         } else {
             group.set("AntiAffinityClassNames", Value::Array(role.apart.clone()));
         }
-        group.set("PrivateProperties", Value::Object(Instance::new("MSCluster_Property")));
+        group.set(
+            "PrivateProperties",
+            Value::Object(Instance::new("MSCluster_Property")),
+        );
         Some(group)
     };
-    std::iter::once(core).chain(world.guests.iter().filter_map(group)).collect()
+    std::iter::once(core)
+        .chain(world.guests.iter().filter_map(group))
+        .collect()
 }
 
 fn nodes(world: &World) -> Vec<Instance> {
@@ -237,8 +279,14 @@ fn nodes(world: &World) -> Vec<Instance> {
 
 fn cluster(world: &World) -> Instance {
     let mut cluster = Instance::new("MSCluster_Cluster");
-    cluster.put("Name", world.behaviour.cluster.as_deref().unwrap_or_default());
-    cluster.put("ClusterEnforcedAntiAffinity", u32::from(world.behaviour.enforced));
+    cluster.put(
+        "Name",
+        world.behaviour.cluster.as_deref().unwrap_or_default(),
+    );
+    cluster.put(
+        "ClusterEnforcedAntiAffinity",
+        u32::from(world.behaviour.enforced),
+    );
     cluster
 }
 
@@ -253,11 +301,23 @@ fn processes(world: &World, node: &str) -> Vec<Instance> {
         all.push(process);
     };
     add(4, "System", "");
-    add(612, "svchost.exe", "C:\\Windows\\system32\\svchost.exe -k netsvcs");
-    for guest in world.guests.iter().filter(|guest| guest.node.eq_ignore_ascii_case(node)) {
+    add(
+        612,
+        "svchost.exe",
+        "C:\\Windows\\system32\\svchost.exe -k netsvcs",
+    );
+    for guest in world
+        .guests
+        .iter()
+        .filter(|guest| guest.node.eq_ignore_ascii_case(node))
+    {
         if let Some(process) = guest.process {
             let guid = guest.guid.hyphenated().to_string().to_uppercase();
-            add(process, "vmwp.exe", &format!("\"C:\\Windows\\System32\\vmwp.exe\" {guid}"));
+            add(
+                process,
+                "vmwp.exe",
+                &format!("\"C:\\Windows\\System32\\vmwp.exe\" {guid}"),
+            );
         }
     }
     all

@@ -201,14 +201,25 @@ impl World {
     /// Whether a state has a worker process.
     #[must_use]
     pub fn has_process(state: u32) -> bool {
-        ![enabled::OFF, 32782, enabled::SAVED, enabled::SAVED_V1, 32779, 32784, 32791].contains(&state)
+        ![
+            enabled::OFF,
+            32782,
+            enabled::SAVED,
+            enabled::SAVED_V1,
+            32779,
+            32784,
+            32791,
+        ]
+        .contains(&state)
     }
 
     /// Lets what is due happen.
     fn pass(&mut self) {
         let now = Instant::now();
         for guest in &mut self.guests {
-            let Some(change) = guest.change.take_if(|change| change.at <= now) else { continue };
+            let Some(change) = guest.change.take_if(|change| change.at <= now) else {
+                continue;
+            };
             match change.to {
                 Outcome::State(state) => {
                     if state == enabled::ON && guest.state != enabled::ON {
@@ -243,7 +254,9 @@ impl World {
     /// Whether a node is one of these.
     #[must_use]
     pub fn node(&self, name: &str) -> Option<&Node> {
-        self.nodes.iter().find(|node| node.name.eq_ignore_ascii_case(name))
+        self.nodes
+            .iter()
+            .find(|node| node.name.eq_ignore_ascii_case(name))
     }
 
     /// `RequestStateChange`: the return value, and the job's `InstanceID`.
@@ -258,7 +271,10 @@ impl World {
             // A saved guest is resumed.
             2 => guest.state != enabled::ON && guest.change.is_none(),
             // A saved memory is discarded.
-            3 => ![enabled::OFF, 32782].contains(&guest.state) && !matches!(&guest.change, Some(change) if change.to == Outcome::State(enabled::OFF)),
+            3 => {
+                ![enabled::OFF, 32782].contains(&guest.state)
+                    && !matches!(&guest.change, Some(change) if change.to == Outcome::State(enabled::OFF))
+            }
             _ => return (32773, None),
         };
         if !allowed {
@@ -272,24 +288,47 @@ impl World {
         let at = Instant::now() + takes;
         let stuck = quirk == Quirk::Stuck || guest.hung && wanted == 3;
         if !stuck && quirk != Quirk::Failed {
-            guest.state = if wanted == 3 { meanwhile } else { enabled::STARTING };
-            guest.change = Some(Change { at, to: Outcome::State(to) });
+            guest.state = if wanted == 3 {
+                meanwhile
+            } else {
+                enabled::STARTING
+            };
+            guest.change = Some(Change {
+                at,
+                to: Outcome::State(to),
+            });
         }
         if !behaviour.jobs && !stuck && quirk != Quirk::Failed {
             return (0, None);
         }
-        let id = Uuid::from_u128(u128::from(self.next_process) << 64 | u128::try_from(self.jobs.len()).unwrap_or(0));
+        let id = Uuid::from_u128(
+            u128::from(self.next_process) << 64 | u128::try_from(self.jobs.len()).unwrap_or(0),
+        );
         let id = id.hyphenated().to_string().to_uppercase();
         if quirk != Quirk::Vanished {
-            let error = (quirk == Quirk::Failed).then(|| "The worker process did not respond.".to_owned());
-            self.jobs.insert(id.clone(), Job { state: 4, at: (!stuck).then_some(at), error });
+            let error =
+                (quirk == Quirk::Failed).then(|| "The worker process did not respond.".to_owned());
+            self.jobs.insert(
+                id.clone(),
+                Job {
+                    state: 4,
+                    at: (!stuck).then_some(at),
+                    error,
+                },
+            );
         }
         (4096, Some(id))
     }
 
     /// `Win32_Process.Terminate`.
     pub fn terminate(&mut self, process: u32) -> bool {
-        let Some(guest) = self.guests.iter_mut().find(|guest| guest.process == Some(process)) else { return false };
+        let Some(guest) = self
+            .guests
+            .iter_mut()
+            .find(|guest| guest.process == Some(process))
+        else {
+            return false;
+        };
         guest.change = None;
         guest.state = enabled::OFF;
         guest.process = None;
@@ -309,7 +348,10 @@ impl World {
         let Some((to, after)) = failover else { return };
         for guest in &mut self.guests {
             if guest.node.eq_ignore_ascii_case(name) && guest.role.is_some() {
-                guest.change = Some(Change { at: Instant::now() + after, to: Outcome::Node(to.clone()) });
+                guest.change = Some(Change {
+                    at: Instant::now() + after,
+                    to: Outcome::Node(to.clone()),
+                });
             }
         }
     }

@@ -15,9 +15,19 @@ pub(super) struct Query {
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Condition {
-    Is { property: String, value: String, not: bool },
-    Like { property: String, pattern: String },
-    Null { property: String, not: bool },
+    Is {
+        property: String,
+        value: String,
+        not: bool,
+    },
+    Like {
+        property: String,
+        pattern: String,
+    },
+    Null {
+        property: String,
+        not: bool,
+    },
     Not(Box<Self>),
     And(Box<Self>, Box<Self>),
     Or(Box<Self>, Box<Self>),
@@ -33,7 +43,10 @@ enum Token {
 impl Query {
     /// Reads a query.
     pub(super) fn parse(text: &str) -> Option<Self> {
-        let mut tokens = Tokens { all: tokens(text)?, at: 0 };
+        let mut tokens = Tokens {
+            all: tokens(text)?,
+            at: 0,
+        };
         tokens.word("select")?;
         let mut properties = Vec::new();
         if tokens.sign("*").is_none() {
@@ -50,25 +63,39 @@ impl Query {
             Some(()) => Some(tokens.or()?),
             None => None,
         };
-        (tokens.at == tokens.all.len()).then_some(Self { properties, class, condition })
+        (tokens.at == tokens.all.len()).then_some(Self {
+            properties,
+            class,
+            condition,
+        })
     }
 
     /// Whether an instance is selected.
     pub(super) fn selects(&self, instance: &Instance) -> bool {
-        self.condition.as_ref().is_none_or(|condition| condition.holds(instance))
+        self.condition
+            .as_ref()
+            .is_none_or(|condition| condition.holds(instance))
     }
 }
 
 impl Condition {
     fn holds(&self, instance: &Instance) -> bool {
         match self {
-            Self::Is { property, value, not } => {
-                let is = instance.text(property).is_some_and(|text| text.eq_ignore_ascii_case(value) || lower(&text) == lower(value));
+            Self::Is {
+                property,
+                value,
+                not,
+            } => {
+                let is = instance.text(property).is_some_and(|text| {
+                    text.eq_ignore_ascii_case(value) || lower(&text) == lower(value)
+                });
                 is != *not
             }
             Self::Like { property, pattern } => {
                 let pattern: Vec<char> = lower(pattern).chars().collect();
-                instance.text(property).is_some_and(|text| like(&lower(&text).chars().collect::<Vec<_>>(), &pattern))
+                instance
+                    .text(property)
+                    .is_some_and(|text| like(&lower(&text).chars().collect::<Vec<_>>(), &pattern))
             }
             Self::Null { property, not } => instance.text(property).is_none() != *not,
             Self::Not(inner) => !inner.holds(instance),
@@ -153,7 +180,9 @@ impl Tokens {
             return Some(Condition::Null { property, not });
         }
         if self.word("like").is_some() {
-            let Token::Text(pattern) = self.next()? else { return None };
+            let Token::Text(pattern) = self.next()? else {
+                return None;
+            };
             return Some(Condition::Like { property, pattern });
         }
         let not = if self.sign("=").is_some() {
@@ -166,7 +195,11 @@ impl Tokens {
             Token::Word(value) | Token::Text(value) => value,
             Token::Sign(_) => return None,
         };
-        Some(Condition::Is { property, value, not })
+        Some(Condition::Is {
+            property,
+            value,
+            not,
+        })
     }
 }
 
@@ -213,7 +246,9 @@ mod tests {
         instance.put("Name", "O'Brien \\ é");
         instance.put("State", "3");
         instance.null("InstallDate");
-        Query::parse(&format!("select * from C where {condition}")).unwrap().selects(&instance)
+        Query::parse(&format!("select * from C where {condition}"))
+            .unwrap()
+            .selects(&instance)
     }
 
     #[test]
@@ -235,11 +270,20 @@ mod tests {
 
     #[test]
     fn what_is_no_query() {
-        for text in ["", "select", "select * from", "select * from C where", "select * from C where A = 'x", "drop C",
-            "select * from C where A = 'a' b"]
-        {
+        for text in [
+            "",
+            "select",
+            "select * from",
+            "select * from C where",
+            "select * from C where A = 'x",
+            "drop C",
+            "select * from C where A = 'a' b",
+        ] {
             assert_eq!(Query::parse(text), None, "{text}");
         }
-        assert_eq!(Query::parse("SELECT A, B FROM C").unwrap().properties, ["A", "B"]);
+        assert_eq!(
+            Query::parse("SELECT A, B FROM C").unwrap().properties,
+            ["A", "B"]
+        );
     }
 }
