@@ -38,7 +38,7 @@ fn words(ran: &Ran) -> String {
     let said = said
         .unwrap_or_default()
         .rsplit_once(": ")
-        .map_or(said.unwrap_or_default(), |(_, last)| last);
+        .map_or_else(|| said.unwrap_or_default(), |(_, last)| last);
     let said: String = said.chars().take(40).collect();
     let code = ran.code.map_or_else(
         || "ended by a signal".to_owned(),

@@ -94,7 +94,7 @@ pub struct Vmware {
 }
 
 enum Way {
-    Soap(soap::Soap),
+    Soap(Box<soap::Soap>),
     Rest(Box<rest::Rest>),
 }
 
@@ -104,7 +104,7 @@ impl Vmware {
     pub fn new(settings: &Settings) -> Self {
         let name = name_of(settings);
         let way = match &settings.interface {
-            Interface::Soap => Way::Soap(soap::Soap::new(settings, &name)),
+            Interface::Soap => Way::Soap(Box::new(soap::Soap::new(settings, &name))),
             Interface::Rest { path, filter } => Way::Rest(Box::new(rest::Rest::new(
                 settings,
                 path.as_deref(),
