@@ -277,3 +277,61 @@ pub fn read_anything(bytes: &[u8]) {
     soap::read_anything(bytes);
     rest::read_anything(bytes);
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// A whole reply of each kind, to be damaged.
+    const REPLIES: [&str; 4] = [
+        include_str!("soap/tests/objects.xml"),
+        include_str!("soap/tests/fault.xml"),
+        r#"{"value":[{"vm":"vm-1","name":"web","power_state":"POWERED_OFF"}]}"#,
+        r#"{"name":"web","power_state":"POWERED_ON","identity":{"bios_uuid":"6695eb01-f6a4-8304-79aa-97f2502e193f"}}"#,
+    ];
+
+    proptest! {
+        /// Bytes that are taken out, put in and changed never panic, and neither does anything else.
+        #[test]
+        fn damaged_replies_never_panic(
+            which in 0..REPLIES.len(), at in any::<prop::sample::Index>(), take in 0..40_usize, put: Vec<u8>,
+        ) {
+            let mut bytes = REPLIES[which].as_bytes().to_vec();
+            let from = at.index(bytes.len());
+            let to = (from + take).min(bytes.len());
+            bytes.splice(from..to, put);
+            read_anything(&bytes);
+        }
+    }
+
+    #[test]
+    fn names_are_addresses_and_secrets_are_not_shown() {
+        let settings = |scheme, host: &str, port, interface| Settings {
+            endpoint: Endpoint {
+                scheme,
+                host: host.to_owned(),
+                port,
+                trust: https::Trust::System,
+            },
+            interface,
+            username: "root".to_owned(),
+            password: "hunter2".to_owned().into(),
+            datacenter: None,
+            request_limit: None,
+            interrupt: None,
+        };
+        let soap = settings(Scheme::Https, "vc.example", 443, Interface::Soap);
+        assert_eq!(Vmware::new(&soap).name(), "vmware://vc.example");
+        let rest = Interface::Rest {
+            path: None,
+            filter: None,
+        };
+        let rest = settings(Scheme::Http, "::1", 80, rest);
+        assert_eq!(Vmware::new(&rest).name(), "vmware+rest://[::1]:80");
+        for shown in [format!("{soap:?}"), format!("{:?}", Vmware::new(&soap))] {
+            assert!(!shown.contains("hunter2"), "{shown}");
+        }
+    }
+}
