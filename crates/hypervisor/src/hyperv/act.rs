@@ -27,8 +27,10 @@ use super::trouble::{Trouble, pause};
 use super::worker;
 use crate::{Error, ErrorKind, Evidence, GuestRef, Means, Power, PoweredOff};
 
-/// Between two looks.
+/// Between two looks, once the first ones have not sufficed.
 const POLL: Duration = Duration::from_millis(500);
+/// Before the first look after an order; from then on twice as long each time.
+const FIRST_POLL: Duration = Duration::from_millis(100);
 /// An order that was taken is given again after this time only.
 const PATIENCE: Duration = Duration::from_secs(10);
 /// Between two orders that were not taken.
@@ -158,7 +160,7 @@ impl<'a> Attempt<'a> {
     /// Orders and looks until `done`.
     fn drive(&mut self, first: Sight, done: impl Fn(&Sight) -> bool) -> Result<Sight, Error> {
         let guest = first.by_guid();
-        let mut sight = first;
+        let (mut sight, mut rest) = (first, FIRST_POLL);
         loop {
             if done(&sight) {
                 return Ok(sight);
@@ -167,7 +169,8 @@ impl<'a> Attempt<'a> {
                 return Err(self.not_done(&guest, Some(&sight)));
             }
             self.act(&sight)?;
-            pause(POLL, self.deadline);
+            pause(rest, self.deadline);
+            rest = rest.saturating_mul(2).min(POLL);
             sight = self.look_again(&guest)?;
         }
     }
@@ -298,7 +301,7 @@ impl<'a> Attempt<'a> {
             }
             Err(trouble) => {
                 let error = sight.host.error(trouble);
-                self.last = Some(format!("its worker process cannot be ended: {}", error));
+                self.last = Some(format!("its worker process cannot be ended: {error}"));
             }
         }
     }

@@ -393,10 +393,10 @@ impl Desk<'_> {
         if let Some(value) = value {
             let value = ("ReturnValue", Value::Text(value.to_string()));
             if self.fault == Some("value-first") {
-                outputs.insert(0, value)
+                outputs.insert(0, value);
             } else {
-                outputs.push(value)
-            };
+                outputs.push(value);
+            }
         }
         let suffix = if self.fault == Some("value-first") {
             ""

@@ -176,7 +176,6 @@ pub struct Shared(Arc<Mutex<World>>);
 
 impl Shared {
     /// The world as it is now.
-    #[must_use]
     pub fn now(&self) -> MutexGuard<'_, World> {
         let mut world = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         world.pass();
