@@ -7,8 +7,7 @@ use std::path::Path;
 
 use fence_agent::{Agent, Exit, start};
 
-use crate::managed::Through;
-use crate::{hyperv, scsi, virt};
+use crate::{hyperv, rhevm, scsi, virt, vmware};
 
 /// One agent of the binary.
 #[derive(Debug)]
@@ -19,7 +18,7 @@ pub struct Entry {
 }
 
 /// Every agent.
-pub static AGENTS: [Entry; 4] = [
+pub static AGENTS: [Entry; 9] = [
     Entry {
         agent: &virt::FENCE_XVM,
         start: |program, args| start(&virt::FENCE_XVM, program, args, &virt::Virt::MULTICAST),
@@ -33,11 +32,28 @@ pub static AGENTS: [Entry; 4] = [
         start: |program, args| start(&scsi::FENCE_SCSI, program, args, &scsi::Scsi),
     },
     Entry {
+        agent: &rhevm::FENCE_RHEVM,
+        start: |program, args| start(&rhevm::FENCE_RHEVM, program, args, &rhevm::BEHAVIOUR),
+    },
+    Entry {
+        agent: &rhevm::FENCE_RHEV,
+        start: |program, args| start(&rhevm::FENCE_RHEV, program, args, &rhevm::BEHAVIOUR),
+    },
+    Entry {
+        agent: &vmware::FENCE_VMWARE,
+        start: |program, args| start(&vmware::FENCE_VMWARE, program, args, &vmware::ENCRYPTED),
+    },
+    Entry {
+        agent: &vmware::FENCE_VMWARE_SOAP,
+        start: |program, args| start(&vmware::FENCE_VMWARE_SOAP, program, args, &vmware::BEHAVIOUR),
+    },
+    Entry {
+        agent: &vmware::FENCE_VMWARE_REST,
+        start: |program, args| start(&vmware::FENCE_VMWARE_REST, program, args, &vmware::BEHAVIOUR),
+    },
+    Entry {
         agent: &hyperv::FENCE_HYPERV,
-        start: |program, args| {
-            let behaviour = &Through::<hyperv::Platforms>::BEHAVIOUR;
-            start(&hyperv::FENCE_HYPERV, program, args, behaviour)
-        },
+        start: |program, args| start(&hyperv::FENCE_HYPERV, program, args, &hyperv::BEHAVIOUR),
     },
 ];
 
@@ -123,7 +139,7 @@ fn usage() -> String {
     );
     for entry in &AGENTS {
         // Writing to a String cannot fail.
-        let _ = writeln!(text, "  {:<12} {}", entry.agent.name, entry.agent.shortdesc);
+        let _ = writeln!(text, "  {:<18} {}", entry.agent.name, entry.agent.shortdesc);
     }
     text.push_str("\nWatchdog checks:\n");
     for check in &CHECKS {

@@ -204,8 +204,7 @@ impl<'a> Exchange<'a> {
                 return Err(self.stopped(stop));
             }
             self.give()?;
-            let complete = self.receive(&mut received)?;
-            if complete {
+            if self.receive(&mut received)? {
                 return self.finish();
             }
             if let Err(stop) = self.pause() {
@@ -216,26 +215,40 @@ impl<'a> Exchange<'a> {
 
     /// Sends what can be sent without waiting.
     fn give(&mut self) -> Result<(), Error> {
-        while !self.deaf && self.given < self.outgoing.len() {
-            match self
-                .connection
-                .transport
-                .write(&self.outgoing[self.given..])
-            {
-                Ok(0) => break,
+        while !self.is_given() {
+            let rest = &self.outgoing[self.given..];
+            let (before, out) = (self.given, self.connection.transport.out());
+            match self.connection.transport.write(rest) {
                 Ok(count) => self.given += count,
                 // A server may answer and close without having read the request to its end.
                 Err(Trouble::Gone(_)) => self.deaf = true,
                 Err(Trouble::Tls(error)) => return Err(self.malformed(error.to_string())),
                 Err(Trouble::Stop(stop)) => return Err(self.stopped(stop)),
             }
+            if self.given == before && self.connection.transport.out() == out {
+                break;
+            }
         }
         Ok(())
+    }
+
+    /// Whether the socket has taken all of the request that it ever will.
+    fn is_given(&self) -> bool {
+        self.deaf || self.is_whole()
+    }
+
+    /// Whether the socket has taken the whole request.
+    fn is_whole(&self) -> bool {
+        self.given == self.outgoing.len() && !self.connection.transport.holds_back()
     }
 
     /// Reads what is there; true once the response is complete.
     fn receive(&mut self, received: &mut Vec<u8>) -> Result<bool, Error> {
         loop {
+            // Whoever sends without end must not keep this loop busy.
+            if let Err(stop) = self.connection.transport.check(self.deadline) {
+                return Err(self.stopped(stop));
+            }
             received.clear();
             match self.connection.transport.read(received) {
                 Ok(Received::Nothing) => return Ok(false),
@@ -243,8 +256,6 @@ impl<'a> Exchange<'a> {
                     self.connection.answered |= !received.is_empty();
                     match self.incoming.take(received) {
                         Ok(true) => return Ok(true),
-                        // Whoever sends without end must not keep this loop busy.
-                        Ok(false) if self.deadline.has_passed() => return Ok(false),
                         Ok(false) => {}
                         Err(_) if self.incoming.is_tls() => return Err(self.encrypted()),
                         Err(detail) => return Err(self.malformed(detail)),
@@ -265,12 +276,12 @@ impl<'a> Exchange<'a> {
     }
 
     fn pause(&self) -> Result<(), Stop> {
-        let more = !self.deaf && self.given < self.outgoing.len();
+        let more = !self.is_given();
         self.connection.transport.wait(more, self.deadline)
     }
 
     fn finish(self) -> Result<(Response, bool), Error> {
-        let whole = self.given == self.outgoing.len() && !self.connection.transport.holds_back();
+        let whole = self.is_whole();
         let status = self.incoming.status().unwrap_or_default();
         if !whole && (200..300).contains(&status) {
             return Err(self.malformed(format!(
@@ -306,7 +317,7 @@ impl<'a> Exchange<'a> {
     fn doing(&self) -> &'static str {
         if self.incoming.has_begun() {
             RECEIVING
-        } else if self.given < self.outgoing.len() {
+        } else if !self.is_whole() {
             SENDING
         } else {
             WAITING
@@ -328,7 +339,7 @@ impl<'a> Exchange<'a> {
     fn closed(&self) -> Error {
         let when = if self.incoming.has_begun() {
             "in the middle of its answer"
-        } else if self.given < self.outgoing.len() {
+        } else if !self.is_whole() {
             "before it had the whole request"
         } else {
             "without an answer"

@@ -282,6 +282,10 @@ fn certificate(error: &CertificateError, endpoint: &Endpoint) -> String {
             "its certificate, or that of its authority, becomes valid in {} days: set this machine's clock",
             days(time, not_before)
         ),
+        // webpki's word for a certificate that may sign others, and signed itself: what `openssl req -x509` makes.
+        other if format!("{other:?}").contains("CaUsedAsEndEntity") => {
+            "its certificate signed itself: put exactly this certificate into the trust file (ssl_ca)".to_owned()
+        }
         other => format!(
             "its certificate is not accepted ({other}): renew it, or put exactly this certificate into the trust file (ssl_ca)"
         ),

@@ -103,10 +103,10 @@ impl Transport {
         check(self.interrupt.as_ref(), deadline)
     }
 
-    /// Waits until something can be read; with `write` or while TLS has something to say, also until something can be written.
+    /// Waits until something can be read; with `write`, also until something can be written.
     pub(crate) fn wait(&self, write: bool, deadline: Deadline) -> Result<(), Stop> {
         let mut flags = PollFlags::IN;
-        if write || self.tls.as_ref().is_some_and(|tls| tls.wants_write()) {
+        if write {
             flags |= PollFlags::OUT;
         }
         let fd = Some((self.socket.as_fd(), flags));
@@ -121,15 +121,15 @@ impl Transport {
             if !tls.is_handshaking() && !tls.wants_write() {
                 return Ok(());
             }
-            self.wait(false, deadline)?;
+            self.wait(self.holds_back(), deadline)?;
             if self.feed()? == Received::End {
                 return Err(Trouble::Gone(ErrorKind::UnexpectedEof.into()));
             }
         }
     }
 
-    /// Hands over as much of `bytes` as goes without waiting; says how much. With TLS, what was taken may still be on its way:
-    /// [`Transport::flush`].
+    /// Hands over as much of `bytes` as goes without waiting; says how much. With TLS, what was taken may still be held back: then
+    /// it goes out when this is called again, with nothing more if there is nothing more.
     pub(crate) fn write(&mut self, bytes: &[u8]) -> Result<usize, Trouble> {
         let taken = match &mut self.tls {
             Some(tls) => tls.writer().write(bytes)?,

@@ -17,7 +17,8 @@ use crate::server::{Server, chain};
 /// iSCSI storage server with persistent reservations that keep fenced nodes off the disk.
 ///
 /// Exit codes: 0 ended as told; 1 cannot start; 2 wrong command line; 3 wrong configuration; 4 the server said no;
-/// 5 the server cannot be reached; 6 the server has not answered, and what was asked for may or may not have been done.
+/// 5 the server cannot be reached; 6 the server has not answered, and what was asked for may or may not have been done;
+/// 7 ended as told, but what initiators had written could not be made durable, or commands were still at a disk.
 #[derive(Debug, Parser)]
 #[command(
     name = "picket-target",
@@ -67,7 +68,7 @@ pub fn run() -> u8 {
 /// Serves until a signal comes.
 ///
 /// # Errors
-/// [`Failure`] if the configuration is wrong or the server cannot start.
+/// [`Failure`] if the configuration is wrong, the server cannot start, or it did not end cleanly.
 pub fn serve(options: &ServeOptions) -> Result<(), Failure> {
     let config = options.configuration()?;
     if options.check {
@@ -114,9 +115,9 @@ pub fn serve(options: &ServeOptions) -> Result<(), Failure> {
             std::process::abort();
         }
     });
-    server.stop();
+    let stopped = server.stop();
     drop((control, metrics));
-    Ok(())
+    stopped.map_err(|error| Failure::new(exit::UNCLEAN, chain(&error)))
 }
 
 /// A limit on the size of files is then an error of the write, which an initiator is told, and not the end of the server.

@@ -9,4 +9,5 @@ pub mod faults;
 pub mod http;
 pub mod hyperv;
 pub mod identity;
+pub mod ovirt;
 pub mod text;

@@ -11,13 +11,16 @@ use hypervisor::hyperv::{self, Address, HyperV, Namespace, Settings};
 use hypervisor::{Error, Managed};
 use ntlm::Credentials;
 
-use crate::managed::{Access, Login, Platform, Ports};
+use crate::managed::{Access, Login, Platform, Ports, Through};
 pub use table::FENCE_HYPERV;
 
 /// How long one answer of one of several hosts may take when nothing else limits it: the others are to be asked in time.
 const AMONG_OTHERS: Duration = Duration::from_secs(10);
 /// The same for the only host: the run's deadline comes first.
 const ALONE: Duration = Duration::from_secs(60);
+
+/// What `fence_hyperv` does.
+pub const BEHAVIOUR: Through<Platforms> = Through::BEHAVIOUR;
 
 /// Hyper-V through WS-Management.
 #[derive(Debug)]

@@ -42,6 +42,9 @@ pub trait Platform {
     /// Where its interface listens unless told otherwise.
     const PORTS: Ports;
 
+    /// Whether TLS is used unless `ssl` is written and false.
+    const ENCRYPTED: bool = false;
+
     /// Checks its own options. Nobody is contacted.
     ///
     /// # Errors
@@ -97,9 +100,13 @@ impl<P: Platform> Behaviour for Through<P> {
 
     fn check(&self, options: &Options) -> Result<Config<P>, Vec<String>> {
         let under_pacemaker = engine::is_under_pacemaker();
-        let settings = Settings::from_options(options, under_pacemaker);
+        let mut settings = Settings::from_options(options, under_pacemaker);
+        // A switch is confirmed before it returns: there is nothing to wait for, unless somebody asks.
+        if !options.is_written("power_wait") {
+            settings.power_wait = Duration::ZERO;
+        }
         let lifted = Settings::lifts_limits(options, under_pacemaker);
-        let access = Access::new(options, P::PORTS, lifted)?;
+        let access = Access::new(options, P::PORTS, P::ENCRYPTED, lifted)?;
         let own = P::check(options, &access)?;
         let (mut guests, mut problems) = (Vec::new(), Vec::new());
         for plug in &settings.plugs {
@@ -152,6 +159,9 @@ impl<P: Platform> Behaviour for Through<P> {
         let (outcome, evidence) = work.act(options.action().name, session);
         for seen in evidence {
             session.log().record(&seen);
+        }
+        for remark in platform.remarks() {
+            session.log().warning(&remark);
         }
         if let Err(error) = platform.log_out(end.within(REPORTING)) {
             let text = format!("the session was not ended: {error}");

@@ -328,6 +328,9 @@ fn an_endless_answer_ends_at_the_deadline() {
     });
     let error = timed(300, 800, || request(plain(server.port), after(300)));
     assert!(matches!(error, Error::DeadlinePassed { .. }), "{error}");
+    let mut client = Client::new(plain(server.port), Some(interrupt_after(200)));
+    let error = timed(200, 1400, || client.send(get("/"), ample())).unwrap_err();
+    assert!(matches!(error, Error::Interrupted { .. }), "{error}");
 }
 
 proptest! {

@@ -148,6 +148,20 @@ fn openssl_shows_the_certificate_that_is_told() {
     assert!(String::from_utf8_lossy(&response.body).contains("s_server"));
 }
 
+/// `openssl req -x509` makes certificates that sign themselves and may sign others.
+#[test]
+fn a_certificate_that_signed_itself_needs_to_be_trusted_exactly() {
+    let server = Program::openssl(true, &["-www"]);
+    let endpoint = endpoint(Scheme::Https, server.port, Trust::System);
+    let said = Connection::open(&endpoint, None, ample())
+        .unwrap_err()
+        .to_string();
+    assert!(
+        said.contains("signed itself") && said.contains("ssl_ca"),
+        "{said}"
+    );
+}
+
 /// What Windows Server 2008 and old engines speak.
 #[test]
 fn a_server_with_old_tls_only() {

@@ -15,7 +15,7 @@ use test_servers::faults::Faults;
 use test_servers::http::{Reply, Request, Response, Server, Service, Session};
 use test_servers::identity::Identity;
 
-use crate::support::{Scripted, ample, endpoint, get, plain, read_request, silence};
+use crate::support::{Scripted, ample, endpoint, get, plain, post, read_request, silence};
 
 struct Hello;
 
@@ -27,7 +27,11 @@ impl Service for Hello {
 
 impl Session for Hello {
     fn answer(&mut self, request: &Request) -> Reply {
-        Response::new(200, "text/plain", format!("hello {}", request.path)).into()
+        let hello = match request.path.as_str() {
+            "/echo" => request.body.clone(),
+            path => format!("hello {path}").into_bytes(),
+        };
+        Response::new(200, "text/plain", hello).into()
     }
 }
 
@@ -268,8 +272,8 @@ fn a_port_that_is_only_for_tls() {
     assert!(matches!(error, Error::Tls { .. }), "{error}");
 }
 
-/// A TLS server that answers once and ends the connection as it is told.
-fn raw(answer: &'static [u8], notify: bool) -> (Scripted, TempDir) {
+/// A certificate for this machine, in the form of a server's configuration, and in a file for clients.
+fn own_certificate() -> (Arc<rustls::ServerConfig>, TempDir) {
     let files = tempfile::tempdir().unwrap();
     let key = KeyPair::generate().unwrap();
     let leaf = CertificateParams::new(vec!["127.0.0.1".to_owned()])
@@ -287,7 +291,23 @@ fn raw(answer: &'static [u8], notify: bool) -> (Scripted, TempDir) {
             PrivateKeyDer::from_pem_slice(key.serialize_pem().as_bytes()).unwrap(),
         )
         .unwrap();
-    let config = Arc::new(config);
+    (Arc::new(config), files)
+}
+
+/// A TLS server that agrees on everything and then does not read.
+fn deaf() -> (Scripted, TempDir) {
+    let (config, files) = own_certificate();
+    let server = Scripted::new(move |_, mut stream| {
+        let mut tls = ServerConnection::new(Arc::clone(&config)).unwrap();
+        while tls.is_handshaking() && tls.complete_io(&mut stream).is_ok() {}
+        thread::sleep(std::time::Duration::from_secs(4));
+    });
+    (server, files)
+}
+
+/// A TLS server that answers once and ends the connection as it is told.
+fn raw(answer: &'static [u8], notify: bool) -> (Scripted, TempDir) {
+    let (config, files) = own_certificate();
     let server = Scripted::new(move |_, mut stream| {
         let mut tls = ServerConnection::new(Arc::clone(&config)).unwrap();
         let mut both = rustls::Stream::new(&mut tls, &mut stream);
@@ -381,6 +401,35 @@ fn tls_in_single_bytes_and_cut_at_many_places() {
         before > 5 && after > 0 && whole > 0,
         "{before} {after} {whole}"
     );
+}
+
+/// More than TLS and the socket hold at one time, both ways; and to somebody who does not read.
+#[test]
+fn large_requests_over_tls() {
+    let body = b"0123456789abcdef".repeat(1 << 18);
+    let site = Site::new(Identity::signed(&["127.0.0.1"]).unwrap());
+    let mut client = Client::new(site.endpoint(site.trusted()), None);
+    for _ in 0..2 {
+        let response = client.send(post("/echo", &body), ample()).unwrap();
+        assert!(response.body == body);
+    }
+    assert_eq!(site.server.connections(), 1);
+    for interrupted in [false, true] {
+        let (server, files) = deaf();
+        let trust = Trust::Authorities(files.path().join("trusted.pem"));
+        let interrupt = interrupted.then(|| crate::support::interrupt_after(300));
+        let mut client = Client::new(endpoint(Scheme::Https, server.port, trust), interrupt);
+        let limit = if interrupted {
+            ample()
+        } else {
+            crate::support::after(300)
+        };
+        let begun = std::time::Instant::now();
+        let error = client.send(post("/", &body.repeat(3)), limit).unwrap_err();
+        assert!(begun.elapsed() < std::time::Duration::from_secs(3));
+        assert!(error.may_have_been_carried_out());
+        assert!(error.to_string().contains("sending the request"), "{error}");
+    }
 }
 
 #[test]

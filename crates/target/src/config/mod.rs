@@ -87,6 +87,8 @@ pub struct Timeouts {
     pub silence: Duration,
     /// How long commands that are aborted may still run before whoever aborts them is told that it failed.
     pub drain: Duration,
+    /// How long the disk of a journal may take to keep a change of reservations before its command fails.
+    pub journal: Duration,
     /// How long initiators have to log out when the server stops.
     pub stop: Duration,
 }
@@ -98,6 +100,7 @@ impl Default for Timeouts {
             ping: Duration::from_secs(10),
             silence: Duration::from_secs(20),
             drain: Duration::from_secs(60),
+            journal: Duration::from_secs(20),
             stop: Duration::from_secs(5),
         }
     }
@@ -152,7 +155,8 @@ pub struct DiskOptions {
     pub vendor: String,
     /// PRODUCT IDENTIFICATION
     pub product: String,
-    /// PRODUCT SERIAL NUMBER; made from the target's name and the number if there is none.
+    /// PRODUCT SERIAL NUMBER, by which the disk and its reservations are recognised wherever it is. Without one it is made
+    /// from the target's name and what the block device calls itself, or the path.
     pub serial: Option<String>,
 }
 

@@ -329,7 +329,6 @@ mod tests {
         let name = "iqn.2026-11.org.example:disks";
         let around = Surroundings {
             target: name,
-            lun: 0,
             ports: vec![RelativePort(1)],
             journals: directory.path(),
             gate: None,

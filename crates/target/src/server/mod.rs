@@ -6,11 +6,13 @@ mod admin;
 mod buffer;
 mod command;
 mod connection;
+mod identity;
 mod letter;
 mod link;
 mod login;
 mod mailbox;
 mod metrics;
+mod order;
 mod portal;
 mod receiver;
 mod sender;
@@ -84,6 +86,18 @@ pub enum StartError {
     /// No thread, no descriptor, no random numbers.
     #[error("the system has no resources left")]
     System(#[from] io::Error),
+}
+
+/// Why an end is not a clean one. The server has ended all the same.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum StopError {
+    /// What initiators have written, and was acknowledged while there was a write cache, may be lost.
+    #[error("what was written cannot be made durable: {}", .0.join("; "))]
+    Unwritten(Vec<String>),
+    /// Commands did not end.
+    #[error("commands are still at the disks")]
+    Unfinished,
 }
 
 /// What the server has done since its start.
@@ -165,7 +179,6 @@ impl Shared {
     fn open_unit(&self, target: &str, lun: &LunOptions) -> Result<Arc<Unit>, UnitError> {
         let around = Surroundings {
             target,
-            lun: lun.number,
             ports: self.ports(),
             journals: &self.config.state,
             gate: self.gate.clone(),
@@ -277,14 +290,17 @@ impl Server {
     }
 
     /// Ends: nothing is accepted any more, initiators are asked to log out and have some seconds for it, what is at the
-    /// disks is finished.
-    pub fn stop(mut self) {
-        self.end();
+    /// disks is finished, what is cached is written.
+    ///
+    /// # Errors
+    /// [`StopError`]
+    pub fn stop(mut self) -> Result<(), StopError> {
+        self.end()
     }
 
-    fn end(&mut self) {
+    fn end(&mut self) -> Result<(), StopError> {
         if self.shared.stopping.swap(true, Ordering::AcqRel) {
-            return;
+            return Ok(());
         }
         self.portals.clear();
         for owner in self.shared.guests.owners() {
@@ -292,9 +308,11 @@ impl Server {
         }
         let patience = self.shared.config.timeouts.stop + LAST_LIMIT;
         let deadline = Deadline::after(patience);
-        if !self.shared.sessions.await_absence(|_| true, deadline) {
+        let all_gone = self.shared.sessions.await_absence(|_| true, deadline);
+        if !all_gone {
             tracing::warn!("sessions remain: commands are still at the disks");
         }
+        let mut lost = Vec::new();
         for target in self.shared.targets.all() {
             for (lun, unit) in target.units().iter() {
                 let begun = Instant::now();
@@ -305,15 +323,22 @@ impl Server {
                         lun,
                         "what was written cannot be made durable: {failure}"
                     );
+                    lost.push(format!("{target} LUN {lun}: {failure}"));
                 }
                 tracing::debug!(lun, took = ?begun.elapsed(), "flushed");
             }
+        }
+        match (lost.is_empty(), all_gone) {
+            (false, _) => Err(StopError::Unwritten(lost)),
+            (true, false) => Err(StopError::Unfinished),
+            (true, true) => Ok(()),
         }
     }
 }
 
 impl Drop for Server {
     fn drop(&mut self) {
-        self.end();
+        // What is wrong has been logged. Whoever wants to know it calls `stop`.
+        let _ = self.end();
     }
 }

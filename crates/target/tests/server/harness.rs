@@ -97,6 +97,19 @@ impl Fixture {
         Self { server, directory }
     }
 
+    /// With a gate before the journals, and not before the media.
+    pub(crate) fn with_journals(
+        change: impl FnOnce(&mut Config),
+        gate: &Arc<Door>,
+        directory: TempDir,
+    ) -> Self {
+        let mut config = config(directory.path());
+        change(&mut config);
+        let gate = Arc::new(BeforeJournals(Arc::clone(gate)));
+        let server = Server::start_with(config, Some(gate)).unwrap();
+        Self { server, directory }
+    }
+
     pub(crate) fn address(&self) -> SocketAddr {
         self.server.portals()[0]
     }
@@ -301,6 +314,17 @@ impl Gate for Door {
         }
         state.before -= 1;
         state.passed += 1;
+    }
+}
+
+/// The same before the disk of the journals.
+struct BeforeJournals(Arc<Door>);
+
+impl Gate for BeforeJournals {
+    fn pass(&self) {}
+
+    fn keep(&self) {
+        self.0.pass();
     }
 }
 

@@ -4,5 +4,6 @@ mod aborts;
 mod admin;
 mod bad_input;
 mod harness;
+mod journals;
 mod power;
 mod sessions;
