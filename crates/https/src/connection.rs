@@ -15,10 +15,13 @@ use crate::{Endpoint, Error, Identity, Interrupt, Request, Response, Scheme, dia
 /// and knows no proxies.
 pub struct Connection {
     transport: Transport,
+    endpoint: Endpoint,
     peer: String,
     authority: String,
     limit: usize,
     usable: bool,
+    /// Why the server does not go on, if it said so between two requests.
+    farewell: Option<String>,
     answered: bool,
 }
 
@@ -61,16 +64,18 @@ impl Connection {
         let socket = dial::dial(endpoint, interrupt.as_ref(), deadline)?;
         let mut connection = Self {
             transport: Transport::new(socket, client, interrupt),
+            endpoint: endpoint.clone(),
             peer: endpoint.peer(),
             authority: endpoint.authority(),
             limit: Self::LIMIT,
             usable: true,
+            farewell: None,
             answered: false,
         };
         let begun = Instant::now();
         match connection.transport.handshake(deadline) {
             Ok(()) => Ok(connection),
-            Err(trouble) => Err(connection.untrusted(&trouble, endpoint, begun)),
+            Err(trouble) => Err(connection.untrusted(&trouble, begun)),
         }
     }
 
@@ -84,19 +89,23 @@ impl Connection {
     /// # Errors
     /// When there is no whole response; the connection is unusable then.
     pub fn send(&mut self, request: Request<'_>, deadline: Deadline) -> Result<Response, Error> {
+        let begun = Instant::now();
         self.answered = false;
         let outgoing = compose(&request, &self.authority)?;
         if !self.is_usable() {
-            let (peer, when) = (self.peer.clone(), "before this request");
-            return Err(Error::Closed {
-                peer,
-                when,
-                sent: false,
+            let peer = self.peer.clone();
+            return Err(match self.farewell.clone() {
+                Some(detail) => Error::Tls { peer, detail },
+                None => Error::Closed {
+                    peer,
+                    when: "before this request",
+                    sent: false,
+                },
             });
         }
         // Usable again only when both sides agree on where this exchange ends.
         self.usable = false;
-        let exchange = Exchange::new(self, outgoing, deadline);
+        let exchange = Exchange::new(self, outgoing, deadline, begun);
         let (response, reusable) = exchange.run()?;
         self.usable = reusable;
         Ok(response)
@@ -105,7 +114,12 @@ impl Connection {
     /// Whether another request can go over it, as far as known without asking: false after an error, after `Connection: close`,
     /// and when the server has closed it, or said something unasked, meanwhile.
     pub fn is_usable(&mut self) -> bool {
-        self.usable = self.usable && self.transport.is_quiet();
+        if self.usable
+            && let Err(said) = self.transport.be_quiet()
+        {
+            self.usable = false;
+            self.farewell = said.map(|error| self.explained(&error));
+        }
         self.usable
     }
 
@@ -125,14 +139,18 @@ impl Connection {
         self.answered
     }
 
+    fn explained(&self, error: &rustls::Error) -> String {
+        tls::explain(error, &self.endpoint, self.transport.first())
+    }
+
     /// Why there is no connection.
-    fn untrusted(&self, trouble: &Trouble, endpoint: &Endpoint, begun: Instant) -> Error {
+    fn untrusted(&self, trouble: &Trouble, begun: Instant) -> Error {
         let peer = self.peer.clone();
         match trouble {
             Trouble::Stop(stop) => stopped(*stop, peer, HANDSHAKE, begun, false),
             Trouble::Tls(error) => Error::Tls {
                 peer,
-                detail: tls::explain(error, endpoint, self.transport.first()),
+                detail: self.explained(error),
             },
             Trouble::Gone(error) => Error::Tls {
                 peer,
@@ -182,7 +200,12 @@ struct Exchange<'a> {
 }
 
 impl<'a> Exchange<'a> {
-    fn new(connection: &'a mut Connection, outgoing: Outgoing, deadline: Deadline) -> Self {
+    fn new(
+        connection: &'a mut Connection,
+        outgoing: Outgoing,
+        deadline: Deadline,
+        begun: Instant,
+    ) -> Self {
         Self {
             incoming: Incoming::new(outgoing.call, connection.limit),
             out: connection.transport.out(),
@@ -191,7 +214,7 @@ impl<'a> Exchange<'a> {
             given: 0,
             deaf: false,
             deadline,
-            begun: Instant::now(),
+            begun,
         }
     }
 
@@ -222,7 +245,9 @@ impl<'a> Exchange<'a> {
                 Ok(count) => self.given += count,
                 // A server may answer and close without having read the request to its end.
                 Err(Trouble::Gone(_)) => self.deaf = true,
-                Err(Trouble::Tls(error)) => return Err(self.malformed(error.to_string())),
+                Err(Trouble::Tls(error)) => {
+                    return Err(self.malformed(self.connection.explained(&error)));
+                }
                 Err(Trouble::Stop(stop)) => return Err(self.stopped(stop)),
             }
             if self.given == before && self.connection.transport.out() == out {
@@ -269,7 +294,9 @@ impl<'a> Exchange<'a> {
                     };
                 }
                 Err(Trouble::Gone(_)) => return Err(self.closed()),
-                Err(Trouble::Tls(error)) => return Err(self.malformed(error.to_string())),
+                Err(Trouble::Tls(error)) => {
+                    return Err(self.malformed(self.connection.explained(&error)));
+                }
                 Err(Trouble::Stop(stop)) => return Err(self.stopped(stop)),
             }
         }

@@ -118,6 +118,13 @@ pub const NOT_KEPT_APART: u8 = 72;
 /// effect at a guest's next start only.
 pub const NOT_ENFORCED: u8 = 73;
 
+/// Discover: a node is not the guest that the definition means, or two nodes have one UUID: fencing would
+/// switch the wrong guest.
+pub const OTHER_GUEST: u8 = 80;
+
+/// Discover: who a guest is could not be found out.
+pub const NOT_IDENTIFIED: u8 = 81;
+
 /// Ended by SIGINT or SIGTERM; what had been started has been taken down.
 pub const CANCELLED: u8 = 130;
 
@@ -233,6 +240,14 @@ pub const TABLE: &[(u8, &str)] = &[
     (
         NOT_ENFORCED,
         "placement enforce: apart, but not every step was done",
+    ),
+    (
+        OTHER_GUEST,
+        "discover: a node is not the guest that the definition means",
+    ),
+    (
+        NOT_IDENTIFIED,
+        "discover: who a guest is could not be found out",
     ),
     (CANCELLED, "cancelled by SIGINT or SIGTERM"),
     (

@@ -5,6 +5,7 @@
 
 pub mod apply;
 pub mod check;
+pub mod discover;
 pub mod drill;
 pub mod exit;
 pub mod explain;
@@ -47,6 +48,9 @@ enum Command {
     /// Show the state of a running cluster: nodes, services, fencing, quorum, hosts
     #[command(after_long_help = exit_codes())]
     Status(status::StatusArgs),
+    /// Find out who a guest is on its platform: its plug for each agent, and whether a definition means it
+    #[command(after_long_help = exit_codes())]
+    Discover(discover::DiscoverArgs),
     /// Show which host runs each member, what keeps the members apart, and watch over it
     Placement(placement::PlacementArgs),
     /// Find out whether fence_scsi can rely on a shared disk; serve one
@@ -81,6 +85,7 @@ pub fn main_with(platforms: &placement::Platforms) -> ExitCode {
         Command::Check(args) => check::run(args),
         Command::Explain(args) => explain::run(args),
         Command::Status(args) => status::run(args),
+        Command::Discover(args) => discover::run(args, platforms),
         Command::Placement(args) => placement::run(args, platforms),
         Command::Storage(args) => storage::run(args),
         Command::Platforms(args) => platforms::run(args),

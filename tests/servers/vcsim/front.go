@@ -76,10 +76,6 @@ func (f *front) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	name := f.name(r, body)
 	f.lock.Lock()
-	if f.counts == nil {
-		f.counts = map[string]int{}
-		f.sessions = map[string]bool{}
-	}
 	f.counts[name]++
 	f.in += len(body)
 	if len(f.log) < kept {

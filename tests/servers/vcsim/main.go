@@ -67,7 +67,10 @@ func main() {
 	defer inner.Close()
 
 	rest := &restServer{username: *username, password: *password, limit: *restLimit, api: !*noAPI && !*host, rest: !*host}
-	front := &front{sdk: mux, rest: rest, wsdl: *wsdl, username: *username, password: *password}
+	front := &front{
+		sdk: mux, rest: rest, wsdl: *wsdl, username: *username, password: *password,
+		counts: map[string]int{}, sessions: map[string]bool{},
+	}
 
 	listener, err := net.Listen("tcp", *listen)
 	if err != nil {

@@ -29,7 +29,8 @@ fn words(ran: &Ran) -> String {
     if ran.hung {
         return format!("still running after {:.0?}", ran.took);
     }
-    let said = ran.stdout.lines().next().or_else(|| ran.stderr.lines().find(|line| !line.trim().is_empty()));
+    let errors = ran.stderr.lines().filter(|line| line.contains("ERROR"));
+    let said = ran.stdout.lines().next().or_else(|| errors.last());
     let said = said.unwrap_or_default().rsplit_once(": ").map_or(said.unwrap_or_default(), |(_, last)| last);
     let said: String = said.chars().take(40).collect();
     let code = ran.code.map_or_else(|| "ended by a signal".to_owned(), |code| format!("exit {code}"));

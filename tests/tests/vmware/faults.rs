@@ -37,10 +37,10 @@ fn an_expired_session_is_opened_again() {
             let world = World::vcenter();
             world.fault(method, "expire", 1, "");
             ended(&off(&world, agent), 0, "Success: Powered OFF\n", "");
-            assert_eq!(world.state(GUEST), "poweredOff", "{agent} {method}");
-            assert_eq!(world.sessions(), (0, 0), "{agent} {method}");
             let logins = world.count("Login").max(world.count("POST /api/session"));
             assert_eq!(logins, 2, "{agent} {method}");
+            assert_eq!(world.sessions(), (0, 0), "{agent} {method}");
+            assert_eq!(world.state(GUEST), "poweredOff", "{agent} {method}");
         }
         // One that never lasts is an error, not a loop.
         let world = World::vcenter();

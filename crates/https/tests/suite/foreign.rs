@@ -192,8 +192,10 @@ fn a_server_that_demands_a_client_certificate() {
         let mut client = Client::new(endpoint(Scheme::Https, server.port, server.trust()), None);
         let error = client.send(get("/"), ample()).unwrap_err();
         let said = error.to_string().to_lowercase();
+        // With TLS 1.3 it says so after the request went out, and its reset may overtake that.
+        let overtaken = version == "-tls1_3" && matches!(error, Error::Closed { sent: true, .. });
         assert!(
-            said.contains("certificate") || said.contains("handshake"),
+            overtaken || said.contains("certificate") || said.contains("handshake"),
             "{said}"
         );
     }

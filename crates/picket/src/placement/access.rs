@@ -7,6 +7,7 @@ use std::os::unix::process::CommandExt as _;
 use std::path::PathBuf;
 use std::process::Command;
 
+use ::placement::Wish;
 use ::placement::wish::NotOffered;
 use cluster::{Definition, PlatformKind};
 use hypervisor::placement::Placement;
@@ -87,6 +88,16 @@ pub(super) fn open(
         why,
     })?;
     Ok((platform, asked))
+}
+
+/// As [`open`], for who can go on without; or why it cannot be opened.
+pub(crate) fn open_platform(
+    definition: &Definition,
+    platforms: &Platforms,
+) -> Result<Box<dyn Placement>, String> {
+    Wish::of(definition).map_err(|error| Error::from(error).to_string())?;
+    let opened = open(definition, platforms).map_err(|error| error.to_string());
+    opened.map(|(platform, _)| platform)
 }
 
 /// Lets the program with libvirt carry out this command line. Returns only if it cannot.

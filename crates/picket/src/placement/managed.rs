@@ -195,7 +195,9 @@ impl Managed {
                 hyperv::Login::Negotiate(ntlm::Credentials::new(username, password))
             }
             "basic" if tls.is_none() => {
-                return Err("auth `basic` without `ssl`: the password would travel readable".to_owned());
+                return Err(
+                    "auth `basic` without `ssl`: the password would travel readable".to_owned(),
+                );
             }
             "basic" => hyperv::Login::Basic {
                 user: username.to_owned(),

@@ -23,6 +23,7 @@ use hypervisor::placement::Placement;
 use jiff::Timestamp;
 use serde::Serialize;
 
+pub(crate) use self::access::open_platform;
 pub use self::access::{OpenLibvirt, Platforms};
 use crate::{exit, plain, setup};
 

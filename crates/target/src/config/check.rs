@@ -46,6 +46,7 @@ pub(super) fn check(document: Document, directory: &Path) -> Result<Config, Vec<
     let discovery = discovery.filter_map(|one| check.account(one)).collect();
     let targets = check.targets(document.target);
     let config = Config {
+        file: None,
         listen: check.portals(document.listen.into_inner()),
         control: Some(check.path(document.control.unwrap_or_else(|| DEFAULT_CONTROL.into()))),
         state: check.path(document.state.unwrap_or_else(|| DEFAULT_STATE.into())),

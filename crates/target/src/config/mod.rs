@@ -34,6 +34,8 @@ const MAX_TEXT: u64 = 1 << 20;
 /// A configuration whose values agree with each other.
 #[derive(Debug, Clone)]
 pub struct Config {
+    /// The file it was read from, which can be read again; `None` if it was put together otherwise.
+    pub file: Option<PathBuf>,
     /// Where connections are accepted. At least one.
     pub listen: Vec<PortalAddress>,
     /// The control socket; `None` for none.
@@ -207,7 +209,9 @@ pub fn parse(text: &str, path: &Path) -> Result<Config, ConfigError> {
     let wrong = |problems| ConfigError::wrong(path, text, problems);
     let document = document::read(text).map_err(|problem| wrong(vec![problem]))?;
     let directory = path.parent().unwrap_or_else(|| Path::new(""));
-    check::check(document, directory).map_err(wrong)
+    let mut config = check::check(document, directory).map_err(wrong)?;
+    config.file = Some(std::path::absolute(path).unwrap_or_else(|_| path.to_owned()));
+    Ok(config)
 }
 
 #[cfg(test)]

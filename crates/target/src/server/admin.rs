@@ -18,7 +18,7 @@ use crate::server::{Server, Shared, StartError};
 use crate::store::Health;
 
 /// How long sessions have to end that are dropped.
-const DROP_LIMIT: Duration = Duration::from_secs(30);
+pub(crate) const DROP_LIMIT: Duration = Duration::from_secs(30);
 
 /// Why a change is not made.
 #[derive(Debug, thiserror::Error)]
@@ -235,7 +235,7 @@ impl UnitInfo {
 /// A handle to a running server, for whoever administers it. It does not keep the server running.
 #[derive(Debug, Clone)]
 pub struct Admin {
-    shared: Arc<Shared>,
+    pub(super) shared: Arc<Shared>,
 }
 
 impl Server {
@@ -374,17 +374,8 @@ impl Admin {
         }
         let unit = self.shared.open_unit(target.name.as_str(), lun);
         units.insert(lun.number, unit.map_err(AdminError::Unit)?);
-        self.change_units(&target, units);
+        self.shared.change_units(&target, units);
         Ok(())
-    }
-
-    fn change_units(&self, target: &Target, units: crate::server::Units) {
-        target.set_units(units);
-        for unit in target.units().values() {
-            unit.luns_changed();
-        }
-        let of = |session: &Session| session.target == target.name.as_str();
-        self.shared.sessions.post(&Letter::UnitsChanged, of);
     }
 
     /// Serves a disk no more. Commands that have not ended are aborted; when this returns nothing is written to it any
@@ -400,7 +391,7 @@ impl Admin {
             target: target.name.to_string(),
             lun,
         })?;
-        self.change_units(&target, units);
+        self.shared.change_units(&target, units);
         let deadline = Deadline::after(DROP_LIMIT);
         let closed = unit.close(deadline);
         // Once no session knows it any more, its medium and its journal are closed.

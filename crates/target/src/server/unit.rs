@@ -430,6 +430,13 @@ impl Unit {
         }
     }
 
+    /// The target has other ports now.
+    pub(crate) fn set_ports(&self, ports: &[RelativePort]) {
+        if let Ok(mut state) = self.lock() {
+            state.unit.set_ports(ports);
+        }
+    }
+
     /// A command arrives. What is let through is in the table before anybody else is let in.
     pub(crate) fn begin(
         self: &Arc<Self>,

@@ -50,6 +50,7 @@ pub(crate) struct Fixture {
 /// A configuration with one target and one disk, open to anybody.
 pub(crate) fn config(directory: &Path) -> Config {
     Config {
+        file: None,
         listen: vec!["127.0.0.1:0".parse().unwrap()],
         control: None,
         state: directory.join("state"),

@@ -6,4 +6,5 @@ mod bad_input;
 mod harness;
 mod journals;
 mod power;
+mod reload;
 mod sessions;

@@ -81,10 +81,8 @@ impl Rest {
         let datacenter = self.datacenter(deadline)?;
         let hosts = self.hosts(true, deadline).map_err(told)?;
         let mut known = HashMap::new();
-        for chunk in hosts.chunks(HOSTS) {
-            for guest in self.guests_on(chunk, datacenter.as_deref(), deadline).map_err(told)? {
-                known.insert(guest.id.clone(), guest);
-            }
+        for guest in self.guests_on_each(&hosts, datacenter.as_deref(), deadline).map_err(told)? {
+            known.insert(guest.id.clone(), guest);
         }
         let sure: HashSet<String> = known.keys().cloned().collect();
         match self.guests_on(&[], datacenter.as_deref(), deadline) {
@@ -94,10 +92,10 @@ impl Rest {
                 }
             }
             Err(Trouble::Refusal(refusal)) if refusal.meaning == Meaning::TooMany => {
-                for host in self.hosts(false, deadline).map_err(told)?.chunks(1) {
-                    for guest in self.guests_on(host, datacenter.as_deref(), deadline).map_err(told)? {
-                        known.entry(guest.id.clone()).or_insert(guest);
-                    }
+                let rest: Vec<String> = self.hosts(false, deadline).map_err(told)?;
+                let rest: Vec<String> = rest.into_iter().filter(|host| !hosts.contains(host)).collect();
+                for guest in self.guests_on_each(&rest, datacenter.as_deref(), deadline).map_err(told)? {
+                    known.entry(guest.id.clone()).or_insert(guest);
                 }
             }
             Err(trouble) => return Err(told(trouble)),
@@ -258,6 +256,23 @@ impl Rest {
             Err(Trouble::Refusal(refusal)) if refusal.meaning == Meaning::Unauthorized => Ok(Vec::new()),
             Err(trouble) => Err(trouble),
         }
+    }
+
+    /// The guests on these hosts, asked for with as many hosts at once as the server returns guests of.
+    fn guests_on_each(&self, hosts: &[String], datacenter: Option<&str>, deadline: Deadline) -> Result<Vec<Listed>, Trouble> {
+        let mut guests = Vec::new();
+        let mut parts: Vec<&[String]> = hosts.chunks(HOSTS).rev().collect();
+        while let Some(part) = parts.pop() {
+            match self.guests_on(part, datacenter, deadline) {
+                Ok(found) => guests.extend(found),
+                Err(Trouble::Refusal(refusal)) if refusal.meaning == Meaning::TooMany && part.len() > 1 => {
+                    let (first, second) = part.split_at(part.len() / 2);
+                    parts.extend([second, first]);
+                }
+                Err(trouble) => return Err(trouble),
+            }
+        }
+        Ok(guests)
     }
 
     /// The guests that the filter lets through, on these hosts; none named: on all.
