@@ -146,7 +146,8 @@ impl<'a> Attempt<'a> {
 
     fn look(&self, guest: &GuestRef) -> Result<Sight, Error> {
         let since = Instant::now();
-        let mut sight = self.fleet.locate(guest, self.deadline)?;
+        let located = self.fleet.locate(guest, self.deadline);
+        let mut sight = located.map_err(|unseen| unseen.error)?;
         self.starts.judge(&mut sight.seen, since);
         Ok(sight)
     }

@@ -89,7 +89,10 @@ impl Host {
         };
         Self {
             url: format!("{scheme}://{}{PATH}", endpoint.peer()),
-            by: format!("Hyper-V host {}", endpoint.peer()),
+            by: match &address.node {
+                Some(node) => format!("Hyper-V host {node} ({})", endpoint.peer()),
+                None => format!("Hyper-V host {}", endpoint.peer()),
+            },
             endpoint,
             login: settings.login.clone(),
             interrupt: settings.interrupt.clone(),

@@ -57,11 +57,15 @@ fn off_needs_the_answer_of_all() {
     let rig = rig();
     rig.run("kill HV1 close");
     let hosts = rig.hyperv();
+    let seen = hosts.observe(&named(VM1), soon()).unwrap();
+    assert_eq!(seen.power(), Power::On, "what runs, runs");
+    let error = hosts.power_off(&named("vm1"), soon()).unwrap_err();
     assert_eq!(
-        hosts.observe(&named("vm1"), soon()).unwrap().power(),
-        Power::On,
-        "what runs, runs"
+        error.kind(),
+        ErrorKind::Unreachable,
+        "a name may be another's there: {error}"
     );
+    assert_eq!(rig.truth(VM1), (2, 0, 0));
 }
 
 #[test]
