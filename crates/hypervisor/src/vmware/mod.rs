@@ -37,7 +37,9 @@ use zeroize::Zeroizing;
 
 use crate::event::Watchers;
 use crate::placement::{Apart, Changed, Host, Placement, Whereabouts};
-use crate::{Error, Event, Evidence, GuestRef, Hypervisor, Managed, Observation, PoweredOff, Revival};
+use crate::{
+    Error, Event, Evidence, GuestRef, Hypervisor, Managed, Observation, PoweredOff, Revival,
+};
 
 /// Which of the two interfaces is used.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -103,9 +105,12 @@ impl Vmware {
         let name = name_of(settings);
         let way = match &settings.interface {
             Interface::Soap => Way::Soap(soap::Soap::new(settings, &name)),
-            Interface::Rest { path, filter } => {
-                Way::Rest(rest::Rest::new(settings, path.as_deref(), filter.as_deref(), &name))
-            }
+            Interface::Rest { path, filter } => Way::Rest(rest::Rest::new(
+                settings,
+                path.as_deref(),
+                filter.as_deref(),
+                &name,
+            )),
         };
         Self {
             name,
@@ -129,14 +134,22 @@ impl Vmware {
 
 impl std::fmt::Debug for Vmware {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Vmware").field("name", &self.name).finish_non_exhaustive()
+        f.debug_struct("Vmware")
+            .field("name", &self.name)
+            .finish_non_exhaustive()
     }
 }
 
 /// As a URI, with the port where it is not the usual one.
 fn name_of(settings: &Settings) -> String {
-    let Endpoint { scheme, host, port, .. } = &settings.endpoint;
-    let host = if host.contains(':') { format!("[{host}]") } else { host.clone() };
+    let Endpoint {
+        scheme, host, port, ..
+    } = &settings.endpoint;
+    let host = if host.contains(':') {
+        format!("[{host}]")
+    } else {
+        host.clone()
+    };
     let port = match (scheme, port) {
         (Scheme::Https, 443) => String::new(),
         (_, port) => format!(":{port}"),
@@ -174,7 +187,12 @@ impl Hypervisor for Vmware {
         }
     }
 
-    fn power_on(&self, guest: &GuestRef, _revival: Option<&Revival>, deadline: Deadline) -> Result<Evidence, Error> {
+    fn power_on(
+        &self,
+        guest: &GuestRef,
+        _revival: Option<&Revival>,
+        deadline: Deadline,
+    ) -> Result<Evidence, Error> {
         match &self.way {
             Way::Soap(soap) => soap.power_on(guest, deadline),
             Way::Rest(rest) => rest.power_on(guest, deadline),
@@ -224,15 +242,31 @@ impl Placement for Vmware {
         self.soap()?.rules(guests, deadline)
     }
 
-    fn keep_apart(&self, name: &str, guests: &[GuestRef], mandatory: bool, deadline: Deadline) -> Result<Changed, Error> {
+    fn keep_apart(
+        &self,
+        name: &str,
+        guests: &[GuestRef],
+        mandatory: bool,
+        deadline: Deadline,
+    ) -> Result<Changed, Error> {
         self.soap()?.keep_apart(name, guests, mandatory, deadline)
     }
 
-    fn pin(&self, guest: &GuestRef, hosts: &[String], deadline: Deadline) -> Result<Changed, Error> {
+    fn pin(
+        &self,
+        guest: &GuestRef,
+        hosts: &[String],
+        deadline: Deadline,
+    ) -> Result<Changed, Error> {
         self.soap()?.pin(guest, hosts, deadline)
     }
 
-    fn migrate(&self, guest: &GuestRef, host: &str, deadline: Deadline) -> Result<Whereabouts, Error> {
+    fn migrate(
+        &self,
+        guest: &GuestRef,
+        host: &str,
+        deadline: Deadline,
+    ) -> Result<Whereabouts, Error> {
         self.soap()?.migrate(guest, host, deadline)
     }
 }
