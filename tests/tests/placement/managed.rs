@@ -307,7 +307,10 @@ fn hyperv_keeps_members_apart_by_class_names() {
         command
     });
     // The nodes of the cluster are reached where the server says that they are.
-    let said = site.server.stdout();
+    let said = wait_for("all nodes to listen", PATIENCE, || {
+        let said = site.server.stdout();
+        (said.matches('\n').count() == 3).then_some(said)
+    });
     let nodes: Vec<String> = said
         .lines()
         .filter_map(|line| line.split_once(' '))
