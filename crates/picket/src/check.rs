@@ -15,7 +15,6 @@ use std::process::ExitCode;
 use ::platforms::{Edition, Outcome, Reason, Verdict};
 use clap::{Args, ValueEnum};
 use cluster::{Definition, DefinitionError, Places};
-use jiff::Timestamp;
 use serde::Serialize;
 
 use crate::storage::saved::{self, Age, ProbeOf};
@@ -34,7 +33,7 @@ pub struct CheckArgs {
     edition: Option<Edition>,
 
     /// Take the result that `picket storage probe --save FILE` kept as what the definition says of this
-    /// storage; can be given again
+    /// storage, instead of that of its `probe`; can be given again
     #[arg(long, value_name = "STORAGE=FILE")]
     probe: Vec<ProbeOf>,
 
@@ -153,10 +152,7 @@ struct Report {
 /// Runs `picket check`.
 #[must_use]
 pub fn run(args: &CheckArgs) -> ExitCode {
-    let age = Age {
-        now: Timestamp::now(),
-        days: args.probe_max_age,
-    };
+    let age = Age::of_days(args.probe_max_age);
     let files: Vec<Checked> = args
         .files
         .iter()
@@ -239,7 +235,7 @@ fn check(path: &Path, edition: Option<Edition>, probes: &[ProbeOf], age: Age) ->
         }
     };
     let result = match Definition::parse_with_places(&name, &text) {
-        Ok((mut definition, places)) => match taken(&mut definition, probes, age) {
+        Ok((mut definition, places)) => match saved::take_all(&mut definition, path, probes, age) {
             Err(error) => Err(Refused::because(error.to_string())),
             Ok(()) => {
                 let edition = edition.unwrap_or_else(|| Edition::fitting(&definition));
@@ -254,13 +250,6 @@ fn check(path: &Path, edition: Option<Edition>, probes: &[ProbeOf], age: Age) ->
         result,
         text,
     }
-}
-
-/// Lets the definition say what was probed.
-fn taken(definition: &mut Definition, probes: &[ProbeOf], age: Age) -> Result<(), saved::Error> {
-    probes
-        .iter()
-        .try_for_each(|probe| saved::take(definition, probe, age))
 }
 
 impl Judged {
