@@ -315,7 +315,7 @@ mod tests {
         );
         let take_all = |probes: &[ProbeOf]| {
             let mut definition = Definition::parse("cluster.toml", &text).unwrap();
-            super::take_all(&mut definition, &path, probes, fresh())
+            take_all(&mut definition, &path, probes, fresh())
                 .map(|()| definition.storage[0].preempt_and_abort)
         };
         assert_eq!(take_all(&[]).unwrap(), Some(false));
