@@ -93,7 +93,7 @@ impl Wiretap {
                     &listener,
                     SocketAddr::from((Ipv4Addr::LOCALHOST, server)),
                     &shared,
-                )
+                );
             })
         });
         Self {

@@ -121,10 +121,9 @@ fn configuration() -> Page {
 
 /// The section on management addresses, from the table that their parser reads by.
 fn addresses() -> String {
-    let mut text = ".SH ADDRESSES\n\
-         A value of\n.B hypervisor\nis\n\
-         .IR SCHEME ://[ USER @] HOST [: PORT ]/[? KEY = VALUE [& KEY = VALUE ...]],\n\
-         or a libvirt URI. The last @ ends the user; %XX stands for the byte XX. An address with a password in it is refused.\n"
+    let mut text = ".SH ADDRESSES\nA value of\n.B hypervisor\nis a libvirt URI, or the address of a management interface:\n\
+         .PP\n.RS\n.IR SCHEME ://USER @ HOST [: PORT ]/[? KEY = VALUE [& KEY = VALUE ...]]\n.RE\n.PP\n\
+         The last @ ends the user; %XX stands for the byte XX. An address with a password in it is refused.\n"
         .to_owned();
     for platform in Platform::ALL {
         let (https, http) = (

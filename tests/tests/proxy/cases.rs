@@ -1,5 +1,7 @@
 //! What goes well.
 
+use std::slice;
+
 use picket_tests::{
     Subject,
     agent::Call,
@@ -31,7 +33,7 @@ fn every_action_has_its_effect_and_its_evidence() {
                 code,
                 &format!("{kind}: {action}"),
                 &daemon,
-            )
+            );
         };
 
         on_mine("status", 0);
@@ -115,7 +117,7 @@ fn the_c_agents_and_multicast_reach_the_platform() {
             (Route::MulticastV4, Subject::C),
             (Route::TcpV4, Subject::C),
         ] {
-            let daemon = Conf::new(&rig, route, &line, &[guest.clone()], "").start(&rig);
+            let daemon = Conf::new(&rig, route, &line, slice::from_ref(&guest), "").start(&rig);
             let call = Call::over(&rig, subject, route);
             for (action, code) in [("status", 0), ("off", 0), ("status", 2), ("on", 0)] {
                 let ran = call.act(&rig, action, Some(&guest));
@@ -154,7 +156,7 @@ fn a_private_authority_is_trusted_when_it_is_named() {
                 &rig,
                 Route::TcpV4,
                 &format!("\t\thypervisor = \"{address}\";\n"),
-                &[guest.clone()],
+                slice::from_ref(&guest),
                 "",
             )
         };

@@ -1,6 +1,7 @@
 //! What goes wrong at the platform.
 
 use std::{
+    slice,
     sync::atomic::{AtomicBool, Ordering},
     thread,
     time::{Duration, Instant},
@@ -109,7 +110,7 @@ fn a_platform_that_hangs_or_is_gone_holds_up_its_own_guests_only() {
                         1,
                         &format!("{kind}: status of a guest behind a hanging platform"),
                         &daemon,
-                    )
+                    );
                 });
             }
             // Running here, so it does not matter what the platform knows.
@@ -187,7 +188,7 @@ fn a_platform_that_hangs_does_not_hold_up_the_end() {
         let rig = Rig::new();
         let platform = Platform::start(&rig, kind, 2);
         let guest = platform.guest(0);
-        let daemon = Conf::of(&rig, &platform, &[guest.clone()]).start(&rig);
+        let daemon = Conf::of(&rig, &platform, slice::from_ref(&guest)).start(&rig);
         expect(&ask(&rig, "status", Some(&guest)), 0, "status", &daemon);
         platform.tap.set(Line::Dead);
         let begun = Instant::now();

@@ -7,6 +7,7 @@ mod audit;
 mod cases;
 mod faults;
 mod load;
+mod migration;
 mod platform;
 mod secrets;
 

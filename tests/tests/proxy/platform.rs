@@ -26,17 +26,19 @@ pub(crate) const PASSWORD: &str = "secret";
 pub(crate) enum Kind {
     Rhevm,
     Vmware,
+    /// vCenter's other interface.
+    VmwareRest,
     Hyperv,
 }
 
 impl Kind {
-    pub(crate) const ALL: [Self; 3] = [Self::Rhevm, Self::Vmware, Self::Hyperv];
+    pub(crate) const ALL: [Self; 4] = [Self::Rhevm, Self::Vmware, Self::VmwareRest, Self::Hyperv];
 
     /// Those whose server is on this machine; the others are skipped aloud.
     pub(crate) fn available() -> Vec<Self> {
         let all = Self::ALL.into_iter();
         all.filter(|kind| {
-            let missing = *kind == Self::Vmware && !vcsim().is_file();
+            let missing = kind.is_vcsim() && !vcsim().is_file();
             if missing {
                 skip(&format!(
                     "{} is missing: run scripts/setup test",
@@ -47,6 +49,10 @@ impl Kind {
         })
         .collect()
     }
+
+    const fn is_vcsim(self) -> bool {
+        matches!(self, Self::Vmware | Self::VmwareRest)
+    }
 }
 
 impl fmt::Display for Kind {
@@ -54,6 +60,7 @@ impl fmt::Display for Kind {
         f.write_str(match self {
             Self::Rhevm => "rhevm",
             Self::Vmware => "vmware",
+            Self::VmwareRest => "vmware+rest",
             Self::Hyperv => "hyperv",
         })
     }
@@ -87,7 +94,7 @@ impl<'a> Platform<'a> {
                 command.args(["--guests", &guests.to_string(), "--transition", "150"]);
                 command
             }
-            Kind::Vmware => {
+            Kind::Vmware | Kind::VmwareRest => {
                 // Two pools, with as many guests each.
                 let mut command = Command::new(vcsim());
                 command.args([
@@ -145,12 +152,17 @@ impl<'a> Platform<'a> {
     fn address_at(&self, port: u16, password_file: &Path, more: &str) -> String {
         let user = match self.kind {
             Kind::Rhevm => "fence@internal",
-            Kind::Vmware => "root",
+            Kind::Vmware | Kind::VmwareRest => "root",
             Kind::Hyperv => "CORP%5Cfence",
         };
+        let (scheme, rest) = match self.kind {
+            Kind::Rhevm => ("rhevm", ""),
+            Kind::Vmware => ("vmware", ""),
+            Kind::VmwareRest => ("vmware", "&api=rest"),
+            Kind::Hyperv => ("hyperv", ""),
+        };
         format!(
-            "{}://{user}@127.0.0.1:{port}/?password_file={}{more}",
-            self.kind,
+            "{scheme}://{user}@127.0.0.1:{port}/?password_file={}{rest}{more}",
             password_file.display()
         )
     }
@@ -159,8 +171,12 @@ impl<'a> Platform<'a> {
     pub(crate) fn guest(&self, number: usize) -> String {
         match self.kind {
             Kind::Rhevm => format!("node{}", number + 1),
-            Kind::Vmware if number < self.guests.div_ceil(2) => format!("DC0_H0_VM{number}"),
-            Kind::Vmware => format!("DC0_C0_RP0_VM{}", number - self.guests.div_ceil(2)),
+            kind if kind.is_vcsim() && number < self.guests.div_ceil(2) => {
+                format!("DC0_H0_VM{number}")
+            }
+            Kind::Vmware | Kind::VmwareRest => {
+                format!("DC0_C0_RP0_VM{}", number - self.guests.div_ceil(2))
+            }
             Kind::Hyperv => format!("guest{number}"),
         }
     }
@@ -176,7 +192,7 @@ impl<'a> Platform<'a> {
                 line.expect("the engine has the guest")
                     .contains(" state=down ")
             }
-            Kind::Vmware => {
+            Kind::Vmware | Kind::VmwareRest => {
                 let token = self.http(
                     "POST",
                     "/rest/com/vmware/cis/session",
@@ -208,6 +224,7 @@ impl<'a> Platform<'a> {
         match self.kind {
             Kind::Rhevm => seen.count("POST /ovirt-engine/sso/oauth/token "),
             Kind::Vmware => seen.count("<Login "),
+            Kind::VmwareRest => seen.count("POST /api/session "),
             // The first half of a handshake is the same for all.
             Kind::Hyperv => seen.count("Negotiate TlRMTVNTUAAB"),
         }
@@ -226,6 +243,7 @@ impl<'a> Platform<'a> {
                     .expect("the engine counts its sessions")
             }
             Kind::Vmware => number_of(&self.http("GET", "/_test/counts", &[]), "sessions"),
+            Kind::VmwareRest => number_of(&self.http("GET", "/_test/counts", &[]), "rest_sessions"),
             Kind::Hyperv => self.tap.open(),
         }
     }
@@ -245,7 +263,7 @@ impl<'a> Platform<'a> {
     /// How many sessions one login may be: Hyper-V's belong to connections.
     pub(crate) const fn most_sessions(&self) -> usize {
         match self.kind {
-            Kind::Rhevm | Kind::Vmware => 1,
+            Kind::Rhevm | Kind::Vmware | Kind::VmwareRest => 1,
             Kind::Hyperv => 8,
         }
     }
@@ -254,7 +272,7 @@ impl<'a> Platform<'a> {
     pub(crate) fn expire(&self) {
         match self.kind {
             Kind::Rhevm => self.http("POST", "/-/engine/-expire", &[]),
-            Kind::Vmware => self.http("POST", "/_test/expire", &[]),
+            Kind::Vmware | Kind::VmwareRest => self.http("POST", "/_test/expire", &[]),
             // A connection is forgotten when it is next used.
             Kind::Hyperv => self.send("POST", "/-/ops", &[], "do=is:401\n"),
         };
@@ -264,32 +282,48 @@ impl<'a> Platform<'a> {
         self.send(method, target, headers, "")
     }
 
-    /// Asks the server, past the tap, and returns the body of its answer.
     fn send(&self, method: &str, target: &str, headers: &[(&str, &str)], body: &str) -> String {
-        let lines: String = headers
-            .iter()
-            .map(|(name, value)| format!("{name}: {value}\r\n"))
-            .collect();
-        let request = format!(
-            "{method} {target} HTTP/1.1\r\nHost: test\r\nConnection: close\r\n{lines}Content-Length: {}\r\n\r\n{body}",
-            body.len()
-        );
-        let answer = self.host.enter(|| {
-            let mut stream = TcpStream::connect((Ipv4Addr::LOCALHOST, self.port))?;
-            stream.set_read_timeout(Some(Duration::from_secs(20)))?;
-            stream.write_all(request.as_bytes())?;
-            let mut answer = String::new();
-            stream.read_to_string(&mut answer)?;
-            std::io::Result::Ok(answer)
-        });
-        let answer = answer.expect("the server answers");
-        let (head, body) = answer.split_once("\r\n\r\n").expect("an answer has a head");
-        assert!(
-            head.starts_with("HTTP/1.1 2"),
-            "{method} {target}: {answer}"
-        );
-        body.to_owned()
+        send(self.host, self.port, method, target, headers, body)
     }
+}
+
+/// Tells a server in `namespace` something.
+pub(crate) fn post(namespace: &Namespace, port: u16, target: &str, body: &str) {
+    send(namespace, port, "POST", target, &[], body);
+}
+
+/// Asks a server in `namespace` and returns the body of its answer.
+fn send(
+    namespace: &Namespace,
+    port: u16,
+    method: &str,
+    target: &str,
+    headers: &[(&str, &str)],
+    body: &str,
+) -> String {
+    let lines: String = headers
+        .iter()
+        .map(|(name, value)| format!("{name}: {value}\r\n"))
+        .collect();
+    let request = format!(
+        "{method} {target} HTTP/1.1\r\nHost: test\r\nConnection: close\r\n{lines}Content-Length: {}\r\n\r\n{body}",
+        body.len()
+    );
+    let answer = namespace.enter(|| {
+        let mut stream = TcpStream::connect((Ipv4Addr::LOCALHOST, port))?;
+        stream.set_read_timeout(Some(Duration::from_secs(20)))?;
+        stream.write_all(request.as_bytes())?;
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer)?;
+        std::io::Result::Ok(answer)
+    });
+    let answer = answer.expect("the server answers");
+    let (head, body) = answer.split_once("\r\n\r\n").expect("an answer has a head");
+    assert!(
+        head.starts_with("HTTP/1.1 2"),
+        "{method} {target}: {answer}"
+    );
+    body.to_owned()
 }
 
 /// The text behind a name in JSON that holds it once.

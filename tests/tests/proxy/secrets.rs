@@ -1,6 +1,6 @@
 //! Passwords: wrong ones, and where none may appear.
 
-use std::{fs, os::unix::fs::PermissionsExt as _, process::Command, thread};
+use std::{fs, os::unix::fs::PermissionsExt as _, process::Command, slice, thread};
 
 use picket_tests::{
     Subject,
@@ -44,7 +44,7 @@ fn a_wrong_password_is_named_with_its_remedy_and_not_tried_for_every_guest() {
         let rig = Rig::new();
         let platform = Platform::start(&rig, kind, 2);
         let guest = platform.guest(0);
-        let good = Conf::of(&rig, &platform, &[guest.clone()]);
+        let good = Conf::of(&rig, &platform, slice::from_ref(&guest));
         password(&rig, WRONG);
 
         // A daemon that reaches nobody does not start, and says why.

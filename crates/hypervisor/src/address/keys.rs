@@ -62,7 +62,7 @@ pub const KEYS: &[Key] = &[
         name: "password_file",
         platforms: ALL,
         form: Form::File,
-        about: "the file whose first line is the password; only its owner, root or whoever runs the program, may have access to it",
+        about: "the file whose first line is the password; it belongs to root, and nobody else may have access to it",
     },
     Key {
         name: "transport",

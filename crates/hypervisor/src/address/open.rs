@@ -1,6 +1,6 @@
 //! What an address opens.
 
-use super::{Address, Management, Password, PasswordError, Platform, Transport, read_password};
+use super::{Address, Management, Password, PasswordError, Platform, read_password};
 use crate::{Hypervisor, Managed};
 
 /// How long a Hyper-V host may take for one answer, connecting and logging in included.
@@ -98,6 +98,7 @@ impl Management {
 
     #[cfg(any(feature = "rhevm", feature = "vmware", feature = "hyperv"))]
     fn scheme(&self) -> https::Scheme {
+        use super::Transport;
         match self.transport() {
             Transport::Http => https::Scheme::Http,
             Transport::Https => https::Scheme::Https,

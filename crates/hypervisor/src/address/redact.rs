@@ -43,7 +43,7 @@ pub(super) fn secrets(rest: &str, plain: usize) -> Vec<Range<usize>> {
     if let Some(colon) = first_colon(rest) {
         let end = rest[colon..plain.max(colon)]
             .find(['/', '?', '#'])
-            .map_or(plain.max(colon + 1), |length| colon + length);
+            .map_or_else(|| plain.max(colon + 1), |length| colon + length);
         match rest.rfind('@') {
             Some(at) if colon < at => secrets.push(colon + 1..at),
             _ if rest[colon + 1..end]
@@ -80,7 +80,7 @@ fn first_colon(rest: &str) -> Option<usize> {
             b':' => return Some(place),
             // An address in brackets stands at the start, or behind the user.
             b'[' if place == 0 || rest[..place].ends_with('@') => {
-                from = place + rest[place..].find(']')?
+                from = place + rest[place..].find(']')?;
             }
             b'[' => from = place + 1,
             _ => return None,

@@ -306,7 +306,7 @@ impl Drop for Session {
             match managed.log_out(Deadline::after(LOG_OUT_LIMIT)) {
                 Ok(()) => tracing::debug!("logged out of {}", managed.name()),
                 Err(error) => {
-                    tracing::warn!("the session is left to the platform's idle limit: {error}")
+                    tracing::warn!("the session is left to the platform's idle limit: {error}");
                 }
             }
             drop(managed);
