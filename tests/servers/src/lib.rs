@@ -8,4 +8,5 @@ pub mod arguments;
 pub mod faults;
 pub mod http;
 pub mod identity;
+pub mod ovirt;
 pub mod text;
