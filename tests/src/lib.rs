@@ -10,6 +10,7 @@
 //! - [`daemon`] and [`agent`]: the two programs on either end, ours or the C ones.
 //! - [`peer`]: hand-made ends of the wire, for what no well-behaved program would send.
 //! - [`nodes`]: cluster nodes in namespaces, with real Corosync and Pacemaker.
+//! - [`wiretap`]: what a client sends to a server, and a line that can be cut.
 //! - [`libvirtd`]: a private libvirtd that can be stalled and killed.
 //!
 //! Harness functions panic when the machine does not do what a test needs: the test has failed then.
@@ -28,5 +29,6 @@ pub mod relay;
 pub mod rig;
 pub mod skip;
 pub mod subject;
+pub mod wiretap;
 
 pub use subject::Subject;

@@ -50,7 +50,7 @@ pub enum Error {
         waiting: usize,
     },
     /// The hypervisor said no.
-    #[error("{by} refused `{guest}`: {detail}")]
+    #[error("{by} refused{}: {detail}", if .guest.is_empty() { String::new() } else { format!(" `{guest}`") })]
     Refused {
         /// Who refused.
         by: String,

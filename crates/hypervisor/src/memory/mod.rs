@@ -20,6 +20,7 @@
 //! ```
 
 mod guests;
+mod platform;
 
 use std::sync::mpsc::Receiver;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -34,6 +35,7 @@ use crate::{
     Observation, Power, PoweredOff, Revival,
 };
 pub use guests::MemoryGuest;
+pub use platform::{Logins, MemoryPlatform};
 
 /// What is wrong with the hypervisor as a whole.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
