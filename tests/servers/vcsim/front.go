@@ -46,6 +46,7 @@ type request struct {
 type front struct {
 	sdk                http.Handler
 	rest               *restServer
+	wire               *wire
 	wsdl               string
 	username, password string
 
@@ -71,6 +72,7 @@ func (c *counter) Write(data []byte) (int, error) {
 
 func (f *front) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if strings.HasPrefix(r.URL.Path, "/_test/") {
+		isTest(r)
 		f.control(w, r)
 		return
 	}

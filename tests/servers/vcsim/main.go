@@ -73,17 +73,18 @@ func main() {
 	if err != nil {
 		log.Fatal(err)
 	}
-	server := &http.Server{Handler: front, ErrorLog: log.New(os.Stderr, "", 0)}
-	fmt.Printf("listening on %s\n", listener.Addr())
-	go func() {
-		if *cert != "" {
-			// Go speaks HTTP/2 unless told otherwise; no vCenter of the time did.
-			server.TLSNextProto = map[string]func(*http.Server, *tls.Conn, http.Handler){}
-			log.Print(server.ServeTLS(listener, *cert, *key))
-		} else {
-			log.Print(server.Serve(listener))
+	front.wire = &wire{Listener: listener}
+	if *cert != "" {
+		pair, err := tls.LoadX509KeyPair(*cert, *key)
+		if err != nil {
+			log.Fatal(err)
 		}
-	}()
+		// HTTP/1.1 only: no vCenter of the time spoke anything else.
+		front.wire.Listener = tls.NewListener(listener, &tls.Config{Certificates: []tls.Certificate{pair}})
+	}
+	server := &http.Server{Handler: front, ErrorLog: log.New(os.Stderr, "", 0), ConnContext: front.wire.context}
+	fmt.Printf("listening on %s\n", listener.Addr())
+	go func() { log.Print(server.Serve(front.wire)) }()
 	stop := make(chan os.Signal, 1)
 	signal.Notify(stop, syscall.SIGTERM, syscall.SIGINT)
 	<-stop
