@@ -7,7 +7,7 @@ use std::path::Path;
 
 use fence_agent::{Agent, Exit, start};
 
-use crate::{scsi, virt};
+use crate::{scsi, virt, vmware};
 
 /// One agent of the binary.
 #[derive(Debug)]
@@ -18,7 +18,7 @@ pub struct Entry {
 }
 
 /// Every agent.
-pub static AGENTS: [Entry; 3] = [
+pub static AGENTS: [Entry; 6] = [
     Entry {
         agent: &virt::FENCE_XVM,
         start: |program, args| start(&virt::FENCE_XVM, program, args, &virt::Virt::MULTICAST),
@@ -30,6 +30,18 @@ pub static AGENTS: [Entry; 3] = [
     Entry {
         agent: &scsi::FENCE_SCSI,
         start: |program, args| start(&scsi::FENCE_SCSI, program, args, &scsi::Scsi),
+    },
+    Entry {
+        agent: &vmware::FENCE_VMWARE,
+        start: |program, args| start(&vmware::FENCE_VMWARE, program, args, &vmware::ENCRYPTED),
+    },
+    Entry {
+        agent: &vmware::FENCE_VMWARE_SOAP,
+        start: |program, args| start(&vmware::FENCE_VMWARE_SOAP, program, args, &vmware::BEHAVIOUR),
+    },
+    Entry {
+        agent: &vmware::FENCE_VMWARE_REST,
+        start: |program, args| start(&vmware::FENCE_VMWARE_REST, program, args, &vmware::BEHAVIOUR),
     },
 ];
 
@@ -115,7 +127,7 @@ fn usage() -> String {
     );
     for entry in &AGENTS {
         // Writing to a String cannot fail.
-        let _ = writeln!(text, "  {:<12} {}", entry.agent.name, entry.agent.shortdesc);
+        let _ = writeln!(text, "  {:<18} {}", entry.agent.name, entry.agent.shortdesc);
     }
     text.push_str("\nWatchdog checks:\n");
     for check in &CHECKS {

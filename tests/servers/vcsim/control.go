@@ -21,18 +21,18 @@ func (f *front) control(w http.ResponseWriter, r *http.Request) {
 	f.lock.Lock()
 	defer f.lock.Unlock()
 	switch r.URL.Path {
-	case "/_test/counts":
+	case "/counts":
 		wireIn, wireOut := f.wire.sums()
 		writeJSON(w, map[string]interface{}{
 			"requests": f.counts, "in": f.in, "out": f.out, "wire_in": wireIn, "wire_out": wireOut,
 			"sessions": len(f.sessions), "rest_sessions": f.rest.sessions(),
 		})
-	case "/_test/requests":
+	case "/requests":
 		writeJSON(w, f.log)
-	case "/_test/reset":
+	case "/reset":
 		f.counts, f.log, f.in, f.out, f.faults = map[string]int{}, nil, 0, 0, nil
 		f.wire.reset()
-	case "/_test/fault":
+	case "/fault":
 		count, _ := strconv.Atoi(query.Get("count"))
 		status, _ := strconv.Atoi(query.Get("status"))
 		delay, _ := strconv.Atoi(query.Get("delay"))
@@ -40,19 +40,19 @@ func (f *front) control(w http.ResponseWriter, r *http.Request) {
 			Method: query.Get("method"), Kind: query.Get("kind"), Count: count, Detail: query.Get("detail"),
 			Status: status, Delay: time.Duration(delay) * time.Millisecond,
 		})
-	case "/_test/expire":
+	case "/expire":
 		if err := f.expireAll(); err != nil {
 			http.Error(w, err.Error(), http.StatusInternalServerError)
 		}
-	case "/_test/guest":
+	case "/guest":
 		if err := change(query); err != "" {
 			http.Error(w, err, http.StatusNotFound)
 		}
-	case "/_test/host":
+	case "/host":
 		if err := changeHost(query); err != "" {
 			http.Error(w, err, http.StatusNotFound)
 		}
-	case "/_test/names":
+	case "/names":
 		names := map[string]string{}
 		for _, entity := range simulator.Map.All("VirtualMachine") {
 			vm := entity.(*simulator.VirtualMachine)

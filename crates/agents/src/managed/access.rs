@@ -46,13 +46,18 @@ pub struct Login {
 }
 
 impl Access {
-    /// From checked options. `lifted`: limits of single steps do not hold.
+    /// From checked options. `encrypted`: TLS unless told otherwise. `lifted`: limits of single steps do not hold.
     ///
     /// # Errors
     /// Every problem.
-    pub fn new(options: &Options, ports: Ports, lifted: bool) -> Result<Self, Vec<String>> {
+    pub fn new(
+        options: &Options,
+        ports: Ports,
+        encrypted: bool,
+        lifted: bool,
+    ) -> Result<Self, Vec<String>> {
         let (mut problems, mut doubts) = (Vec::new(), Vec::new());
-        let trust = trust(options, &mut problems, &mut doubts);
+        let trust = trust(options, encrypted, &mut problems, &mut doubts);
         let scheme = if trust.is_some() {
             Scheme::Https
         } else {
@@ -111,8 +116,13 @@ impl Access {
     }
 }
 
-/// Whom to trust; none: no TLS. Off unless asked for, as in fence-agents.
-fn trust(options: &Options, problems: &mut Vec<String>, doubts: &mut Vec<String>) -> Option<Trust> {
+/// Whom to trust; none: no TLS. Off unless asked for, as in fence-agents, or `encrypted`.
+fn trust(
+    options: &Options,
+    encrypted: bool,
+    problems: &mut Vec<String>,
+    doubts: &mut Vec<String>,
+) -> Option<Trust> {
     let authorities = options.text("ssl_ca").filter(|file| !file.is_empty());
     let insecure = options.flag("ssl_insecure");
     if let Some(file) = authorities {
@@ -138,7 +148,8 @@ fn trust(options: &Options, problems: &mut Vec<String>, doubts: &mut Vec<String>
         );
         return Some(Trust::Anybody);
     }
-    if options.flag("ssl") || options.flag("ssl_secure") {
+    let unless_told = encrypted && !options.is_written("ssl");
+    if unless_told || options.flag("ssl") || options.flag("ssl_secure") {
         return Some(Trust::System);
     }
     doubts.push(

@@ -79,7 +79,11 @@ impl Device for Guests<'_> {
         let guests = self.platform.list(self.deadline).map_err(failure)?;
         let listed = |seen: &Observation| Listed {
             plug: seen.guest.name.clone(),
-            alias: seen.guest.uuid.to_string(),
+            // Some interfaces do not tell it, and Pacemaker takes an alias for a plug.
+            alias: match seen.guest.uuid.is_nil() {
+                true => String::new(),
+                false => seen.guest.uuid.to_string(),
+            },
             power: Some(power(seen)),
         };
         Ok(guests.iter().map(listed).collect())

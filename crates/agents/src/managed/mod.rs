@@ -42,6 +42,9 @@ pub trait Platform {
     /// Where its interface listens unless told otherwise.
     const PORTS: Ports;
 
+    /// Whether TLS is used unless `ssl` is written and false.
+    const ENCRYPTED: bool = false;
+
     /// Checks its own options. Nobody is contacted.
     ///
     /// # Errors
@@ -93,7 +96,7 @@ impl<P: Platform> Behaviour for Through<P> {
         let under_pacemaker = engine::is_under_pacemaker();
         let settings = Settings::from_options(options, under_pacemaker);
         let lifted = Settings::lifts_limits(options, under_pacemaker);
-        let access = Access::new(options, P::PORTS, lifted)?;
+        let access = Access::new(options, P::PORTS, P::ENCRYPTED, lifted)?;
         let own = P::check(options, &access)?;
         let (mut guests, mut problems) = (Vec::new(), Vec::new());
         for plug in &settings.plugs {

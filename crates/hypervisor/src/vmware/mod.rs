@@ -29,6 +29,7 @@ mod states;
 mod wire;
 
 use std::sync::mpsc::Receiver;
+use std::time::Duration;
 
 use deadline::Deadline;
 use https::{Endpoint, Interrupt, Scheme};
@@ -66,6 +67,8 @@ pub struct Settings {
     pub password: Zeroizing<String>,
     /// Name of the datacenter that guests are looked for in; none: all.
     pub datacenter: Option<String>,
+    /// The longest that one question may take; none: until the deadline, as orders may in any case.
+    pub request_limit: Option<Duration>,
     /// Ends waits early.
     pub interrupt: Option<Interrupt>,
 }

@@ -1,27 +1,8 @@
-//! What both interfaces say when there is no answer, or one of somebody else.
+//! What both interfaces say when the answer is somebody else's.
 
-use https::{Error as HttpsError, Response};
+use https::Response;
 
 use super::states::plain;
-use crate::Error;
-
-/// Why a request has no answer, as callers of this crate are told. Nothing is said about whether it took effect: whoever sent
-/// an order knows that, by [`HttpsError::may_have_been_carried_out`].
-pub(super) fn unanswered(by: &str, doing: &str, error: &HttpsError) -> Error {
-    let by = by.to_owned();
-    match error {
-        HttpsError::DeadlinePassed { doing: at, waited, .. } => Error::DeadlinePassed {
-            by,
-            doing: format!("{doing} ({at})"),
-            waited: *waited,
-            acted: false,
-        },
-        other => Error::Unreachable {
-            by,
-            detail: other.to_string(),
-        },
-    }
-}
 
 /// What an answer that is not the interface's own says about who answered.
 pub(super) fn foreign(response: &Response, path: &str) -> String {

@@ -70,7 +70,7 @@ impl Servers {
         let peers = repo.target().join("peers");
         let servers = Self {
             vcsim: peers.join("vcsim"),
-            wsdl: peers.join("wsdl"),
+            wsdl: peers.join("vim25"),
             engine: repo.release("ovirt-engine"),
             directory: tempfile::tempdir()?,
         };

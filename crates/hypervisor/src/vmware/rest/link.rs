@@ -3,8 +3,6 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
 use deadline::Deadline;
 use https::{Client, Method, Response};
 use serde_json::Value;
@@ -13,7 +11,8 @@ use zeroize::Zeroizing;
 use super::reply::{Meaning, Refusal, Style, token, value};
 use crate::vmware::Settings;
 use crate::vmware::session::{Clients, Sessions};
-use crate::vmware::wire::{foreign, unanswered};
+use crate::vmware::wire::foreign;
+use crate::web::{basic, unanswered};
 use crate::{Error, GuestRef};
 
 /// Why there is no answer.
@@ -79,6 +78,8 @@ pub(super) struct Link {
     place: Option<(Style, String)>,
     clients: Clients,
     sessions: Sessions<Session>,
+    /// The longest a question may take; orders have until the deadline.
+    limit: Option<Duration>,
 }
 
 impl Link {
@@ -90,6 +91,7 @@ impl Link {
             place: path.map(place),
             clients: Clients::new(settings.endpoint.clone(), settings.interrupt.clone()),
             sessions: Sessions::default(),
+            limit: settings.request_limit,
         }
     }
 
@@ -131,8 +133,7 @@ impl Link {
             Some(place) => vec![place.clone()],
             None => vec![(Style::Api, "/api".to_owned()), (Style::Rest, "/rest".to_owned())],
         };
-        let credentials = Zeroizing::new(format!("{}:{}", self.username, self.password.as_str()));
-        let basic = Zeroizing::new(format!("Basic {}", STANDARD.encode(credentials.as_bytes())));
+        let basic = basic(&self.username, &self.password);
         let mut first = None;
         for (style, prefix) in candidates {
             let target = format!("{prefix}{}", session_path(style));
@@ -155,7 +156,12 @@ impl Link {
     fn call(&self, client: &mut Client, session: &Session, call: &Call, deadline: Deadline) -> Result<Value, Trouble> {
         let target = format!("{}/{}", session.prefix, call.path);
         let headers = [("vmware-api-session-id", session.token.as_str())];
-        let response = self.send(client, call.method, &target, &headers, "asking", deadline)?;
+        let (doing, deadline) = match (call.method, self.limit) {
+            (Method::Get, Some(limit)) => ("asking", deadline.within(limit)),
+            (Method::Get, None) => ("asking", deadline),
+            _ => ("ordering", deadline),
+        };
+        let response = self.send(client, call.method, &target, &headers, doing, deadline)?;
         if matches!(response.status, 200..=299) {
             return value(session.style, &response.body).map_err(|detail| self.malformed(&target, &detail, &response));
         }
@@ -181,7 +187,7 @@ impl Link {
         };
         client.send(request, deadline).map_err(|error| {
             let lost = error.may_have_been_carried_out();
-            let error = unanswered(&self.by, doing, &error);
+            let error = unanswered(&error, &self.by, doing, None);
             if lost { Trouble::Lost(error) } else { Trouble::Error(error) }
         })
     }
@@ -274,31 +280,9 @@ fn place(path: &str) -> (Style, String) {
     (style, prefix)
 }
 
-/// Percent-encodes a value of a query (RFC 3986 section 2.3).
-pub(super) fn encoded(text: &str) -> String {
-    const HEX: &[u8; 16] = b"0123456789ABCDEF";
-    let mut out = String::with_capacity(text.len());
-    for byte in text.bytes() {
-        if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
-            out.push(char::from(byte));
-        } else {
-            out.push('%');
-            out.push(char::from(HEX[usize::from(byte >> 4)]));
-            out.push(char::from(HEX[usize::from(byte & 15)]));
-        }
-    }
-    out
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn values_of_queries_are_encoded() {
-        assert_eq!(encoded("vm-1_a.b~"), "vm-1_a.b~");
-        assert_eq!(encoded("a&b=c d/é%"), "a%26b%3Dc%20d%2F%C3%A9%25");
-    }
 
     #[test]
     fn the_path_tells_the_style() {

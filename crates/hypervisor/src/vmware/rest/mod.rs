@@ -19,8 +19,9 @@ use super::orders::{Ordered, Orders, Switch};
 use super::soap::Soap;
 use super::states::{PowerState, observation, plain};
 use super::{Settings, name_of};
+use crate::web::encode;
 use crate::{Error, ErrorKind, Evidence, Guest, GuestRef, Observation, PoweredOff};
-use link::{Call, Link, Session, Trouble, encoded};
+use link::{Call, Link, Session, Trouble};
 use reply::{Detail, Listed, Meaning, Style, detail, guests, identifiers};
 
 /// For how long a guest is taken to be the one that a name leads to, and an own order for a proof that its host is connected.
@@ -80,10 +81,8 @@ impl Rest {
         let datacenter = self.datacenter(deadline)?;
         let hosts = self.hosts(true, deadline).map_err(told)?;
         let mut known = HashMap::new();
-        for chunk in hosts.chunks(HOSTS) {
-            for guest in self.guests_on(chunk, datacenter.as_deref(), deadline).map_err(told)? {
-                known.insert(guest.id.clone(), guest);
-            }
+        for guest in self.guests_on_each(&hosts, datacenter.as_deref(), deadline).map_err(told)? {
+            known.insert(guest.id.clone(), guest);
         }
         let sure: HashSet<String> = known.keys().cloned().collect();
         match self.guests_on(&[], datacenter.as_deref(), deadline) {
@@ -93,10 +92,10 @@ impl Rest {
                 }
             }
             Err(Trouble::Refusal(refusal)) if refusal.meaning == Meaning::TooMany => {
-                for host in self.hosts(false, deadline).map_err(told)?.chunks(1) {
-                    for guest in self.guests_on(host, datacenter.as_deref(), deadline).map_err(told)? {
-                        known.entry(guest.id.clone()).or_insert(guest);
-                    }
+                let rest: Vec<String> = self.hosts(false, deadline).map_err(told)?;
+                let rest: Vec<String> = rest.into_iter().filter(|host| !hosts.contains(host)).collect();
+                for guest in self.guests_on_each(&rest, datacenter.as_deref(), deadline).map_err(told)? {
+                    known.entry(guest.id.clone()).or_insert(guest);
                 }
             }
             Err(trouble) => return Err(told(trouble)),
@@ -259,6 +258,23 @@ impl Rest {
         }
     }
 
+    /// The guests on these hosts, asked for with as many hosts at once as the server returns guests of.
+    fn guests_on_each(&self, hosts: &[String], datacenter: Option<&str>, deadline: Deadline) -> Result<Vec<Listed>, Trouble> {
+        let mut guests = Vec::new();
+        let mut parts: Vec<&[String]> = hosts.chunks(HOSTS).rev().collect();
+        while let Some(part) = parts.pop() {
+            match self.guests_on(part, datacenter, deadline) {
+                Ok(found) => guests.extend(found),
+                Err(Trouble::Refusal(refusal)) if refusal.meaning == Meaning::TooMany && part.len() > 1 => {
+                    let (first, second) = part.split_at(part.len() / 2);
+                    parts.extend([second, first]);
+                }
+                Err(trouble) => return Err(trouble),
+            }
+        }
+        Ok(guests)
+    }
+
     /// The guests that the filter lets through, on these hosts; none named: on all.
     fn guests_on(&self, hosts: &[String], datacenter: Option<&str>, deadline: Deadline) -> Result<Vec<Listed>, Trouble> {
         let build = |session: &Session| {
@@ -379,7 +395,7 @@ fn listing(session: &Session, what: &str, conditions: &[(&str, &str)]) -> String
         path.push(if place == 0 { '?' } else { '&' });
         path.push_str(&session.condition(name));
         path.push('=');
-        path.push_str(&encoded(value));
+        path.push_str(&encode(value));
     }
     path
 }
@@ -446,7 +462,7 @@ mod tests {
     proptest! {
         #[test]
         fn encoding_is_undone(text in ".*") {
-            prop_assert_eq!(decoded(&encoded(&text)), text);
+            prop_assert_eq!(decoded(&encode(&text)), text);
         }
 
         #[test]

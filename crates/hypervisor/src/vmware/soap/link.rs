@@ -22,7 +22,8 @@ use super::fault::{Fault, Meaning};
 use super::reply::{Answer, Malformed, Moref, child, missing, need, read, reference_of, text_of};
 use crate::vmware::Settings;
 use crate::vmware::session::{Clients, Sessions};
-use crate::vmware::wire::{foreign, unanswered};
+use crate::vmware::wire::foreign;
+use crate::web::unanswered;
 use crate::{Error, GuestRef};
 
 /// Where the interface is, on every server.
@@ -83,6 +84,8 @@ pub(super) struct Link {
     password: Zeroizing<String>,
     clients: Clients,
     sessions: Sessions<Session>,
+    /// The longest a question may take; orders have until the deadline.
+    limit: Option<Duration>,
 }
 
 impl Link {
@@ -93,6 +96,7 @@ impl Link {
             password: settings.password.clone(),
             clients: Clients::new(settings.endpoint.clone(), settings.interrupt.clone()),
             sessions: Sessions::default(),
+            limit: settings.request_limit,
         }
     }
 
@@ -102,8 +106,22 @@ impl Link {
 
     /// Puts a question in the session: `build` makes it, `read` gets the element of the response.
     ///
-    /// A session that has expired is opened again, once.
+    /// A session that has expired is opened again, once; and what only asks is asked again, once, when the connection ended
+    /// before the answer.
     pub(super) fn ask<T>(
+        &self,
+        deadline: Deadline,
+        build: impl Fn(&Session) -> Request,
+        read: impl Fn(Node<'_, '_>) -> Result<T, Malformed>,
+    ) -> Result<T, Trouble> {
+        match self.order(deadline.within(self.limit.unwrap_or(Duration::MAX)), &build, &read) {
+            Err(Trouble::Lost(Error::Unreachable { .. })) if !deadline.has_passed() => self.order(deadline, build, read),
+            other => other,
+        }
+    }
+
+    /// Gives an order in the session. It is given again only when the server answered that the session has expired.
+    pub(super) fn order<T>(
         &self,
         deadline: Deadline,
         build: impl Fn(&Session) -> Request,
@@ -130,6 +148,7 @@ impl Link {
         deadline: Deadline,
         read: impl Fn(Node<'_, '_>) -> Result<T, Malformed>,
     ) -> Result<T, Trouble> {
+        let deadline = deadline.within(self.limit.unwrap_or(Duration::MAX));
         self.call(Some(session), request, deadline, &read).map(|(answer, _)| answer)
     }
 
@@ -231,7 +250,7 @@ impl Link {
         };
         let response = client.send(message, deadline).map_err(|error| {
             let lost = error.may_have_been_carried_out();
-            let error = unanswered(&self.by, request.method, &error);
+            let error = unanswered(&error, &self.by, request.method, None);
             if lost { Trouble::Lost(error) } else { Trouble::Error(error) }
         })?;
         let cookie = cookie(&response);

@@ -245,7 +245,7 @@ impl Soap {
                 parts.text("state", "poweredOn");
             })
         };
-        match self.link.ask(deadline, migrate, read_order) {
+        match self.link.order(deadline, migrate, read_order) {
             Err(Trouble::Fault(fault)) if fault.meaning == Meaning::NoMethod => {
                 let relocate = |_: &Session| {
                     Request::new("RelocateVM_Task", guest, |parts| {
@@ -258,7 +258,7 @@ impl Soap {
                         parts.text("priority", "highPriority");
                     })
                 };
-                self.link.ask(deadline, relocate, read_order)
+                self.link.order(deadline, relocate, read_order)
             }
             other => other,
         }
@@ -362,7 +362,7 @@ impl Soap {
         let build = |_: &Session| {
             Request::new("ReconfigureComputeResource_Task", &cluster.moref, |parts| cluster::write(parts, edits))
         };
-        let task = self.link.ask(deadline, build, read_order).map_err(|trouble| self.link.error(trouble, guest))?;
+        let task = self.link.order(deadline, build, read_order).map_err(|trouble| self.link.error(trouble, guest))?;
         match self.follow(&task, deadline, || None::<()>) {
             // What was stored is read back in any case.
             End::Success | End::Forgotten | End::Stopped(()) => Ok(()),

@@ -38,7 +38,7 @@ impl Orders for Soap {
             Switch::On => "PowerOnVM_Task",
         };
         let build = |_: &Session| Request::new(method, &seen.moref, |_| {});
-        let task = match self.link.ask(deadline, build, read_order) {
+        let task = match self.link.order(deadline, build, read_order) {
             Ok(task) => task,
             Err(Trouble::Lost(error)) if deadline.has_passed() => return Ordered::Unknown(error),
             Err(Trouble::Lost(error)) => {
