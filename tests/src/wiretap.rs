@@ -5,7 +5,7 @@ use std::{
     net::{Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream},
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicUsize, Ordering},
     },
     thread::{self, JoinHandle},
     time::Duration,
@@ -55,6 +55,7 @@ struct Shared {
     seen: Mutex<Seen>,
     line: Mutex<(Line, Vec<TcpStream>)>,
     stop: AtomicBool,
+    open: AtomicUsize,
 }
 
 /// A tap on the way to a server, in its network namespace. Ended when dropped.
@@ -112,6 +113,12 @@ impl Wiretap {
     #[must_use]
     pub fn seen(&self) -> Seen {
         lock(&self.shared.seen).clone()
+    }
+
+    /// How many connections of clients are open.
+    #[must_use]
+    pub fn open(&self) -> usize {
+        self.shared.open.load(Ordering::Relaxed)
     }
 
     /// Forgets what was seen.
@@ -174,9 +181,15 @@ fn join(client: TcpStream, server: SocketAddr, shared: &Arc<Shared>) -> io::Resu
         (server, client, false),
     ] {
         let shared = Arc::clone(shared);
+        if is_client {
+            shared.open.fetch_add(1, Ordering::Relaxed);
+        }
         thread::spawn(move || {
             forward(from, &to, is_client, &shared);
             let _ = to.shutdown(Shutdown::Both);
+            if is_client {
+                shared.open.fetch_sub(1, Ordering::Relaxed);
+            }
         });
     }
     Ok(())

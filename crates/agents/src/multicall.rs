@@ -7,7 +7,7 @@ use std::path::Path;
 
 use fence_agent::{Agent, Exit, start};
 
-use crate::{scsi, virt, vmware};
+use crate::{hyperv, rhevm, scsi, virt, vmware};
 
 /// One agent of the binary.
 #[derive(Debug)]
@@ -18,7 +18,7 @@ pub struct Entry {
 }
 
 /// Every agent.
-pub static AGENTS: [Entry; 6] = [
+pub static AGENTS: [Entry; 9] = [
     Entry {
         agent: &virt::FENCE_XVM,
         start: |program, args| start(&virt::FENCE_XVM, program, args, &virt::Virt::MULTICAST),
@@ -32,6 +32,14 @@ pub static AGENTS: [Entry; 6] = [
         start: |program, args| start(&scsi::FENCE_SCSI, program, args, &scsi::Scsi),
     },
     Entry {
+        agent: &rhevm::FENCE_RHEVM,
+        start: |program, args| start(&rhevm::FENCE_RHEVM, program, args, &rhevm::BEHAVIOUR),
+    },
+    Entry {
+        agent: &rhevm::FENCE_RHEV,
+        start: |program, args| start(&rhevm::FENCE_RHEV, program, args, &rhevm::BEHAVIOUR),
+    },
+    Entry {
         agent: &vmware::FENCE_VMWARE,
         start: |program, args| start(&vmware::FENCE_VMWARE, program, args, &vmware::ENCRYPTED),
     },
@@ -42,6 +50,10 @@ pub static AGENTS: [Entry; 6] = [
     Entry {
         agent: &vmware::FENCE_VMWARE_REST,
         start: |program, args| start(&vmware::FENCE_VMWARE_REST, program, args, &vmware::BEHAVIOUR),
+    },
+    Entry {
+        agent: &hyperv::FENCE_HYPERV,
+        start: |program, args| start(&hyperv::FENCE_HYPERV, program, args, &hyperv::BEHAVIOUR),
     },
 ];
 

@@ -14,7 +14,7 @@ mod secrets;
 mod types;
 
 pub use definition::{
-    Activation, Algorithm, AntiAffinity, Chap, Definition, Dialect, Favour, FenceAction,
+    Access, Activation, Algorithm, AntiAffinity, Chap, Definition, Dialect, Favour, FenceAction,
     FenceDevice, FenceVirtd, Fencing, Filesystem, FilesystemKind, Guests, Host, Http, Listener,
     MAX_NODES, Manager, ManagerKind, Node, NodeKind, Options, PatternError, Platform, PlatformKind,
     QuorumDevice, Resource, Sbd, Service, Storage, StorageKind, Transport, Virt, VirtdMode,

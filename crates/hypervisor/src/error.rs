@@ -100,6 +100,22 @@ impl Error {
         }
     }
 
+    /// Whether it is a login that was refused: user or password wrong, account locked. Such a call must not be repeated at once;
+    /// platforms lock accounts.
+    #[must_use]
+    pub fn is_refused_login(&self) -> bool {
+        // How the implementations word it; `tests/tests/proxy` counts logins against each of their servers.
+        const WORDS: [&str; 3] = [
+            "login of `",
+            "the login is refused",
+            "user name or password is wrong",
+        ];
+        match self {
+            Self::Refused { detail, .. } => WORDS.iter().any(|words| detail.contains(words)),
+            _ => false,
+        }
+    }
+
     /// `seen` is not what was wanted of `guest`.
     pub(crate) fn not_confirmed(guest: &GuestRef, seen: &Observation) -> Self {
         Self::NotConfirmed {

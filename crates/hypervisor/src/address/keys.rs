@@ -127,8 +127,14 @@ pub const KEYS: &[Key] = &[
     Key {
         name: "cluster",
         platforms: HYPERV,
-        form: Form::Choice(&["yes", "no"]),
-        about: "yes: the host belongs to a failover cluster, and guests are followed to the node that owns them",
+        form: Form::Choice(&["no", "yes"]),
+        about: "no: the host belongs to no failover cluster; yes: it is a node of one, or its name, and guests are followed to the node that owns them",
+    },
+    Key {
+        name: "hosts",
+        platforms: HYPERV,
+        form: Form::Text,
+        about: "further hosts, with commas between: [NODE=]HOST[:PORT], where NODE is what the cluster calls it",
     },
 ];
 

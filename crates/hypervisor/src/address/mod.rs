@@ -132,7 +132,7 @@ pub enum Transport {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Management {
     platform: Platform,
-    user: Option<String>,
+    user: String,
     host: String,
     port: Option<u16>,
     /// By key. Every key belongs to the platform, every value has its key's form.
@@ -148,8 +148,8 @@ impl Management {
 
     /// Who logs in.
     #[must_use]
-    pub fn user(&self) -> Option<&str> {
-        self.user.as_deref()
+    pub fn user(&self) -> &str {
+        &self.user
     }
 
     /// Host name or address; an IPv6 address without brackets, with `%interface` if it is link-local.
@@ -190,12 +190,6 @@ impl Management {
     #[must_use]
     pub fn password_file(&self) -> Option<&Path> {
         self.setting("password_file").map(Path::new)
-    }
-
-    /// Whether logging in takes a password.
-    #[must_use]
-    pub fn needs_password(&self) -> bool {
-        !matches!(self.setting("auth"), Some("kerberos" | "certificate"))
     }
 
     /// The value of one of [`KEYS`], if the address has it.
@@ -251,17 +245,12 @@ impl fmt::Display for Address {
 impl fmt::Display for Management {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}://", self.platform)?;
-        if let Some(user) = &self.user {
-            // An `@` may stand as it is: the last one ends the user.
-            write!(
-                f,
-                "{}@",
-                Encoded {
-                    text: user,
-                    also: b"@"
-                }
-            )?;
-        }
+        // An `@` in the user may stand as it is: the last one ends it.
+        let user = Encoded {
+            text: &self.user,
+            also: b"@",
+        };
+        write!(f, "{user}@")?;
         if self.host.contains(':') {
             write!(f, "[{}]", self.host.replace('%', "%25"))?;
         } else {

@@ -3,6 +3,10 @@
 use super::{Address, Management, Password, PasswordError, Platform, Transport, read_password};
 use crate::{Hypervisor, Managed};
 
+/// How long a Hyper-V host may take for one answer, connecting and logging in included.
+#[cfg(feature = "hyperv")]
+const STEP: std::time::Duration = std::time::Duration::from_secs(10);
+
 /// What an address has opened. Nobody has been contacted yet.
 pub enum Opened {
     /// A hypervisor without a login.
@@ -23,6 +27,9 @@ pub enum OpenError {
     /// The password cannot be had.
     #[error(transparent)]
     Password(#[from] PasswordError),
+    /// One of the keys cannot be used as it is.
+    #[error("{0}")]
+    Setting(String),
     /// Whatever would speak to it was left out when this program was built.
     #[error("{0}:// is not in this build")]
     NotInThisBuild(Platform),
@@ -49,50 +56,57 @@ impl Address {
 }
 
 impl Management {
-    /// The password in the address's file; none when logging in takes none.
+    /// The password in the address's file.
     ///
     /// # Errors
-    /// [`OpenError`] when it takes one and there is none.
-    pub fn password(&self) -> Result<Option<Password>, OpenError> {
-        match self.password_file() {
-            Some(path) => Ok(Some(read_password(path)?)),
-            None if self.needs_password() => Err(OpenError::NoPassword(self.to_string())),
-            None => Ok(None),
-        }
+    /// [`OpenError::NoPassword`] without a file, [`OpenError::Password`] when it cannot be used.
+    pub fn password(&self) -> Result<Password, OpenError> {
+        let path = self
+            .password_file()
+            .ok_or_else(|| OpenError::NoPassword(self.to_string()))?;
+        Ok(read_password(path)?)
     }
 
     /// Makes what the address stands for, with this password. Nobody is contacted.
     ///
     /// # Errors
-    /// [`OpenError::NotInThisBuild`]; [`OpenError::NoPassword`] when one is needed and missing.
-    pub fn open(&self, password: Option<Password>) -> Result<Box<dyn Managed>, OpenError> {
-        if password.is_none() && self.needs_password() {
-            return Err(OpenError::NoPassword(self.to_string()));
-        }
+    /// [`OpenError::NotInThisBuild`] and [`OpenError::Setting`].
+    pub fn open(&self, password: Password) -> Result<Box<dyn Managed>, OpenError> {
         match self.platform {
             #[cfg(feature = "rhevm")]
             Platform::Rhevm => Ok(Box::new(crate::rhevm::Rhevm::new(self.rhevm(password)))),
             #[cfg(feature = "vmware")]
-            Platform::Vmware => Err(OpenError::NotInThisBuild(self.platform)),
+            Platform::Vmware => Ok(Box::new(crate::vmware::Vmware::new(&self.vmware(password)))),
             #[cfg(feature = "hyperv")]
-            Platform::Hyperv => Err(OpenError::NotInThisBuild(self.platform)),
+            Platform::Hyperv => Ok(Box::new(crate::hyperv::HyperV::new(self.hyperv(password)?))),
             #[cfg(not(all(feature = "rhevm", feature = "vmware", feature = "hyperv")))]
-            missing => Err(OpenError::NotInThisBuild(missing)),
+            missing => {
+                drop(password);
+                Err(OpenError::NotInThisBuild(missing))
+            }
         }
     }
 
-    /// The server and whom to trust.
     #[cfg(any(feature = "rhevm", feature = "vmware", feature = "hyperv"))]
-    fn endpoint(&self) -> https::Endpoint {
-        let trust = match self.authorities() {
+    fn trust(&self) -> https::Trust {
+        match self.authorities() {
             _ if !self.is_verified() => https::Trust::Anybody,
             Some(path) => https::Trust::Authorities(path.to_owned()),
             None => https::Trust::System,
-        };
-        let scheme = match self.transport() {
+        }
+    }
+
+    #[cfg(any(feature = "rhevm", feature = "vmware", feature = "hyperv"))]
+    fn scheme(&self) -> https::Scheme {
+        match self.transport() {
             Transport::Http => https::Scheme::Http,
             Transport::Https => https::Scheme::Https,
-        };
+        }
+    }
+
+    #[cfg(any(feature = "rhevm", feature = "vmware"))]
+    fn endpoint(&self) -> https::Endpoint {
+        let (scheme, trust) = (self.scheme(), self.trust());
         https::Endpoint {
             scheme,
             host: self.host.clone(),
@@ -101,17 +115,10 @@ impl Management {
         }
     }
 
-    /// The user; an address without one logs in without.
-    #[cfg(any(feature = "rhevm", feature = "vmware", feature = "hyperv"))]
-    fn login(&self) -> &str {
-        self.user().unwrap_or_default()
-    }
-
     #[cfg(feature = "rhevm")]
-    fn rhevm(&self, password: Option<Password>) -> crate::rhevm::Settings {
+    fn rhevm(&self, password: Password) -> crate::rhevm::Settings {
         use crate::rhevm::{Settings, Version};
-        let password = password.map(Password::into_inner).unwrap_or_default();
-        let mut settings = Settings::new(self.endpoint(), self.login(), password);
+        let mut settings = Settings::new(self.endpoint(), &self.user, password.into_inner());
         if let Some(path) = self.setting("api_path") {
             path.clone_into(&mut settings.api_path);
         }
@@ -122,5 +129,69 @@ impl Management {
         };
         settings.filter = self.setting("filter") != Some("no");
         settings
+    }
+
+    #[cfg(feature = "vmware")]
+    fn vmware(&self, password: Password) -> crate::vmware::Settings {
+        use crate::vmware::{Interface, Settings};
+        let interface = match self.setting("api") {
+            Some("rest") => Interface::Rest {
+                path: self.setting("api_path").map(str::to_owned),
+                filter: None,
+            },
+            _ => Interface::Soap,
+        };
+        Settings {
+            endpoint: self.endpoint(),
+            interface,
+            username: self.user.clone(),
+            password: password.into_inner(),
+            datacenter: self.setting("datacenter").map(str::to_owned),
+            interrupt: None,
+        }
+    }
+
+    #[cfg(feature = "hyperv")]
+    fn hyperv(&self, password: Password) -> Result<crate::hyperv::Settings, OpenError> {
+        use crate::hyperv::{Address, Login, Namespace, Settings};
+        let first = Address {
+            node: None,
+            host: self.host.clone(),
+            port: self.port(),
+        };
+        let mut hosts = vec![first];
+        for text in self
+            .setting("hosts")
+            .unwrap_or_default()
+            .split(',')
+            .filter(|text| !text.is_empty())
+        {
+            let host = Address::parse(text, self.port()).map_err(OpenError::Setting)?;
+            // The one in front, with its node's name.
+            hosts.retain(|known| (&known.host, known.port) != (&host.host, host.port));
+            hosts.push(host);
+        }
+        let login = match self.setting("auth") {
+            Some("basic") => Login::Basic {
+                user: self.user.clone(),
+                password: password.into_inner(),
+            },
+            _ => Login::Negotiate(ntlm::Credentials::new(&self.user, password.into_inner())),
+        };
+        Ok(Settings {
+            hosts,
+            cluster: self.setting("cluster") == Some("yes"),
+            scheme: self.scheme(),
+            trust: self.trust(),
+            login,
+            namespace: match self.setting("namespace") {
+                Some("v1") => Namespace::V1,
+                Some("v2") => Namespace::V2,
+                _ => Namespace::Auto,
+            },
+            kill_worker: None,
+            step: STEP,
+            interrupt: None,
+        })
     }
 }

@@ -146,11 +146,18 @@ pub(super) fn management(platform: Platform, text: &str) -> Result<Management, A
     parts.no_password(rest)?;
     let length = rest.find(['/', '?', '#']).unwrap_or(rest.len());
     let (authority, tail) = rest.split_at(length);
-    let (user, server) = match authority.rfind('@') {
-        Some(at) => (Some(parts.user(0..at)?), at + 1..length),
-        None => (None, 0..length),
+    let Some(at) = authority.rfind('@') else {
+        // What is wrong with the server may be a password without its user.
+        parts.server(0..length)?;
+        return Err(parts.wrong(
+            Kind::User,
+            &(0..length),
+            "there is no user to log in as",
+            "write user@host",
+        ));
     };
-    let (host, port) = parts.server(server)?;
+    let user = parts.user(0..at)?;
+    let (host, port) = parts.server(at + 1..length)?;
     let settings = parts.query(tail, length)?;
     let address = Management {
         platform,
@@ -498,14 +505,6 @@ impl<'a> Parts<'a> {
     /// Parts that are good each and do not go together.
     fn agree(&self, address: &Management) -> Result<(), AddressError> {
         let whole = 0..self.text.len() - self.start;
-        if address.user.is_none() && address.needs_password() {
-            return Err(self.wrong(
-                Kind::User,
-                &whole,
-                "there is no user to log in as",
-                "write user@host",
-            ));
-        }
         let plain = address.setting("transport") == Some("http");
         let has = |key| address.setting(key).is_some();
         if plain && (has("ca") || has("verify")) {

@@ -27,16 +27,16 @@ fn an_address_says_where_and_as_whom() {
     let short = good("vmware://root@esx1");
     assert_eq!(
         (short.host(), short.port(), short.user()),
-        ("esx1", 443, Some("root"))
+        ("esx1", 443, "root")
     );
-    assert!(short.is_verified() && short.needs_password());
+    assert!(short.is_verified());
     assert_eq!((short.authorities(), short.password_file()), (None, None));
 
     let full =
         good("rhevm://fence%40x@internal@[FD00::1]:8443/?ca=/etc/ca.pem&password_file=/etc/p%26w");
     assert_eq!(
         (full.host(), full.port(), full.user()),
-        ("fd00::1", 8443, Some("fence@x@internal"))
+        ("fd00::1", 8443, "fence@x@internal")
     );
     assert_eq!(full.authorities(), Some(Path::new("/etc/ca.pem")));
     assert_eq!(full.password_file(), Some(Path::new("/etc/p&w")));
@@ -44,7 +44,7 @@ fn an_address_says_where_and_as_whom() {
     let plain = good("hyperv://CORP\\fence@HV1.example./?transport=http");
     assert_eq!(
         (plain.host(), plain.port(), plain.user()),
-        ("hv1.example.", 5985, Some("CORP\\fence"))
+        ("hv1.example.", 5985, "CORP\\fence")
     );
     assert_eq!(plain.transport(), Transport::Http);
     assert!(!good("vmware://u@h/?verify=no").is_verified());
@@ -335,7 +335,7 @@ fn management() -> impl Strategy<Value = Management> {
                 }
                 Management {
                     platform,
-                    user: Some(user),
+                    user,
                     host,
                     port,
                     settings,

@@ -26,9 +26,6 @@ pub struct Logins {
 struct State {
     logins: Logins,
     refuse: Option<String>,
-    forbid: Option<String>,
-    /// How often somebody asked whether guests may be switched.
-    asked: u64,
 }
 
 #[derive(Debug)]
@@ -60,17 +57,6 @@ impl MemoryPlatform {
     /// Refuses to let anybody log in, with this text, or lets them again.
     pub fn refuse_logins(&self, detail: Option<&str>) {
         self.state().refuse = detail.map(str::to_owned);
-    }
-
-    /// Lets nobody switch guests, with this text, or lets them again.
-    pub fn forbid_switching(&self, detail: Option<&str>) {
-        self.state().forbid = detail.map(str::to_owned);
-    }
-
-    /// How often somebody asked whether guests may be switched.
-    #[must_use]
-    pub fn asked(&self) -> u64 {
-        self.state().asked
     }
 
     /// Forgets the session, as a server does after a time; the next call has to log in.
@@ -139,28 +125,14 @@ impl Hypervisor for MemoryPlatform {
 
 impl Managed for MemoryPlatform {
     fn may_switch(&self, guest: Option<&GuestRef>, deadline: Deadline) -> Result<(), Error> {
-        let guests = self.guests()?;
-        match guest {
-            Some(guest) => drop(guests.observe(guest, deadline)?),
-            None => guests.health(deadline)?,
-        }
-        let mut state = self.state();
-        state.asked += 1;
-        match &state.forbid {
-            None => Ok(()),
-            Some(detail) => Err(Error::Refused {
-                by: self.name().to_owned(),
-                guest: guest.map_or_else(String::new, ToString::to_string),
-                detail: detail.clone(),
-            }),
-        }
+        self.guests()?.may_switch(guest, deadline)
     }
 
     fn log_out(&self, deadline: Deadline) -> Result<(), Error> {
         if !self.state().logins.open {
             return Ok(());
         }
-        self.0.guests.health(deadline)?;
+        self.0.guests.log_out(deadline)?;
         let mut state = self.state();
         state.logins.open = false;
         state.logins.ended += 1;

@@ -6,12 +6,12 @@ use deadline::Deadline;
 use https::Method;
 use uuid::Uuid;
 
-use super::encode::encode;
 use super::place::{Change, UNFILTERED, escape, identity};
 use super::reply::{self, AffinityGroup, Vm};
 use super::talk::Talk;
 use super::xml;
 use crate::placement::{Apart, Changed};
+use crate::web::encode;
 use crate::{Error, Guest, GuestRef};
 
 /// The first version that has rules within groups.

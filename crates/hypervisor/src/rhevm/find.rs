@@ -5,10 +5,10 @@ use https::Method;
 use jiff::Timestamp;
 use uuid::Uuid;
 
-use super::encode::encode;
 use super::reply::{self, Vm};
 use super::talk::{Order, Talk};
 use super::xml;
+use crate::web::encode;
 use crate::{Error, Guest, GuestRef, GuestState, Observation};
 
 /// Guests asked for at a time.

@@ -10,17 +10,16 @@ use std::time::Duration;
 
 use deadline::Deadline;
 use https::{Method, Request, Response};
-use zeroize::Zeroizing;
 
-use super::encode::encode;
 use super::keep;
 use super::reply;
 use super::settings::Version;
 use super::talk::{Order, Talk};
-use super::ticket::{Session, Ticket, basic};
+use super::ticket::{Session, Ticket};
 use super::trouble::{Answer, Lost};
 use super::xml;
 use crate::Error;
+use crate::web::{basic, form};
 
 /// How long the end of a session may take when nobody gave a deadline for it.
 pub(super) const GOODBYE: Duration = Duration::from_secs(3);
@@ -75,11 +74,12 @@ impl Talk {
     fn fetch_token(&self, deadline: Deadline) -> Result<Option<Ticket>, Lost> {
         let settings = &self.settings;
         let target = format!("{}/sso/oauth/token", settings.web_root());
-        let form = Zeroizing::new(format!(
-            "grant_type=password&scope=ovirt-app-api&username={}&password={}",
-            encode(&settings.username),
-            *Zeroizing::new(encode(&settings.password))
-        ));
+        let form = form(&[
+            ("grant_type", "password"),
+            ("scope", "ovirt-app-api"),
+            ("username", &settings.username),
+            ("password", &settings.password),
+        ]);
         let response = self
             .send(form_to(&target, &form), LOGIN, deadline)
             .map_err(nothing_switched)?;
@@ -179,10 +179,7 @@ impl Talk {
             Ticket::Basic => return Ok(()),
             Ticket::Token(token) => {
                 let target = format!("{}/services/sso-logout", self.settings.web_root());
-                let form = Zeroizing::new(format!(
-                    "scope=ovirt-app-api&token={}",
-                    *Zeroizing::new(encode(token))
-                ));
+                let form = form(&[("scope", "ovirt-app-api"), ("token", token)]);
                 self.send(form_to(&target, &form), doing, deadline)?
             }
             Ticket::Cookie(cookies) => {

@@ -18,7 +18,6 @@
 
 mod act;
 mod apart;
-mod encode;
 mod find;
 mod keep;
 mod login;
@@ -59,12 +58,6 @@ impl Rhevm {
             talk: Talk::new(settings),
             watchers: Watchers::default(),
         }
-    }
-
-    /// What went wrong without being a reason to fail, since the last time: to be told to the user.
-    #[must_use]
-    pub fn remarks(&self) -> Vec<String> {
-        self.talk.remarks()
     }
 }
 
@@ -127,6 +120,10 @@ impl Managed for Rhevm {
     /// A session that is kept for the next run stays open.
     fn log_out(&self, deadline: Deadline) -> Result<(), Error> {
         self.talk.log_out(deadline)
+    }
+
+    fn remarks(&self) -> Vec<String> {
+        self.talk.remarks()
     }
 }
 

@@ -5,11 +5,11 @@
 use deadline::Deadline;
 use https::Method;
 
-use super::encode::encode;
 use super::reply::{self, Affinity, HostEntry, PlacementPolicy, Vm};
 use super::settings::Version;
 use super::talk::{Order, Talk};
 use crate::placement::{Changed, Host, Whereabouts};
+use crate::web::encode;
 use crate::{Error, Guest, GuestRef};
 
 /// Hosts are told to administrators only.

@@ -12,10 +12,10 @@ use std::collections::BTreeSet;
 use deadline::Deadline;
 use https::Method;
 
-use super::encode::encode;
 use super::reply::{self, Permission};
 use super::talk::{Order, Talk};
 use super::xml;
+use crate::web::encode;
 use crate::{Error, GuestRef};
 
 /// Permits that include the order `stop`: the first since there are separate ones, the second before.

@@ -18,9 +18,10 @@ use https::{Client, Method, Request, Response};
 use zeroize::Zeroizing;
 
 use super::settings::{Settings, Version};
-use super::ticket::{Session, Ticket, basic};
+use super::ticket::{Session, Ticket};
 use super::trouble::{About, Answer, Lost};
 use crate::Error;
+use crate::web::basic;
 
 /// Connections that may exist at the same time.
 const CONNECTIONS: usize = 8;

@@ -2,8 +2,6 @@
 
 use std::fmt;
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
 use https::Response;
 use zeroize::Zeroizing;
 
@@ -106,13 +104,6 @@ pub(super) struct Session {
     pub generation: u64,
 }
 
-/// The value of the header line that carries user and password.
-pub(super) fn basic(username: &str, password: &str) -> Zeroizing<String> {
-    let pair = Zeroizing::new(format!("{username}:{password}"));
-    let encoded = Zeroizing::new(STANDARD.encode(pair.as_bytes()));
-    Zeroizing::new(format!("Basic {}", *encoded))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -146,14 +137,5 @@ mod tests {
         assert_eq!(format!("{ticket:?}"), "cookie");
         assert_eq!(Ticket::restore("basic", "x"), None);
         assert_eq!(Ticket::restore("token", "a\nb"), None);
-    }
-
-    /// RFC 7617, section 2.
-    #[test]
-    fn user_and_password_as_the_standard_writes_them() {
-        assert_eq!(
-            *basic("Aladdin", "open sesame"),
-            "Basic QWxhZGRpbjpvcGVuIHNlc2FtZQ=="
-        );
     }
 }

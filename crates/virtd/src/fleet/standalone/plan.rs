@@ -127,7 +127,7 @@ fn address(view: &View<'_>, value: &Spanned) -> Option<Address> {
         Ok(address) => {
             if let Address::Management(management) = &address {
                 weaknesses(view, value, management);
-                if management.needs_password() && management.password_file().is_none() {
+                if management.password_file().is_none() {
                     view.remarks().add(
                         Diagnostic::error(value.span.clone(), "this address names no password")
                             .label("`password_file` is missing")
@@ -247,7 +247,7 @@ impl FleetPlan for Plan {
             let Address::Management(management) = &source.address else {
                 continue;
             };
-            source.password = management.password().map_err(|error| error.to_string())?;
+            source.password = Some(management.password().map_err(|error| error.to_string())?);
             if let Some(path) = management.authorities()
                 && let Err(error) = File::open(path)
             {
@@ -264,11 +264,11 @@ impl FleetPlan for Plan {
         let mut hypervisors: Vec<Arc<dyn Hypervisor>> = Vec::new();
         let mut sessions = Sessions::default();
         for source in &self.sources {
-            let opened = match &source.address {
-                Address::Management(management) => management
-                    .open(source.password.clone())
-                    .map(Opened::Managed),
-                libvirt @ Address::Libvirt(_) => libvirt.open(),
+            let opened = match (&source.address, &source.password) {
+                (Address::Management(management), Some(password)) => {
+                    management.open(password.clone()).map(Opened::Managed)
+                }
+                (address, _) => address.open(),
             };
             hypervisors.push(match opened.map_err(|error| error.to_string())? {
                 Opened::Plain(hypervisor) => hypervisor.into(),

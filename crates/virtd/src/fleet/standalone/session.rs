@@ -1,10 +1,10 @@
 //! One login on a management interface, for all guests.
 //!
 //! ```text
-//!          first call                    refused                    after a pause, one call
-//! nobody ─────────────▶ logged in   ───────────────▶ held off ───────────────────────────▶ logged in, or held off
-//!                          │  ▲  idle: asked for its health now and then, so that the session lasts
-//!                          └──┘
+//!          one call, the others wait              refused                      after a pause, one call
+//! nobody ───────────────────────────▶ logged in ──────────▶ held off ─────────────────────────────▶ logged in, or held off
+//!                                        │  ▲  idle: asked for its health now and then, so that the session lasts
+//!                                        └──┘
 //! the last user is gone ──▶ logged out, on a thread of its own
 //! ```
 //!
@@ -17,7 +17,7 @@
 
 use std::future::Future;
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -35,8 +35,11 @@ const IDLE: Duration = Duration::from_secs(120);
 const HEALTH_LIMIT: Duration = Duration::from_secs(6);
 /// How long an answer about the right to switch guests holds: that it is there, and that it is not.
 const PRIVILEGE: (Duration, Duration) = (Duration::from_secs(300), Duration::from_secs(30));
-/// How long a refused login is not tried again: at first, and at most.
-const PAUSES: (Duration, Duration) = (Duration::from_secs(10), Duration::from_secs(60));
+/// How long a refused login is not tried again: at first, and at most. vCenter locks an account after five refusals within three
+/// minutes, unless told otherwise.
+const PAUSES: (Duration, Duration) = (Duration::from_secs(15), Duration::from_secs(300));
+/// How long calls wait for the one that logs in. A platform that hangs must not make them wait in line.
+const TURN_LIMIT: Duration = Duration::from_secs(2);
 
 /// The sessions of a fleet, to learn of their end.
 #[derive(Debug, Default)]
@@ -72,9 +75,12 @@ impl Sessions {
             managed,
             state: Mutex::new(State {
                 used: Instant::now(),
+                proven: false,
+                probing: false,
                 refused: None,
                 privilege: Privilege::default(),
             }),
+            changed: Condvar::new(),
             ended: Some(ended),
             _alive: alive,
         }
@@ -94,6 +100,8 @@ impl Sessions {
 struct Session {
     managed: Arc<dyn Managed>,
     state: Mutex<State>,
+    /// Somebody's turn has ended.
+    changed: Condvar,
     /// Told when the session has been closed.
     ended: Option<oneshot::Sender<()>>,
     /// Dropped with the session, which ends the thread that keeps it alive.
@@ -104,6 +112,10 @@ struct Session {
 struct State {
     /// When it was last called.
     used: Instant,
+    /// Whether somebody has been let in since the start or since the last refusal.
+    proven: bool,
+    /// Whether a call is under way that will tell.
+    probing: bool,
     refused: Option<Refused>,
     privilege: Privilege,
 }
@@ -128,34 +140,37 @@ struct Refused {
 }
 
 impl Refused {
-    fn again(&self) -> Error {
+    /// The answer to whoever asks meanwhile.
+    fn again(&self, now: Instant) -> Error {
         Error::Refused {
             by: self.by.clone(),
             guest: String::new(),
             detail: format!(
                 "{} (not tried again for {} s, lest the account be locked; a reload tries at once)",
                 self.detail,
-                self.until
-                    .saturating_duration_since(Instant::now())
-                    .as_secs()
-                    + 1
+                self.until.saturating_duration_since(now).as_secs() + 1
             ),
+        }
+    }
+
+    /// How long to wait after another refusal. One that came while this one holds was under way already.
+    fn next(&self, now: Instant) -> Duration {
+        if now < self.until {
+            self.pause
+        } else {
+            (self.pause * 2).min(PAUSES.1)
         }
     }
 }
 
-/// What a call is about.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum About {
-    /// One guest.
-    Guest,
-    /// All of them, or the interface.
-    Whole,
-}
+/// The turn of a call that will tell whether the login is good.
+struct Turn<'a>(&'a Session);
 
-/// Whether a refusal is one of the login: it is worded so, or it is for no guest although one was asked for.
-fn is_login(about: About, guest: &str, detail: &str) -> bool {
-    about == About::Guest && guest.is_empty() || detail.starts_with("login")
+impl Drop for Turn<'_> {
+    fn drop(&mut self) {
+        self.0.state().probing = false;
+        self.0.changed.notify_all();
+    }
 }
 
 impl Session {
@@ -166,37 +181,49 @@ impl Session {
     /// Makes a call, unless logging in has just been refused.
     fn ask<T>(
         &self,
-        about: About,
+        deadline: Deadline,
         call: impl FnOnce(&dyn Managed) -> Result<T, Error>,
     ) -> Result<T, Error> {
-        self.admit(Instant::now())?;
+        let turn = self.admit(deadline)?;
         let result = call(&*self.managed);
-        self.learn(about, result.as_ref().err(), Instant::now());
+        self.learn(result.as_ref().err(), Instant::now());
+        drop(turn);
         result
     }
 
-    fn admit(&self, now: Instant) -> Result<(), Error> {
+    /// Lets a call through. As long as nobody has been let in, one at a time: a wrong password is wrong for all.
+    fn admit(&self, deadline: Deadline) -> Result<Option<Turn<'_>>, Error> {
+        let latest = deadline.within(TURN_LIMIT);
         let mut state = self.state();
-        state.used = now;
-        if let Some(refused) = &mut state.refused {
-            if now < refused.until {
-                return Err(refused.again());
+        loop {
+            let now = Instant::now();
+            state.used = now;
+            if let Some(refused) = &state.refused
+                && now < refused.until
+            {
+                return Err(refused.again(now));
             }
-            // This call tries for all; the others wait for what becomes of it.
-            refused.until = now.checked_add(refused.pause).unwrap_or(now);
+            if state.proven || latest.has_passed() {
+                return Ok(None);
+            }
+            if !state.probing {
+                state.probing = true;
+                return Ok(Some(Turn(self)));
+            }
+            let waited = self.changed.wait_timeout(state, latest.remaining());
+            state = waited.unwrap_or_else(PoisonError::into_inner).0;
         }
-        Ok(())
     }
 
     /// What only somebody logged in can be told ends the pause.
-    fn learn(&self, about: About, error: Option<&Error>, now: Instant) {
+    fn learn(&self, error: Option<&Error>, now: Instant) {
         let mut state = self.state();
         match error {
-            Some(Error::Refused { by, guest, detail }) if is_login(about, guest, detail) => {
+            Some(error @ Error::Refused { by, detail, .. }) if error.is_refused_login() => {
                 let pause = state
                     .refused
                     .as_ref()
-                    .map_or(PAUSES.0, |refused| (refused.pause * 2).min(PAUSES.1));
+                    .map_or(PAUSES.0, |refused| refused.next(now));
                 let until = now.checked_add(pause).unwrap_or(now);
                 state.refused = Some(Refused {
                     by: by.clone(),
@@ -204,8 +231,15 @@ impl Session {
                     until,
                     pause,
                 });
+                state.proven = false;
             }
-            None | Some(Error::NoSuchGuest { .. } | Error::Refused { .. }) => state.refused = None,
+            None
+            | Some(
+                Error::NoSuchGuest { .. } | Error::Refused { .. } | Error::NotConfirmed { .. },
+            ) => {
+                state.refused = None;
+                state.proven = true;
+            }
             Some(_) => {}
         }
     }
@@ -220,7 +254,7 @@ impl Session {
         // Others go by what was said before, until this call has its answer.
         state.privilege.until = now.checked_add(PRIVILEGE.1);
         drop(state);
-        let answer = self.ask(About::Whole, |managed| managed.may_switch(None, deadline));
+        let answer = self.ask(deadline, |managed| managed.may_switch(None, deadline));
         let (valid, refused) = match &answer {
             Ok(()) => (PRIVILEGE.0, None),
             Err(refused @ Error::Refused { .. }) => (PRIVILEGE.1, Some(refused.clone())),
@@ -296,15 +330,15 @@ impl Hypervisor for Session {
     }
 
     fn list(&self, deadline: Deadline) -> Result<Vec<Observation>, Error> {
-        self.ask(About::Whole, |managed| managed.list(deadline))
+        self.ask(deadline, |managed| managed.list(deadline))
     }
 
     fn observe(&self, guest: &GuestRef, deadline: Deadline) -> Result<Observation, Error> {
-        self.ask(About::Guest, |managed| managed.observe(guest, deadline))
+        self.ask(deadline, |managed| managed.observe(guest, deadline))
     }
 
     fn power_off(&self, guest: &GuestRef, deadline: Deadline) -> Result<PoweredOff, Error> {
-        self.ask(About::Guest, |managed| managed.power_off(guest, deadline))
+        self.ask(deadline, |managed| managed.power_off(guest, deadline))
     }
 
     fn power_on(
@@ -313,14 +347,14 @@ impl Hypervisor for Session {
         revival: Option<&Revival>,
         deadline: Deadline,
     ) -> Result<Evidence, Error> {
-        self.ask(About::Guest, |managed| {
+        self.ask(deadline, |managed| {
             managed.power_on(guest, revival, deadline)
         })
     }
 
     fn health(&self, deadline: Deadline) -> Result<(), Error> {
         self.check_privilege(deadline)?;
-        self.ask(About::Whole, |managed| managed.health(deadline))
+        self.ask(deadline, |managed| managed.health(deadline))
     }
 
     fn watch(&self) -> Receiver<Event> {
@@ -393,13 +427,13 @@ mod tests {
     #[test]
     fn a_refused_login_is_not_tried_for_every_guest() {
         let (_, platform) = platform();
-        platform.refuse_logins(Some("wrong user or password"));
+        platform.refuse_logins(Some("login of `root` refused"));
         let session = Sessions::default().begin(Arc::new(platform.clone()));
         for _ in 0..200 {
             let error = look(&*session).unwrap_err();
             assert_eq!(error.kind(), hypervisor::ErrorKind::Refused);
             assert!(
-                error.to_string().contains("wrong user or password"),
+                error.to_string().contains("login of `root` refused"),
                 "{error}"
             );
         }
@@ -412,63 +446,94 @@ mod tests {
         assert_eq!(platform.logins().tried, 1);
     }
 
-    /// The pause by the clock that is handed in: it doubles up to its bound, lets one call through, and ends with the first answer.
+    /// Many at once count as one; the pause grows with each refusal after it, and ends with the first answer.
     #[test]
     fn pauses_grow_and_end() {
         let (_, platform) = platform();
         let mut sessions = Sessions::default();
         let session = sessions.make(Arc::new(platform), mpsc::channel().0);
-        let refused = Error::Refused {
+        let refused = |detail: &str| Error::Refused {
             by: "x".to_owned(),
             guest: String::new(),
-            detail: "no".to_owned(),
+            detail: detail.to_owned(),
+        };
+        let wrong = refused("login of `root` refused");
+        let pause = || {
+            session
+                .state()
+                .refused
+                .as_ref()
+                .map(|refused| refused.pause.as_secs())
         };
         let mut now = Instant::now();
-        for pause in [10, 20, 40, 60, 60] {
-            session.admit(now).unwrap();
-            session.learn(About::Guest, Some(&refused), now);
-            session
-                .admit(now + Duration::from_secs(pause - 1))
-                .unwrap_err();
-            now += Duration::from_secs(pause);
+        for wanted in [15, 30, 60, 120, 240, 300, 300] {
+            session.learn(Some(&wrong), now);
+            session.learn(Some(&wrong), now + Duration::from_secs(1));
+            assert_eq!(pause(), Some(wanted));
+            now += Duration::from_secs(wanted + 2);
         }
-        session.admit(now).unwrap();
-        session.admit(now).unwrap_err();
-        let unreachable = Error::Unreachable {
-            by: "x".to_owned(),
-            detail: "no".to_owned(),
-        };
-        session.learn(About::Guest, Some(&unreachable), now);
-        session.admit(now).unwrap_err();
-        now += Duration::from_secs(60);
-        session.admit(now).unwrap();
-        let forbidden = Error::Refused {
-            by: "x".to_owned(),
-            guest: "vm1".to_owned(),
-            detail: "no".to_owned(),
-        };
-        session.learn(About::Guest, Some(&forbidden), now);
-        session.admit(now).unwrap();
-        session.admit(now).unwrap();
+        assert!(session.admit(soon()).is_err());
+        session.learn(
+            Some(&Error::Unreachable {
+                by: "x".to_owned(),
+                detail: "no".to_owned(),
+            }),
+            now,
+        );
+        assert!(session.admit(soon()).is_err());
+        session.learn(Some(&refused("no privilege")), now);
+        assert_eq!(pause(), None);
+        assert!(session.admit(soon()).unwrap().is_none());
+    }
+
+    #[test]
+    fn the_first_call_logs_in_for_all_and_a_hanging_one_holds_nobody() {
+        let (guests, platform) = platform();
+        platform.refuse_logins(Some("login of `root` refused"));
+        let session = Sessions::default().begin(Arc::new(platform.clone()));
+        thread::scope(|scope| {
+            for _ in 0..32 {
+                scope.spawn(|| look(&*session).unwrap_err());
+            }
+        });
+        assert_eq!(platform.logins().tried, 1);
+
+        platform.refuse_logins(None);
+        let session = Sessions::default().begin(Arc::new(platform));
+        guests.hang_for(Duration::from_millis(3500));
+        let begun = Instant::now();
+        thread::scope(|scope| {
+            for _ in 0..4 {
+                scope.spawn(|| look(&*session).unwrap());
+            }
+        });
+        assert!(
+            begun.elapsed() < Duration::from_secs(5),
+            "{:?}",
+            begun.elapsed()
+        );
     }
 
     #[test]
     fn health_needs_the_right_to_switch() {
-        let (_, platform) = platform();
+        let (guests, platform) = platform();
         let session = Sessions::default().begin(Arc::new(platform.clone()));
         for _ in 0..200 {
             session.health(soon()).unwrap();
         }
-        assert_eq!(platform.asked(), 1);
-        platform.forbid_switching(Some("no role"));
-        let session = Sessions::default().begin(Arc::new(platform.clone()));
+        assert_eq!(guests.calls().may_switch, 1);
+        guests.set_faults(Faults {
+            forbidden: Some("no role".to_owned()),
+            ..Faults::default()
+        });
+        let session = Sessions::default().begin(Arc::new(platform));
         for _ in 0..200 {
             let error = session.health(soon()).unwrap_err();
             assert!(error.to_string().contains("no role"), "{error}");
             // Not to be taken for a refused login: looking is allowed.
             look(&*session).unwrap();
         }
-        assert_eq!(platform.asked(), 2);
+        assert_eq!(guests.calls().may_switch, 2);
     }
 
     #[tokio::test]
