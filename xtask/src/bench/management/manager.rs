@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::net::TcpStream;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -133,22 +133,22 @@ impl Servers {
 
     /// Starts one with so many guests, all of them on, and waits until it listens.
     pub(super) fn start(&self, kind: Kind, guests: usize) -> Result<Manager> {
-        let log = self.directory.path().join("log");
-        let messages = fs::File::create(&log)?;
+        let [said, log] = ["said", "log"].map(|name| self.directory.path().join(name));
         let child = self
             .command(kind, guests)
             .stdin(Stdio::null())
-            .stdout(messages.try_clone()?)
-            .stderr(messages)
+            .stdout(fs::File::create(&said)?)
+            .stderr(fs::File::create(&log)?)
             .spawn()
             .context("failed to run setpriv (package util-linux)")?;
         let mut manager = Manager {
             child,
             kind,
             guests,
+            control: ([127, 0, 0, 1], PORT).into(),
             opened: 0,
         };
-        manager.wait(&log)?;
+        manager.wait(&said, &log)?;
         Ok(manager)
     }
 }
@@ -175,17 +175,23 @@ pub(super) struct Manager {
     child: Child,
     pub(super) kind: Kind,
     guests: usize,
+    /// Where it is asked about itself.
+    control: SocketAddr,
     /// Sessions begun before the last reset, where the server does not forget them.
     opened: u32,
 }
 
 impl Manager {
-    fn wait(&mut self, log: &Path) -> Result<()> {
+    /// Waits for the line that it says when it listens.
+    fn wait(&mut self, said: &Path, log: &Path) -> Result<()> {
         let until = Instant::now() + PATIENCE;
-        while TcpStream::connect((HOST, PORT)).is_err() {
+        self.control = loop {
+            if let Some(address) = control(&fs::read_to_string(said)?) {
+                break address;
+            }
             if let Some(status) = self.child.try_wait()? {
-                let said = fs::read_to_string(log).unwrap_or_default();
-                bail!("{} ended with {status}: {}", self.kind.name(), said.trim());
+                let log = fs::read_to_string(log).unwrap_or_default();
+                bail!("{} ended with {status}: {}", self.kind.name(), log.trim());
             }
             ensure!(
                 Instant::now() < until,
@@ -193,7 +199,7 @@ impl Manager {
                 self.kind.name()
             );
             std::thread::sleep(Duration::from_millis(20));
-        }
+        };
         Ok(())
     }
 
@@ -212,13 +218,13 @@ impl Manager {
     pub(super) fn reset(&mut self) -> Result<()> {
         match self.kind {
             Kind::Vcenter => {
-                ask(Method::Get, "/_test/expire", "")?;
-                ask(Method::Get, "/_test/reset", "")?;
+                self.ask(Method::Get, "/expire", "")?;
+                self.ask(Method::Get, "/reset", "")?;
             }
             Kind::Engine => {
-                ask(Method::Post, "/-/engine/-expire", "")?;
-                self.opened = engine_sessions(&ask(Method::Get, "/-/engine", "")?)?.1;
-                ask(Method::Delete, "/-/log", "")?;
+                self.ask(Method::Post, "/-/engine/-expire", "")?;
+                self.opened = engine_sessions(&self.ask(Method::Get, "/-/engine", "")?)?.1;
+                self.ask(Method::Delete, "/-/log", "")?;
             }
         }
         Ok(())
@@ -227,10 +233,10 @@ impl Manager {
     /// What it was asked since.
     pub(super) fn traffic(&self) -> Result<Traffic> {
         match self.kind {
-            Kind::Vcenter => center_traffic(&ask(Method::Get, "/_test/counts", "")?),
+            Kind::Vcenter => center_traffic(&self.ask(Method::Get, "/counts", "")?),
             Kind::Engine => {
-                let mut traffic = engine_traffic(&ask(Method::Get, "/-/log", "")?)?;
-                let (open, opened) = engine_sessions(&ask(Method::Get, "/-/engine", "")?)?;
+                let mut traffic = engine_traffic(&self.ask(Method::Get, "/-/log", "")?)?;
+                let (open, opened) = engine_sessions(&self.ask(Method::Get, "/-/engine", "")?)?;
                 traffic.sessions = open;
                 traffic.logins = opened.saturating_sub(self.opened);
                 Ok(traffic)
@@ -238,15 +244,45 @@ impl Manager {
         }
     }
 
+    /// Asks the server about itself, on a connection of its own.
+    fn ask(&self, method: Method, target: &str, body: &str) -> Result<String> {
+        let endpoint = Endpoint {
+            scheme: match self.kind {
+                Kind::Vcenter => Scheme::Http,
+                Kind::Engine => Scheme::Https,
+            },
+            host: self.control.ip().to_string(),
+            port: self.control.port(),
+            // Nothing is told that anybody may not know.
+            trust: Trust::Anybody,
+        };
+        let request = Request {
+            method,
+            target,
+            headers: &[],
+            body: body.as_bytes(),
+        };
+        let response = Client::new(endpoint, None)
+            .send(request, Deadline::after(ANSWER))
+            .with_context(|| format!("the server was asked for {target}"))?;
+        let text = String::from_utf8_lossy(&response.body).into_owned();
+        ensure!(
+            (200..300).contains(&response.status),
+            "{target}: {} {text}",
+            response.status
+        );
+        Ok(text)
+    }
+
     /// Switches a guest on, whatever it was.
     pub(super) fn switch_on(&self, guest: &str) -> Result<()> {
         match self.kind {
             Kind::Vcenter => {
-                let target = format!("/_test/guest?name={guest}&power=poweredOn");
-                ask(Method::Get, &target, "")?;
+                let target = format!("/guest?name={guest}&power=poweredOn");
+                self.ask(Method::Get, &target, "")?;
             }
             Kind::Engine => {
-                ask(Method::Put, &format!("/-/engine/{guest}"), "state=up\n")?;
+                self.ask(Method::Put, &format!("/-/engine/{guest}"), "state=up\n")?;
             }
         }
         Ok(())
@@ -261,34 +297,10 @@ impl Drop for Manager {
     }
 }
 
-/// Asks the server that runs, on a connection of its own.
-fn ask(method: Method, target: &str, body: &str) -> Result<String> {
-    let mut client = Client::new(
-        Endpoint {
-            scheme: Scheme::Https,
-            host: HOST.to_owned(),
-            port: PORT,
-            // Nothing is told that anybody may not know.
-            trust: Trust::Anybody,
-        },
-        None,
-    );
-    let request = Request {
-        method,
-        target,
-        headers: &[],
-        body: body.as_bytes(),
-    };
-    let response = client
-        .send(request, Deadline::after(ANSWER))
-        .with_context(|| format!("the server was asked for {target}"))?;
-    let text = String::from_utf8_lossy(&response.body).into_owned();
-    ensure!(
-        (200..300).contains(&response.status),
-        "{target}: {} {text}",
-        response.status
-    );
-    Ok(text)
+/// Where a server is asked about itself: the last word of the line that it says when it listens.
+fn control(said: &str) -> Option<SocketAddr> {
+    let (line, _) = said.split_once('\n')?;
+    line.rsplit(' ').next()?.parse().ok()
 }
 
 #[derive(Debug, Deserialize)]
@@ -300,7 +312,7 @@ struct Counts {
     rest_sessions: u32,
 }
 
-/// Reads `/_test/counts` of vcsim.
+/// Reads `/counts` of vcsim.
 fn center_traffic(json: &str) -> Result<Traffic> {
     let counts: Counts = serde_json::from_str(json).context("vcsim's counts")?;
     let of = |wanted: fn(&str) -> bool| {
@@ -381,6 +393,15 @@ mod tests {
         };
         assert_eq!(center_traffic(json).unwrap(), expected);
         assert!(center_traffic("{}").is_err());
+    }
+
+    #[test]
+    fn the_line_that_says_where_to_ask_is_waited_for_to_its_end() {
+        let address = Some(([127, 0, 0, 1], 4711).into());
+        let said = "listening on 127.0.0.1:8443 control on 127.0.0.1:4711\n";
+        assert_eq!(control(said), address);
+        assert_eq!(control("127.0.0.1:4711\n"), address);
+        assert_eq!(control("127.0.0.1:47"), None);
     }
 
     #[test]
