@@ -147,6 +147,7 @@ impl Management {
             username: self.user.clone(),
             password: password.into_inner(),
             datacenter: self.setting("datacenter").map(str::to_owned),
+            request_limit: None,
             interrupt: None,
         }
     }
