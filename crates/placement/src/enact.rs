@@ -99,7 +99,7 @@ fn keep_apart(
     if found.guests.len() != guests.len() || !guests.iter().all(named) {
         return Err(not_so(about(), "the rule names other guests"));
     }
-    if found.mandatory < mandatory {
+    if mandatory && !found.mandatory {
         return Err(not_so(
             about(),
             "the rule holds only as far as hosts suffice",
