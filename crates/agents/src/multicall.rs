@@ -45,11 +45,25 @@ pub static AGENTS: [Entry; 9] = [
     },
     Entry {
         agent: &vmware::FENCE_VMWARE_SOAP,
-        start: |program, args| start(&vmware::FENCE_VMWARE_SOAP, program, args, &vmware::BEHAVIOUR),
+        start: |program, args| {
+            start(
+                &vmware::FENCE_VMWARE_SOAP,
+                program,
+                args,
+                &vmware::BEHAVIOUR,
+            )
+        },
     },
     Entry {
         agent: &vmware::FENCE_VMWARE_REST,
-        start: |program, args| start(&vmware::FENCE_VMWARE_REST, program, args, &vmware::BEHAVIOUR),
+        start: |program, args| {
+            start(
+                &vmware::FENCE_VMWARE_REST,
+                program,
+                args,
+                &vmware::BEHAVIOUR,
+            )
+        },
     },
     Entry {
         agent: &hyperv::FENCE_HYPERV,

@@ -32,8 +32,9 @@ pub use schema::{schema, tables};
 pub use secrets::Secrets;
 pub use types::{
     Address, Addresses, AgentName, Backing, Count, Delay, DevicePath, Endpoint, Group, GuestName,
-    Interface, Invalid, Iqn, Line, MountOptions, Name, NodeName, OptionName, OptionValue, Os,
-    PlainPath, Port, Portal, ResourceAgent, Size, Span, SshDestination, Uri, Version, Word,
+    Interface, Invalid, Iqn, Line, MountOptions, Name, NearbyFile, NodeName, OptionName,
+    OptionValue, Os, PlainPath, Port, Portal, ResourceAgent, Size, Span, SshDestination, Uri,
+    Version, Word,
 };
 
 /// The OCF resource agent that serves a service's page, a shell script. [`render_node`] puts it

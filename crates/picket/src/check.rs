@@ -35,7 +35,7 @@ pub struct CheckArgs {
     edition: Option<Edition>,
 
     /// Take the result that `picket storage probe --save FILE` kept as what the definition says of this
-    /// storage; can be given again
+    /// storage, instead of that of its `probe`; can be given again
     #[arg(long, value_name = "STORAGE=FILE")]
     probe: Vec<ProbeOf>,
 
@@ -246,7 +246,7 @@ fn check(path: &Path, args: &CheckArgs) -> Checked {
         }
     };
     let result = match Definition::parse_with_places(&name, &text) {
-        Ok((mut definition, places)) => match taken(&mut definition, args) {
+        Ok((mut definition, places)) => match taken(&mut definition, path, args) {
             Err(why) => Err(Refused::because(why)),
             Ok(live) => {
                 let fitting = || Edition::fitting(&definition);
@@ -265,14 +265,13 @@ fn check(path: &Path, args: &CheckArgs) -> Checked {
 }
 
 /// Lets the definition say what was probed; what was seen of where its members run.
-fn taken(definition: &mut Definition, args: &CheckArgs) -> Result<Option<Live>, String> {
-    let age = Age {
-        now: Timestamp::now(),
-        days: args.probe_max_age,
-    };
-    for probe in &args.probe {
-        saved::take(definition, probe, age).map_err(|error| error.to_string())?;
-    }
+fn taken(
+    definition: &mut Definition,
+    file: &Path,
+    args: &CheckArgs,
+) -> Result<Option<Live>, String> {
+    let age = Age::of_days(args.probe_max_age);
+    saved::take_all(definition, file, &args.probe, age).map_err(|error| error.to_string())?;
     let Some(path) = &args.placement else {
         return Ok(None);
     };

@@ -44,13 +44,13 @@ fn augment(costs: &[Vec<Cost>], row: usize, holder: &mut [Option<usize>]) {
             let Some(given_up) = cost(costs, member, from) else {
                 continue;
             };
-            for to in 0..holder.len() {
+            for (to, best) in best.iter_mut().enumerate() {
                 let Some(step) = cost(costs, member, to).filter(|_| to != from) else {
                     continue;
                 };
                 let total = reached - given_up + step;
-                if best[to].is_none_or(|(known, _)| total < known) {
-                    best[to] = Some((total, member));
+                if best.is_none_or(|(known, _)| total < known) {
+                    *best = Some((total, member));
                     changed = true;
                 }
             }

@@ -18,6 +18,11 @@ pub enum Outcome {
     Already,
     /// It is stored, and takes effect when the guest starts next.
     AtNextStart,
+    /// It is as ordered, and does nothing at present.
+    NotInForce {
+        /// Why.
+        why: String,
+    },
     /// It is left to people.
     Held {
         /// Why.
@@ -46,15 +51,26 @@ pub fn enact(platform: &dyn Placement, step: &Step, deadline: Deadline) -> Outco
             rule,
             guests,
             mandatory,
-        } => keep_apart(platform, rule, guests, *mandatory, deadline),
+        } => {
+            return keep_apart(platform, rule, guests, *mandatory, deadline)
+                .unwrap_or_else(|error| Outcome::Failed(error.into()));
+        }
         Action::Pin { guest, host_id, .. } => pin(platform, guest, host_id, deadline),
         Action::Move { guest, to_id, .. } => shift(platform, guest, to_id, deadline),
     };
     match changed {
-        Ok(Changed::Now) => Outcome::Done,
-        Ok(Changed::Already) => Outcome::Already,
-        Ok(Changed::AtNextStart) => Outcome::AtNextStart,
+        Ok(changed) => changed.into(),
         Err(error) => Outcome::Failed(error.into()),
+    }
+}
+
+impl From<Changed> for Outcome {
+    fn from(changed: Changed) -> Self {
+        match changed {
+            Changed::Now => Self::Done,
+            Changed::Already => Self::Already,
+            Changed::AtNextStart => Self::AtNextStart,
+        }
     }
 }
 
@@ -72,7 +88,7 @@ fn keep_apart(
     guests: &[GuestRef],
     mandatory: bool,
     deadline: Deadline,
-) -> Result<Changed, Error> {
+) -> Result<Outcome, Error> {
     let changed = platform.keep_apart(rule, guests, mandatory, deadline)?;
     let about = || GuestRef::Name(rule.to_owned());
     let rules = platform.rules(guests, deadline)?;
@@ -83,16 +99,16 @@ fn keep_apart(
     if found.guests.len() != guests.len() || !guests.iter().all(named) {
         return Err(not_so(about(), "the rule names other guests"));
     }
-    if found.mandatory < mandatory {
+    if mandatory && !found.mandatory {
         return Err(not_so(
             about(),
             "the rule holds only as far as hosts suffice",
         ));
     }
-    match &found.ineffective {
-        Some(why) => Err(not_so(about(), format!("the rule is not in force: {why}"))),
-        None => Ok(changed),
-    }
+    Ok(match &found.ineffective {
+        Some(why) => Outcome::NotInForce { why: why.clone() },
+        None => changed.into(),
+    })
 }
 
 fn pin(

@@ -4,8 +4,8 @@
 //! definition pins is not given away. A member that cannot be found is neither moved nor pinned, and the host on which it
 //! should be is left to it.
 //!
-//! The order: the rule first, so that nothing undoes what follows; then each move, once its host is free of other members,
-//! and the member's pin with it: before it if the present pin forbids the move, after it otherwise.
+//! The order: each move, once its host is free of other members, and the member's pin with it: before it if the present pin
+//! forbids the move, after it otherwise. Then the rule: platforms take one that is broken at that moment, and do not keep it.
 
 use hypervisor::GuestRef;
 use hypervisor::placement::{Host, Whereabouts};
@@ -113,8 +113,8 @@ pub fn plan(wish: &Wish, seen: &Seen) -> Plan {
         return planner.plan;
     }
     let given = planner.assign();
-    planner.rule(&given);
     planner.moves(&given);
+    planner.rule(&given);
     planner.plan
 }
 

@@ -321,7 +321,17 @@ fn the_watchdog_check_exits_as_the_packaged_one() {
 fn links_for_agents_and_for_checks() {
     let dir = tempfile::tempdir().expect("a directory for the test");
     for (command, names) in [
-        ("install", &["fence_scsi", "fence_virt", "fence_xvm"][..]),
+        (
+            "install",
+            &[
+                "fence_scsi",
+                "fence_virt",
+                "fence_vmware",
+                "fence_vmware_rest",
+                "fence_vmware_soap",
+                "fence_xvm",
+            ][..],
+        ),
         (
             "install-checks",
             &["fence_scsi_check", "fence_scsi_check_hardreboot"],

@@ -17,7 +17,8 @@ fn all_actions(world: &World, agent: &str, plug: &str, guest: &str, other: &str)
     assert_eq!(world.state(guest), "poweredOn", "{agent} {plug}");
     ended(&act("reboot"), 0, "Success: Rebooted\n", "");
     assert_eq!(world.state(guest), "poweredOn", "{agent} {plug}");
-    let powered_off = world.count("PowerOffVM_Task") + world.count("POST /api/vcenter/vm/{vm}/power?stop");
+    let powered_off =
+        world.count("PowerOffVM_Task") + world.count("POST /api/vcenter/vm/{vm}/power?stop");
     assert_eq!(powered_off, 2, "{agent} {plug}: off, and the reboot");
     assert_eq!(world.sessions(), (0, 0), "{agent} {plug}");
 }
@@ -32,7 +33,13 @@ fn vcenter_over_soap() {
     let compact = uuid.replace('-', "").to_uppercase();
     for plug in ["DC0_C0_RP0_VM1", &uuid, &compact, "/DC0/vm/DC0_C0_RP0_VM1"] {
         world.forget();
-        all_actions(&world, "fence_vmware_soap", plug, "DC0_C0_RP0_VM1", "DC0_C0_RP0_VM0");
+        all_actions(
+            &world,
+            "fence_vmware_soap",
+            plug,
+            "DC0_C0_RP0_VM1",
+            "DC0_C0_RP0_VM0",
+        );
     }
 }
 
@@ -45,7 +52,13 @@ fn a_host_over_soap() {
     let uuid = world.uuid("ha-host_VM2");
     for plug in ["ha-host_VM2", &uuid, "/ha-datacenter/vm/ha-host_VM2"] {
         world.forget();
-        all_actions(&world, "fence_vmware_soap", plug, "ha-host_VM2", "ha-host_VM1");
+        all_actions(
+            &world,
+            "fence_vmware_soap",
+            plug,
+            "ha-host_VM2",
+            "ha-host_VM1",
+        );
     }
 }
 
@@ -55,8 +68,18 @@ fn vcenter_over_rest() {
         return;
     }
     let world = World::vcenter();
-    all_actions(&world, "fence_vmware_rest", "DC0_H0_VM1", "DC0_H0_VM1", "DC0_H0_VM0");
-    assert_eq!(world.count("POST /rest/com/vmware/cis/session"), 0, "/api is there");
+    all_actions(
+        &world,
+        "fence_vmware_rest",
+        "DC0_H0_VM1",
+        "DC0_H0_VM1",
+        "DC0_H0_VM0",
+    );
+    assert_eq!(
+        world.count("POST /rest/com/vmware/cis/session"),
+        0,
+        "/api is there"
+    );
 }
 
 /// Before vCenter 7.0 U2, or when told to, the older form.
@@ -68,7 +91,12 @@ fn older_rest() {
     let old = World::with(&["-no-api"]);
     let new = World::vcenter();
     for (world, args) in [(&old, &[][..]), (&new, &["--api-path=/rest"])] {
-        let act = |action: &str| world.ours("fence_vmware_rest", &[&["-o", action, "-n", "DC0_H0_VM1"], args].concat());
+        let act = |action: &str| {
+            world.ours(
+                "fence_vmware_rest",
+                &[&["-o", action, "-n", "DC0_H0_VM1"], args].concat(),
+            )
+        };
         ended(&act("off"), 0, "Success: Powered OFF\n", "");
         assert_eq!(world.state("DC0_H0_VM1"), "poweredOff");
         ended(&act("status"), 2, "Status: OFF\n", "");
@@ -87,27 +115,56 @@ fn fence_vmware_has_both_interfaces_and_tls() {
         return;
     }
     let world = World::encrypted();
-    for args in [&[][..], &["--interface=rest"], &["-s", "DC0"], &["--interface=rest", "-s", "DC0"]] {
-        let act = |action: &str| world.ours("fence_vmware", &[&["-o", action, "-n", "DC0_H0_VM0"], args].concat());
+    for args in [
+        &[][..],
+        &["--interface=rest"],
+        &["-s", "DC0"],
+        &["--interface=rest", "-s", "DC0"],
+    ] {
+        let act = |action: &str| {
+            world.ours(
+                "fence_vmware",
+                &[&["-o", action, "-n", "DC0_H0_VM0"], args].concat(),
+            )
+        };
         ended(&act("off"), 0, "Success: Powered OFF\n", "");
         assert_eq!(world.state("DC0_H0_VM0"), "poweredOff", "{args:?}");
         ended(&act("on"), 0, "Success: Powered ON\n", "");
     }
     for args in [&["-s", "DC9"][..], &["-s", "DC9", "--interface=rest"]] {
-        let ran = world.ours("fence_vmware", &[&["-o", "off", "-n", "DC0_H0_VM0"], args].concat());
+        let ran = world.ours(
+            "fence_vmware",
+            &[&["-o", "off", "-n", "DC0_H0_VM0"], args].concat(),
+        );
         ended(&ran, 1, "", "DC9");
     }
-    let insecure = world.ours("fence_vmware", &["-o", "status", "-n", "DC0_H0_VM0", "--ssl-insecure"]);
+    let insecure = world.ours(
+        "fence_vmware",
+        &["-o", "status", "-n", "DC0_H0_VM0", "--ssl-insecure"],
+    );
     ended(&insecure, 0, "Status: ON\n", "not verified");
     // Nobody vouches for the certificate, and nothing was sent.
     let logins = world.count("Login");
-    let strange = world.ours("fence_vmware", &["-o", "off", "-n", "DC0_H0_VM0", "--ssl-secure"]);
+    let strange = world.ours(
+        "fence_vmware",
+        &["-o", "off", "-n", "DC0_H0_VM0", "--ssl-secure"],
+    );
     ended(&strange, 1, "", "certificate");
     assert_eq!(world.count("Login"), logins);
 
     let plain = World::vcenter();
-    ended(&plain.by_stdin("fence_vmware", "ssl=0\naction=status\nplug=DC0_H0_VM0"), 0, "Status: ON\n", "not encrypted");
-    ended(&plain.by_stdin("fence_vmware", "action=status\nplug=DC0_H0_VM0"), 1, "", "TLS");
+    ended(
+        &plain.by_stdin("fence_vmware", "ssl=0\naction=status\nplug=DC0_H0_VM0"),
+        0,
+        "Status: ON\n",
+        "not encrypted",
+    );
+    ended(
+        &plain.by_stdin("fence_vmware", "action=status\nplug=DC0_H0_VM0"),
+        1,
+        "",
+        "TLS",
+    );
 }
 
 #[test]
@@ -117,7 +174,12 @@ fn lists_show_names_uuids_and_states() {
     }
     let world = World::vcenter();
     for guest in ["DC0_H0_VM3", "DC0_C0_RP0_VM2"] {
-        ended(&world.ours("fence_vmware_soap", &["-o", "off", "-n", guest]), 0, "Success: Powered OFF\n", "");
+        ended(
+            &world.ours("fence_vmware_soap", &["-o", "off", "-n", guest]),
+            0,
+            "Success: Powered OFF\n",
+            "",
+        );
     }
     world.tell("guest?name=DC0_H0_VM4&power=suspended");
     world.tell("guest?name=DC0_H0_VM2&template=true");
@@ -127,19 +189,44 @@ fn lists_show_names_uuids_and_states() {
         let line = |(name, told): (&String, &Vec<String>)| {
             let uuid = if with_uuid { told[1].as_str() } else { "" };
             let state = if told[0] == "poweredOff" { "OFF" } else { "ON" };
-            let state = if with_state { format!("{separator}{state}") } else { String::new() };
+            let state = if with_state {
+                format!("{separator}{state}")
+            } else {
+                String::new()
+            };
             format!("{name}{separator}{uuid}{state}\n")
         };
         guests.map(line).collect()
     };
     for (agent, uuid) in AGENTS.into_iter().zip([true, false]) {
-        ended(&world.ours(agent, &["-o", "list"]), 0, &expected(",", uuid, false), "");
-        ended(&world.ours(agent, &["-o", "list-status"]), 0, &expected(",", uuid, true), "");
-        ended(&world.ours(agent, &["-o", "list-status", "-C", "|"]), 0, &expected("|", uuid, true), "");
+        ended(
+            &world.ours(agent, &["-o", "list"]),
+            0,
+            &expected(",", uuid, false),
+            "",
+        );
+        ended(
+            &world.ours(agent, &["-o", "list-status"]),
+            0,
+            &expected(",", uuid, true),
+            "",
+        );
+        ended(
+            &world.ours(agent, &["-o", "list-status", "-C", "|"]),
+            0,
+            &expected("|", uuid, true),
+            "",
+        );
     }
     // The filter of the packaged agent, in its form and in that of /api.
-    for filter in ["filter.names=DC0_H0_VM0&filter.names=DC0_H0_VM1", "names=DC0_H0_VM0&names=DC0_H0_VM1"] {
-        let ran = world.ours("fence_vmware_rest", &["-o", "list", &format!("--filter={filter}")]);
+    for filter in [
+        "filter.names=DC0_H0_VM0&filter.names=DC0_H0_VM1",
+        "names=DC0_H0_VM0&names=DC0_H0_VM1",
+    ] {
+        let ran = world.ours(
+            "fence_vmware_rest",
+            &["-o", "list", &format!("--filter={filter}")],
+        );
         ended(&ran, 0, "DC0_H0_VM0,\nDC0_H0_VM1,\n", "");
     }
 }
@@ -153,13 +240,23 @@ fn several_plugs_are_all_switched() {
     for agent in AGENTS {
         let world = World::vcenter();
         let both = "DC0_H0_VM0,DC0_C0_RP0_VM0";
-        ended(&world.ours(agent, &["-o", "off", "-n", both]), 0, "Success: Powered OFF\n", "");
+        ended(
+            &world.ours(agent, &["-o", "off", "-n", both]),
+            0,
+            "Success: Powered OFF\n",
+            "",
+        );
         for guest in both.split(',') {
             assert_eq!(world.state(guest), "poweredOff", "{agent} {guest}");
         }
         let unknown = world.ours(agent, &["-o", "on", "-n", "DC0_H0_VM0,nobody"]);
         ended(&unknown, 1, "", "nobody");
-        ended(&world.ours(agent, &["-o", "reboot", "-n", both]), 0, "Success: Rebooted\n", "");
+        ended(
+            &world.ours(agent, &["-o", "reboot", "-n", both]),
+            0,
+            "Success: Rebooted\n",
+            "",
+        );
         for guest in both.split(',') {
             assert_eq!(world.state(guest), "poweredOn", "{agent} {guest}");
         }
@@ -174,9 +271,17 @@ fn guests_anywhere_in_the_inventory() {
     }
     let world = World::with(&["-app", "1", "-folder", "1"]);
     let seen = world.seen();
-    let in_app = seen.keys().find(|name| name.contains("APP")).expect("the vApp has guests");
+    let in_app = seen
+        .keys()
+        .find(|name| name.contains("APP"))
+        .expect("the vApp has guests");
     for guest in [in_app.as_str(), "DC0_H0_VM0"] {
-        ended(&world.ours("fence_vmware_soap", &["-o", "off", "-n", guest]), 0, "Success: Powered OFF\n", "");
+        ended(
+            &world.ours("fence_vmware_soap", &["-o", "off", "-n", guest]),
+            0,
+            "Success: Powered OFF\n",
+            "",
+        );
         assert_eq!(world.state(guest), "poweredOff");
     }
     let listed = world.ours("fence_vmware_soap", &["-o", "list"]);
@@ -186,5 +291,10 @@ fn guests_anywhere_in_the_inventory() {
         world.tell(&format!("guest?name=DC0_H0_VM1&folder=f{number}"));
         world.tell(&format!("guest?name=DC0_H0_VM2&folder=f{number}"));
     }
-    ended(&world.ours("fence_vmware_soap", &["-o", "status", "-n", "DC0_H0_VM1"]), 0, "Status: ON\n", "");
+    ended(
+        &world.ours("fence_vmware_soap", &["-o", "status", "-n", "DC0_H0_VM1"]),
+        0,
+        "Status: ON\n",
+        "",
+    );
 }

@@ -48,7 +48,11 @@ fn an_expired_session_is_opened_again() {
         let ran = off(&world, agent);
         assert_eq!(ran.code, Some(1), "{ran:?}");
         assert!(ran.took < Duration::from_secs(10), "{ran:?}");
-        assert!(world.count("Login").max(world.count("POST /api/session")) <= 6, "{}", world.counts());
+        assert!(
+            world.count("Login").max(world.count("POST /api/session")) <= 6,
+            "{}",
+            world.counts()
+        );
     }
 }
 
@@ -64,11 +68,19 @@ fn a_lost_answer_to_an_order_is_no_guess() {
         world.fault(order(agent), "drop", 1, "");
         ended(&off(&world, agent), 0, "Success: Powered OFF\n", "");
         assert_eq!(world.state(GUEST), "poweredOff", "{agent}");
-        assert_eq!(world.count(order(agent)), 1, "{agent}: it is seen to be off, and not ordered again");
+        assert_eq!(
+            world.count(order(agent)),
+            1,
+            "{agent}: it is seen to be off, and not ordered again"
+        );
         // It was not: it is ordered again.
         for kind in ["status", "page", "truncate", "cut"] {
             let world = World::vcenter();
-            let more = if kind == "status" { "&status=500&detail=oops" } else { "" };
+            let more = if kind == "status" {
+                "&status=500&detail=oops"
+            } else {
+                ""
+            };
             world.fault(order(agent), kind, 1, more);
             ended(&off(&world, agent), 0, "Success: Powered OFF\n", "");
             assert_eq!(world.state(GUEST), "poweredOff", "{agent} {kind}");
@@ -97,13 +109,26 @@ fn no_answer_is_never_off() {
         ("page", "", "sign in"),
         ("cut", "", "vSphere"),
         ("truncate", "", "closed"),
-        ("redirect", "&detail=https%3A%2F%2Felsewhere%2Fsdk", "redirection"),
-        ("replace", "&detail=VirtualMachine%3D%3EVirtuelleMaschine", ""),
+        (
+            "redirect",
+            "&detail=https%3A%2F%2Felsewhere%2Fsdk",
+            "redirection",
+        ),
+        (
+            "replace",
+            "&detail=VirtualMachine%3D%3EVirtuelleMaschine",
+            "",
+        ),
     ];
     for agent in AGENTS {
         for (kind, more, words) in cases {
             let world = World::vcenter();
-            ended(&world.ours(agent, &["-o", "off", "-n", GUEST]), 0, "Success: Powered OFF\n", "");
+            ended(
+                &world.ours(agent, &["-o", "off", "-n", GUEST]),
+                0,
+                "Success: Powered OFF\n",
+                "",
+            );
             world.fault(look(agent), kind, 0, more);
             for action in ["status", "off"] {
                 let ran = world.ours(agent, &["-o", action, "-n", GUEST]);
@@ -124,16 +149,44 @@ fn missing_and_unknown_states_are_never_off() {
         return;
     }
     for (agent, wordings) in [
-        ("fence_vmware_soap", [">poweredOff<=>>poweredDown<", "runtime.powerState=>runtime.bootTime", "<propSet>(?s:.*)</propSet>=>"]),
-        ("fence_vmware_rest", ["POWERED_OFF=>POWERED_DOWN", "\"power_state\"=>\"power\"", "(?s).*=>{}"]),
+        (
+            "fence_vmware_soap",
+            [
+                ">poweredOff<=>>poweredDown<",
+                "runtime.powerState=>runtime.bootTime",
+                "<propSet>(?s:.*)</propSet>=>",
+            ],
+        ),
+        (
+            "fence_vmware_rest",
+            [
+                "POWERED_OFF=>POWERED_DOWN",
+                "\"power_state\"=>\"power\"",
+                "(?s).*=>{}",
+            ],
+        ),
     ] {
         for wording in wordings {
             let world = World::vcenter();
-            ended(&world.ours(agent, &["-o", "off", "-n", GUEST]), 0, "Success: Powered OFF\n", "");
-            world.fault(look(agent), "replace", 0, &format!("&detail={}", encoded(wording)));
+            ended(
+                &world.ours(agent, &["-o", "off", "-n", GUEST]),
+                0,
+                "Success: Powered OFF\n",
+                "",
+            );
+            world.fault(
+                look(agent),
+                "replace",
+                0,
+                &format!("&detail={}", encoded(wording)),
+            );
             for action in ["status", "off"] {
                 let ran = world.ours(agent, &["-o", action, "-n", GUEST]);
-                assert_eq!((ran.code, ran.stdout.as_str()), (Some(1), ""), "{agent} {wording}: {ran:?}");
+                assert_eq!(
+                    (ran.code, ran.stdout.as_str()),
+                    (Some(1), ""),
+                    "{agent} {wording}: {ran:?}"
+                );
             }
         }
     }
@@ -150,24 +203,54 @@ fn the_state_of_a_lost_host_is_not_known() {
             let world = World::vcenter();
             ended(&off(&world, agent), 0, "Success: Powered OFF\n", "");
             world.tell(&format!("host?name=DC0_H0&connection={state}"));
-            ended(&world.ours(agent, &["-o", "status", "-n", GUEST]), 1, "", "connected");
+            ended(
+                &world.ours(agent, &["-o", "status", "-n", GUEST]),
+                1,
+                "",
+                "connected",
+            );
             ended(&off(&world, agent), 1, "", "connected");
             let listed = world.ours(agent, &["-o", "list-status"]);
-            let line = listed.stdout.lines().find(|line| line.starts_with(GUEST)).expect("it is listed").to_owned();
+            let line = listed
+                .stdout
+                .lines()
+                .find(|line| line.starts_with(GUEST))
+                .expect("it is listed")
+                .to_owned();
             assert!(line.ends_with("UNKNOWN"), "{line}");
             // One that was on cannot be switched off either.
-            let ran = world.ours(agent, &["-o", "off", "-n", "DC0_H0_VM1", "--power-timeout=2"]);
+            let ran = world.ours(
+                agent,
+                &["-o", "off", "-n", "DC0_H0_VM1", "--power-timeout=2"],
+            );
             ended(&ran, 1, "", "connected");
             // Guests of other hosts are not concerned.
-            ended(&world.ours(agent, &["-o", "off", "-n", "DC0_C0_RP0_VM0"]), 0, "Success: Powered OFF\n", "");
+            ended(
+                &world.ours(agent, &["-o", "off", "-n", "DC0_C0_RP0_VM0"]),
+                0,
+                "Success: Powered OFF\n",
+                "",
+            );
             world.tell("host?name=DC0_H0&connection=connected");
-            ended(&world.ours(agent, &["-o", "status", "-n", GUEST]), 2, "Status: OFF\n", "");
+            ended(
+                &world.ours(agent, &["-o", "status", "-n", GUEST]),
+                2,
+                "Status: OFF\n",
+                "",
+            );
         }
     }
     let world = World::vcenter();
     for state in ["orphaned", "inaccessible", "invalid"] {
-        world.tell(&format!("guest?name={GUEST}&power=poweredOff&connection={state}"));
-        ended(&world.ours("fence_vmware_soap", &["-o", "status", "-n", GUEST]), 1, "", state);
+        world.tell(&format!(
+            "guest?name={GUEST}&power=poweredOff&connection={state}"
+        ));
+        ended(
+            &world.ours("fence_vmware_soap", &["-o", "status", "-n", GUEST]),
+            1,
+            "",
+            state,
+        );
     }
 }
 
@@ -178,12 +261,27 @@ fn rest_without_sight_of_hosts() {
         return;
     }
     let world = World::vcenter();
-    world.fault("GET /api/vcenter/host", "replace", 0, &format!("&detail={}", encoded("(?s).*=>[]")));
+    world.fault(
+        "GET /api/vcenter/host",
+        "replace",
+        0,
+        &format!("&detail={}", encoded("(?s).*=>[]")),
+    );
     let agent = "fence_vmware_rest";
     ended(&off(&world, agent), 0, "Success: Powered OFF\n", "");
-    ended(&world.ours(agent, &["-o", "status", "-n", GUEST]), 1, "", "System.Read");
+    ended(
+        &world.ours(agent, &["-o", "status", "-n", GUEST]),
+        1,
+        "",
+        "System.Read",
+    );
     ended(&off(&world, agent), 1, "", "System.Read");
-    ended(&world.ours(agent, &["-o", "status", "-n", "DC0_H0_VM1"]), 0, "Status: ON\n", "");
+    ended(
+        &world.ours(agent, &["-o", "status", "-n", "DC0_H0_VM1"]),
+        0,
+        "Status: ON\n",
+        "",
+    );
 }
 
 /// Faults of an order, from the call and from its task: what they mean, not what they say.
@@ -193,7 +291,11 @@ fn refusals_are_explained() {
         return;
     }
     let cases = [
-        ("NoPermission", "<privilegeId>VirtualMachine.Interact.PowerOff</privilegeId>", "VirtualMachine.Interact.PowerOff"),
+        (
+            "NoPermission",
+            "<privilegeId>VirtualMachine.Interact.PowerOff</privilegeId>",
+            "VirtualMachine.Interact.PowerOff",
+        ),
         ("RestrictedVersion", "", "only to read"),
         ("HostNotConnected", "", "not connected"),
         ("FileLocked", "", "another host"),
@@ -201,7 +303,12 @@ fn refusals_are_explained() {
     ];
     for (name, elements, words) in cases {
         let world = World::vcenter();
-        world.fault("PowerOffVM_Task", "fault", 1, &format!("&detail={}", encoded(&format!("{name} {elements}"))));
+        world.fault(
+            "PowerOffVM_Task",
+            "fault",
+            1,
+            &format!("&detail={}", encoded(&format!("{name} {elements}"))),
+        );
         ended(&off(&world, "fence_vmware_soap"), 1, "", words);
         world.fault("PowerOffVM_Task", "task", 1, &format!("&detail={name}"));
         ended(&off(&world, "fence_vmware_soap"), 1, "", words);
@@ -214,7 +321,12 @@ fn refusals_are_explained() {
         (503, "RESOURCE_INACCESSIBLE", "cannot be reached"),
     ] {
         let detail = format!("{{\"error_type\":\"{kind}\",\"messages\":[]}}");
-        world.fault(order("fence_vmware_rest"), "status", 1, &format!("&status={status}&detail={}", encoded(&detail)));
+        world.fault(
+            order("fence_vmware_rest"),
+            "status",
+            1,
+            &format!("&status={status}&detail={}", encoded(&detail)),
+        );
         ended(&off(&world, "fence_vmware_rest"), 1, "", words);
     }
 }
@@ -229,16 +341,42 @@ fn a_busy_guest_is_tried_again() {
         let world = World::vcenter();
         world.fault("PowerOffVM_Task", "fault", 2, &format!("&detail={name}"));
         world.fault("PowerOffVM_Task", "task", 1, &format!("&detail={name}"));
-        ended(&off(&world, "fence_vmware_soap"), 0, "Success: Powered OFF\n", "");
-        assert_eq!((world.count("PowerOffVM_Task"), world.state(GUEST).as_str()), (4, "poweredOff"));
+        ended(
+            &off(&world, "fence_vmware_soap"),
+            0,
+            "Success: Powered OFF\n",
+            "",
+        );
+        assert_eq!(
+            (world.count("PowerOffVM_Task"), world.state(GUEST).as_str()),
+            (4, "poweredOff")
+        );
     }
     let busy = encoded("{\"error_type\":\"RESOURCE_BUSY\",\"messages\":[]}");
     let world = World::vcenter();
-    world.fault(order("fence_vmware_rest"), "status", 2, &format!("&status=503&detail={busy}"));
-    ended(&off(&world, "fence_vmware_rest"), 0, "Success: Powered OFF\n", "");
+    world.fault(
+        order("fence_vmware_rest"),
+        "status",
+        2,
+        &format!("&status=503&detail={busy}"),
+    );
+    ended(
+        &off(&world, "fence_vmware_rest"),
+        0,
+        "Success: Powered OFF\n",
+        "",
+    );
     for (agent, kind, more) in [
-        ("fence_vmware_soap", "fault", "&detail=TaskInProgress".to_owned()),
-        ("fence_vmware_rest", "status", format!("&status=503&detail={busy}")),
+        (
+            "fence_vmware_soap",
+            "fault",
+            "&detail=TaskInProgress".to_owned(),
+        ),
+        (
+            "fence_vmware_rest",
+            "status",
+            format!("&status=503&detail={busy}"),
+        ),
     ] {
         let world = World::vcenter();
         world.fault(order(agent), kind, 0, &more);
@@ -260,12 +398,20 @@ fn slow_tasks_are_followed() {
     ended(&ran, 0, "Success: Powered OFF\n", "");
     assert!(ran.took > Duration::from_secs(2), "{ran:?}");
     assert_eq!(world.state(GUEST), "poweredOff");
-    world.fault("POST /api/vcenter/vm/{vm}/power?start", "delay", 1, "&delay=2500");
+    world.fault(
+        "POST /api/vcenter/vm/{vm}/power?start",
+        "delay",
+        1,
+        "&delay=2500",
+    );
     let on = world.ours("fence_vmware_rest", &["-o", "on", "-n", GUEST]);
     ended(&on, 0, "Success: Powered ON\n", "");
 
     world.fault("PowerOffVM_Task", "task", 1, "&delay=20000");
-    let ran = world.ours("fence_vmware_soap", &["-o", "off", "-n", GUEST, "--power-timeout=2"]);
+    let ran = world.ours(
+        "fence_vmware_soap",
+        &["-o", "off", "-n", GUEST, "--power-timeout=2"],
+    );
     ended(&ran, 1, "", "may still take effect");
     assert!(ran.took < Duration::from_secs(6), "{ran:?}");
 }
@@ -277,10 +423,21 @@ fn a_pending_question_is_reported() {
         return;
     }
     let world = World::vcenter();
-    ended(&off(&world, "fence_vmware_soap"), 0, "Success: Powered OFF\n", "");
-    world.tell(&format!("guest?name={GUEST}&question={}", encoded("Did you move it or copy it?")));
+    ended(
+        &off(&world, "fence_vmware_soap"),
+        0,
+        "Success: Powered OFF\n",
+        "",
+    );
+    world.tell(&format!(
+        "guest?name={GUEST}&question={}",
+        encoded("Did you move it or copy it?")
+    ));
     world.fault("PowerOnVM_Task", "task", 0, "&delay=60000");
-    let ran = world.ours("fence_vmware_soap", &["-o", "on", "-n", GUEST, "--retry-on=0"]);
+    let ran = world.ours(
+        "fence_vmware_soap",
+        &["-o", "on", "-n", GUEST, "--retry-on=0"],
+    );
     ended(&ran, 1, "", "Did you move it or copy it?");
     assert!(ran.took < Duration::from_secs(10), "{ran:?}");
 }
@@ -298,20 +455,38 @@ fn duplicates_are_errors() {
     }
     let world = World::vcenter();
     world.tell("guest?name=DC0_H0_VM1&rename=DC0_H0_VM0&folder=other");
-    let path = world.ours("fence_vmware_soap", &["-o", "off", "-n", "/DC0/vm/other/DC0_H0_VM0"]);
+    let path = world.ours(
+        "fence_vmware_soap",
+        &["-o", "off", "-n", "/DC0/vm/other/DC0_H0_VM0"],
+    );
     ended(&path, 0, "Success: Powered OFF\n", "");
     assert_eq!(world.count("PowerOffVM_Task"), 1);
     let uuid = world.uuid("DC0_H0_VM2");
     world.tell(&format!("guest?name=DC0_H0_VM3&uuid={uuid}"));
-    ended(&world.ours("fence_vmware_soap", &["-o", "off", "-n", &uuid]), 1, "", "2 guests");
+    ended(
+        &world.ours("fence_vmware_soap", &["-o", "off", "-n", &uuid]),
+        1,
+        "",
+        "2 guests",
+    );
     for guest in ["DC0_H0_VM2", "DC0_H0_VM3"] {
         assert_eq!(world.state(guest), "poweredOn");
     }
     // A template of the same name is no guest.
     world.tell("guest?name=DC0_C0_RP0_VM1&rename=DC0_C0_RP0_VM0&folder=other&template=true");
-    ended(&world.ours("fence_vmware_soap", &["-o", "off", "-n", "DC0_C0_RP0_VM0"]), 0, "Success: Powered OFF\n", "");
+    ended(
+        &world.ours("fence_vmware_soap", &["-o", "off", "-n", "DC0_C0_RP0_VM0"]),
+        0,
+        "Success: Powered OFF\n",
+        "",
+    );
     world.tell("guest?name=DC0_C0_RP0_VM2&template=true");
-    ended(&world.ours("fence_vmware_soap", &["-o", "off", "-n", "DC0_C0_RP0_VM2"]), 1, "", "template");
+    ended(
+        &world.ours("fence_vmware_soap", &["-o", "off", "-n", "DC0_C0_RP0_VM2"]),
+        1,
+        "",
+        "template",
+    );
 }
 
 /// A guest that is removed, or registered anew, while it is being fenced.
@@ -322,13 +497,38 @@ fn a_guest_that_disappears_is_looked_up_again() {
     }
     let gone = "ManagedObjectNotFound <obj type=\"VirtualMachine\">vm-1</obj>";
     let world = World::vcenter();
-    world.fault("PowerOffVM_Task", "fault", 1, &format!("&detail={}", encoded(gone)));
-    ended(&off(&world, "fence_vmware_soap"), 0, "Success: Powered OFF\n", "");
+    world.fault(
+        "PowerOffVM_Task",
+        "fault",
+        1,
+        &format!("&detail={}", encoded(gone)),
+    );
+    ended(
+        &off(&world, "fence_vmware_soap"),
+        0,
+        "Success: Powered OFF\n",
+        "",
+    );
     let world = World::vcenter();
     let gone = encoded("{\"error_type\":\"NOT_FOUND\",\"messages\":[]}");
-    world.fault(order("fence_vmware_rest"), "status", 1, &format!("&status=404&detail={gone}"));
-    ended(&off(&world, "fence_vmware_rest"), 0, "Success: Powered OFF\n", "");
+    world.fault(
+        order("fence_vmware_rest"),
+        "status",
+        1,
+        &format!("&status=404&detail={gone}"),
+    );
+    ended(
+        &off(&world, "fence_vmware_rest"),
+        0,
+        "Success: Powered OFF\n",
+        "",
+    );
     for agent in AGENTS {
-        ended(&world.ours(agent, &["-o", "off", "-n", "nobody"]), 1, "", "no guest `nobody`");
+        ended(
+            &world.ours(agent, &["-o", "off", "-n", "nobody"]),
+            1,
+            "",
+            "no guest `nobody`",
+        );
     }
 }

@@ -48,12 +48,17 @@ fn the_fencer_drives_each_agent() {
         return;
     }
     for agent in ["fence_vmware", "fence_vmware_soap", "fence_vmware_rest"] {
-        let world = if agent == "fence_vmware" { World::encrypted() } else { World::vcenter() };
+        let world = if agent == "fence_vmware" {
+            World::encrypted()
+        } else {
+            World::vcenter()
+        };
         let dir = world.dir.path();
         for name in ["sbin", "sbinwork"] {
             fs::create_dir(dir.join(name)).expect("the test's directory takes others");
         }
-        symlink(ours("picket-agents"), dir.join("sbin").join(agent)).expect("a new directory is empty");
+        symlink(ours("picket-agents"), dir.join("sbin").join(agent))
+            .expect("a new directory is empty");
         let password = dir.join("password");
         fs::write(&password, "#!/bin/sh\necho secret\n").expect("the test's directory takes files");
         let mode = std::os::unix::fs::PermissionsExt::from_mode(0o755);
@@ -63,8 +68,21 @@ fn the_fencer_drives_each_agent() {
             None => "power_timeout=15".to_owned(),
         };
         let mut command = Command::new("unshare");
-        command.args(["-m", "-i", "-p", "--fork", "--kill-child=KILL", "--mount-proc", "sh", "-c", SCRIPT, "sh"]);
-        command.arg(dir).args([agent, &world.port.to_string(), &option]);
+        command.args([
+            "-m",
+            "-i",
+            "-p",
+            "--fork",
+            "--kill-child=KILL",
+            "--mount-proc",
+            "sh",
+            "-c",
+            SCRIPT,
+            "sh",
+        ]);
+        command
+            .arg(dir)
+            .args([agent, &world.port.to_string(), &option]);
         let ran = run(&mut command, None, dir, None, PATIENCE * 4);
         let results: Vec<(&str, bool)> = ran
             .stdout
@@ -88,7 +106,10 @@ fn the_fencer_drives_each_agent() {
         ];
         let log = fs::read_to_string(dir.join("fenced.log")).unwrap_or_default();
         assert_eq!(results, wanted, "{agent}: {ran:?}\n{log}");
-        assert!(log.contains("user name or password is wrong"), "the reason reaches the log:\n{log}");
+        assert!(
+            log.contains("user name or password is wrong"),
+            "the reason reaches the log:\n{log}"
+        );
         assert!(!log.contains("secret"), "{log}");
         let states = ["DC0_H0_VM0", "DC0_C0_RP0_VM0", "DC0_H0_VM1"].map(|guest| world.state(guest));
         assert_eq!(states, ["poweredOn", "poweredOn", "poweredOff"], "{agent}");

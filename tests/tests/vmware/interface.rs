@@ -32,7 +32,13 @@ fn declared(xml: &str) -> BTreeMap<String, Vec<Option<String>>> {
             parameter = attribute(line, "name").expect("a parameter has a name");
         } else if line.contains("<getopt ") {
             // Their short and long forms; the placeholder of the value is only a word.
-            flags = attribute(line, "mixed").map(|text| text.split(['=', '[']).next().unwrap_or_default().trim().replace('_', "-"));
+            flags = attribute(line, "mixed").map(|text| {
+                text.split(['=', '['])
+                    .next()
+                    .unwrap_or_default()
+                    .trim()
+                    .replace('_', "-")
+            });
         } else if line.contains("<content ") {
             let mut what = vec![flags.take()];
             what.extend(["type", "default"].map(|name| attribute(line, name)));
@@ -55,14 +61,26 @@ fn metadata_has_all_of_the_packaged_agents() {
     for agent in ["fence_vmware", "fence_vmware_soap", "fence_vmware_rest"] {
         // With a port on the command line the packaged agent shows another default.
         let mut packaged = Command::new(Path::new("/usr/sbin").join(agent));
-        let theirs = run(packaged.args(["-o", "metadata"]), None, world.dir.path(), None, PATIENCE);
+        let theirs = run(
+            packaged.args(["-o", "metadata"]),
+            None,
+            world.dir.path(),
+            None,
+            PATIENCE,
+        );
         let theirs = declared(&theirs.stdout);
         assert!(theirs.len() > 40, "{agent}: {theirs:?}");
-        for ran in [world.ours(agent, &["-o", "metadata"]), world.by_stdin(agent, "action=metadata")] {
+        for ran in [
+            world.ours(agent, &["-o", "metadata"]),
+            world.by_stdin(agent, "action=metadata"),
+        ] {
             assert_eq!(ran.code, Some(0), "{ran:?}");
             let mine = declared(&ran.stdout);
             for (what, attributes) in &theirs {
-                let mut mine = mine.get(what).cloned().unwrap_or_else(|| panic!("{agent} has no {what}"));
+                let mut mine = mine
+                    .get(what)
+                    .cloned()
+                    .unwrap_or_else(|| panic!("{agent} has no {what}"));
                 // The packaged agent takes `-x` alone; ours takes it alone or with a value, and the form says so.
                 if what.ends_with(" verbose_level") {
                     mine[0].clone_from(&attributes[0]);
@@ -92,7 +110,12 @@ fn every_option_of_the_packaged_agents_is_accepted() {
          inet4_only=1\nvmware_type=ESX\nvmware_datacenter=DC0\nssh_path=/usr/bin/ssh\nlogin_timeout=9\nnodename=node1\n\
          disable_timeout=true\nverbose_level=0\nplug_separator=;\ndelay=0"
     );
-    ended(&world.by_stdin("fence_vmware", &lines), 0, "Status: ON\n", "");
+    ended(
+        &world.by_stdin("fence_vmware", &lines),
+        0,
+        "Status: ON\n",
+        "",
+    );
     for agent in AGENTS {
         let lines = format!(
             "ssl_ca={authority}\nssl=1\nssl_secure=1\nnotls=0\naction=status\nplug=DC0_H0_VM0\nport=node1\ngnutlscli_path=/bin/false\n\
@@ -110,16 +133,49 @@ fn i23_i24_options_mean_what_they_say() {
     }
     let world = World::vcenter();
     for agent in AGENTS {
-        ended(&world.by_stdin(agent, "option=status\nplug=DC0_H0_VM0"), 0, "Status: ON\n", "");
-        ended(&world.by_stdin(agent, "ssl=0\nssl_insecure=no\naction=status\nplug=DC0_H0_VM0"), 0, "Status: ON\n", "");
-        ended(&world.by_stdin(agent, "actoin=status\nplug=DC0_H0_VM0"), 1, "", "actoin");
+        ended(
+            &world.by_stdin(agent, "option=status\nplug=DC0_H0_VM0"),
+            0,
+            "Status: ON\n",
+            "",
+        );
+        ended(
+            &world.by_stdin(
+                agent,
+                "ssl=0\nssl_insecure=no\naction=status\nplug=DC0_H0_VM0",
+            ),
+            0,
+            "Status: ON\n",
+            "",
+        );
+        ended(
+            &world.by_stdin(agent, "actoin=status\nplug=DC0_H0_VM0"),
+            1,
+            "",
+            "actoin",
+        );
     }
-    assert_eq!(world.count("PowerOffVM_Task") + world.count("POST /api/vcenter/vm/{vm}/power?stop"), 0);
+    assert_eq!(
+        world.count("PowerOffVM_Task") + world.count("POST /api/vcenter/vm/{vm}/power?stop"),
+        0
+    );
     let mut command = Command::new("/usr/sbin/fence_vmware_soap");
-    let input = format!("ip=127.0.0.1\nipport={}\nusername=root\npassword=secret\noption=status\nplug=DC0_H0_VM0\n", world.port);
+    let input = format!(
+        "ip=127.0.0.1\nipport={}\nusername=root\npassword=secret\noption=status\nplug=DC0_H0_VM0\n",
+        world.port
+    );
     command.env_remove("PCMK_service");
-    let ran = run(&mut command, None, world.dir.path(), Some(&input), PATIENCE * 2);
-    assert!(ran.stdout.contains("Rebooted"), "the packaged agent is no better: {ran:?}");
+    let ran = run(
+        &mut command,
+        None,
+        world.dir.path(),
+        Some(&input),
+        PATIENCE * 2,
+    );
+    assert!(
+        ran.stdout.contains("Rebooted"),
+        "the packaged agent is no better: {ran:?}"
+    );
 }
 
 /// Everything we send over SOAP is valid by VMware's own schema (API 4.1), order of elements included.
@@ -150,7 +206,12 @@ fn requests_are_valid_by_the_schema_of_vsphere() {
         .as_array()
         .expect("a list")
         .iter()
-        .map(|entry| (entry["Method"].as_str().expect("text"), entry["Body"].as_str().expect("text")))
+        .map(|entry| {
+            (
+                entry["Method"].as_str().expect("text"),
+                entry["Body"].as_str().expect("text"),
+            )
+        })
         .collect();
     let mut methods: Vec<&str> = bodies.iter().map(|(method, _)| *method).collect();
     methods.sort_unstable();
@@ -160,8 +221,16 @@ fn requests_are_valid_by_the_schema_of_vsphere() {
     let newer = ["HasPrivilegeOnEntities"];
     let schema = schema(world.dir.path(), &methods, &newer);
     let mut files = Vec::new();
-    for (at, (method, body)) in bodies.iter().enumerate().filter(|(_, (method, _))| !newer.contains(method)) {
-        let inner = body.split_once("<e:Body>").and_then(|(_, rest)| rest.split_once("</e:Body>")).expect("it has a body").0;
+    for (at, (method, body)) in bodies
+        .iter()
+        .enumerate()
+        .filter(|(_, (method, _))| !newer.contains(method))
+    {
+        let inner = body
+            .split_once("<e:Body>")
+            .and_then(|(_, rest)| rest.split_once("</e:Body>"))
+            .expect("it has a body")
+            .0;
         let spaces = "xmlns:xsi=\"http://www.w3.org/2001/XMLSchema-instance\" xmlns:xsd=\"http://www.w3.org/2001/XMLSchema\"";
         let inner = inner.replacen(" xmlns=", &format!(" {spaces} xmlns="), 1);
         let file = world.dir.path().join(format!("request-{at}-{method}.xml"));
@@ -169,7 +238,10 @@ fn requests_are_valid_by_the_schema_of_vsphere() {
         files.push(file);
     }
     let mut xmllint = Command::new("xmllint");
-    xmllint.args(["--noout", "--schema"]).arg(&schema).args(&files);
+    xmllint
+        .args(["--noout", "--schema"])
+        .arg(&schema)
+        .args(&files);
     let checked = run(&mut xmllint, None, world.dir.path(), None, PATIENCE * 4);
     assert_eq!(checked.code, Some(0), "{}", checked.stderr);
 
@@ -178,16 +250,25 @@ fn requests_are_valid_by_the_schema_of_vsphere() {
     let text = "<Login xmlns=\"urn:vim25\"><_this type=\"SessionManager\">x</_this><password>x</password><userName>x</userName></Login>";
     fs::write(&wrong, text).expect("the test's directory takes files");
     let mut xmllint = Command::new("xmllint");
-    xmllint.args(["--noout", "--schema"]).arg(&schema).arg(&wrong);
-    assert_ne!(run(&mut xmllint, None, world.dir.path(), None, PATIENCE).code, Some(0));
+    xmllint
+        .args(["--noout", "--schema"])
+        .arg(&schema)
+        .arg(&wrong);
+    assert_ne!(
+        run(&mut xmllint, None, world.dir.path(), None, PATIENCE).code,
+        Some(0)
+    );
 }
 
 /// A schema in which the methods are elements, as the WSDL declares them.
 fn schema(dir: &Path, methods: &[&str], newer: &[&str]) -> std::path::PathBuf {
-    let wsdl = fs::read_to_string(Path::new(WSDL).join("vim.wsdl")).expect("scripts/setup fetched it");
+    let wsdl =
+        fs::read_to_string(Path::new(WSDL).join("vim.wsdl")).expect("scripts/setup fetched it");
     let mut elements = String::new();
     for method in methods.iter().filter(|method| !newer.contains(method)) {
-        let start = wsdl.find(&format!("<element name=\"{method}\" ")).unwrap_or_else(|| panic!("API 4.1 has no {method}"));
+        let start = wsdl
+            .find(&format!("<element name=\"{method}\" "))
+            .unwrap_or_else(|| panic!("API 4.1 has no {method}"));
         let declaration = wsdl[start..].split_inclusive('>').next().expect("it ends");
         elements += declaration;
     }

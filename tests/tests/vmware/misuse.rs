@@ -34,24 +34,62 @@ fn a_missing_privilege_is_found_by_monitor() {
             world.tell(&format!("guest?name={guest}&role=-2"));
         }
         world.fault("HasPrivilegeOnEntities", "fault", 0, "&detail=NotSupported");
-        for args in [&["-o", "monitor"][..], &["-o", "monitor", "-n", "DC0_H0_VM0"]] {
-            ended(&world.ours(agent, args), 1, "", "VirtualMachine.Interact.PowerOff");
+        for args in [
+            &["-o", "monitor"][..],
+            &["-o", "monitor", "-n", "DC0_H0_VM0"],
+        ] {
+            ended(
+                &world.ours(agent, args),
+                1,
+                "",
+                "VirtualMachine.Interact.PowerOff",
+            );
         }
         world.tell("guest?name=DC0_C0_RP0_VM1&role=-1");
         ended(&world.ours(agent, &["-o", "monitor"]), 0, "", "");
-        ended(&world.ours(agent, &["-o", "monitor", "-n", "DC0_C0_RP0_VM1"]), 0, "", "");
-        ended(&world.ours(agent, &["-o", "monitor", "-n", "DC0_H0_VM0"]), 1, "", "VirtualMachine.Interact.PowerOff");
+        ended(
+            &world.ours(agent, &["-o", "monitor", "-n", "DC0_C0_RP0_VM1"]),
+            0,
+            "",
+            "",
+        );
+        ended(
+            &world.ours(agent, &["-o", "monitor", "-n", "DC0_H0_VM0"]),
+            1,
+            "",
+            "VirtualMachine.Interact.PowerOff",
+        );
         // And as vCenter answers.
         world.forget();
-        world.fault("HasPrivilegeOnEntities", "replace", 0, &format!("&detail={}", encoded("<isGranted>true=><isGranted>false")));
-        ended(&world.ours(agent, &["-o", "monitor"]), 1, "", "VirtualMachine.Interact.PowerOff");
+        world.fault(
+            "HasPrivilegeOnEntities",
+            "replace",
+            0,
+            &format!("&detail={}", encoded("<isGranted>true=><isGranted>false")),
+        );
+        ended(
+            &world.ours(agent, &["-o", "monitor"]),
+            1,
+            "",
+            "VirtualMachine.Interact.PowerOff",
+        );
         assert_eq!(world.sessions(), (0, 0));
         assert_eq!(world.count("PowerOffVM_Task"), 0);
     }
     // A login that sees nobody.
     let world = World::vcenter();
-    world.fault("RetrievePropertiesEx", "replace", 0, &format!("&detail={}", encoded("<returnval>(?s:.*)</returnval>=>")));
-    ended(&world.ours("fence_vmware_soap", &["-o", "monitor"]), 1, "", "sees no guest");
+    world.fault(
+        "RetrievePropertiesEx",
+        "replace",
+        0,
+        &format!("&detail={}", encoded("<returnval>(?s:.*)</returnval>=>")),
+    );
+    ended(
+        &world.ours("fence_vmware_soap", &["-o", "monitor"]),
+        1,
+        "",
+        "sees no guest",
+    );
 }
 
 #[test]
@@ -61,9 +99,19 @@ fn wrong_addresses_and_what_answers_there() {
     }
     let world = World::vcenter();
     for agent in AGENTS {
-        let at = |args: &[&str]| world.ours(agent, &[&["-o", "status", "-n", "DC0_H0_VM0"], args].concat());
+        let at = |args: &[&str]| {
+            world.ours(
+                agent,
+                &[&["-o", "status", "-n", "DC0_H0_VM0"], args].concat(),
+            )
+        };
         ended(&at(&["-u", "1"]), 1, "", "127.0.0.1:1");
-        ended(&at(&["-a", "no-such-host.invalid"]), 1, "", "no-such-host.invalid");
+        ended(
+            &at(&["-a", "no-such-host.invalid"]),
+            1,
+            "",
+            "no-such-host.invalid",
+        );
         ended(&at(&["-a", "https://vc.example/sdk"]), 1, "", "page");
         // Plain where TLS is spoken, and the other way round.
         ended(&at(&["--ssl-insecure"]), 1, "", "TLS");
@@ -78,7 +126,12 @@ fn wrong_addresses_and_what_answers_there() {
     assert_eq!((ran.code, ran.stdout.as_str()), (Some(1), ""), "{ran:?}");
     // A host of its own has no REST interface.
     let host = World::esx();
-    ended(&host.ours("fence_vmware_rest", &["-o", "status", "-n", "ha-host_VM0"]), 1, "", "404");
+    ended(
+        &host.ours("fence_vmware_rest", &["-o", "status", "-n", "ha-host_VM0"]),
+        1,
+        "",
+        "404",
+    );
 }
 
 #[test]
@@ -91,12 +144,36 @@ fn wrong_options_are_named_before_anybody_is_asked() {
         let ran: Ran = world.ours(agent, args);
         ended(&ran, 1, "", words);
     };
-    check("fence_vmware_rest", &["-o", "off", "-n", "/DC0/vm/DC0_H0_VM0"], "SOAP");
-    check("fence_vmware_rest", &["-o", "off", "-n", "265104de-1472-547c-b873-6dc7883fb6cb"], "SOAP");
-    check("fence_vmware_rest", &["-o", "off", "-n", "x", "--api-path=/a b"], "api_path");
-    check("fence_vmware", &["-o", "off", "-n", "x", "-d", "server2"], "not supported");
-    check("fence_vmware", &["-o", "off", "-n", "x", "--port-as-ip"], "port_as_ip");
-    check("fence_vmware", &["-o", "off", "-n", "x", "--interface=xmlrpc"], "soap, rest");
+    check(
+        "fence_vmware_rest",
+        &["-o", "off", "-n", "/DC0/vm/DC0_H0_VM0"],
+        "SOAP",
+    );
+    check(
+        "fence_vmware_rest",
+        &["-o", "off", "-n", "265104de-1472-547c-b873-6dc7883fb6cb"],
+        "SOAP",
+    );
+    check(
+        "fence_vmware_rest",
+        &["-o", "off", "-n", "x", "--api-path=/a b"],
+        "api_path",
+    );
+    check(
+        "fence_vmware",
+        &["-o", "off", "-n", "x", "-d", "server2"],
+        "not supported",
+    );
+    check(
+        "fence_vmware",
+        &["-o", "off", "-n", "x", "--port-as-ip"],
+        "port_as_ip",
+    );
+    check(
+        "fence_vmware",
+        &["-o", "off", "-n", "x", "--interface=xmlrpc"],
+        "soap, rest",
+    );
     check("fence_vmware_soap", &["-o", "off"], "plug");
     assert_eq!(world.requests(), 0, "{}", world.counts());
 }
@@ -119,10 +196,17 @@ fn names_stay_names() {
     ];
     for name in names {
         // As the server stores it.
-        let stored = name.replace('%', "%25").replace('/', "%2f").replace('\\', "%5c");
-        world.tell(&format!("guest?name=DC0_H0_VM0&rename={}", encoded(&stored)));
+        let stored = name
+            .replace('%', "%25")
+            .replace('/', "%2f")
+            .replace('\\', "%5c");
+        world.tell(&format!(
+            "guest?name=DC0_H0_VM0&rename={}",
+            encoded(&stored)
+        ));
         for agent in AGENTS {
-            let by = |action: &str| world.ours(agent, &["-o", action, "-n", name, "--plug-separator=;"]);
+            let by =
+                |action: &str| world.ours(agent, &["-o", action, "-n", name, "--plug-separator=;"]);
             if name.starts_with(' ') {
                 // Blanks around plugs are not part of them.
                 ended(&by("off"), 1, "", "no guest");
@@ -132,21 +216,42 @@ fn names_stay_names() {
             assert_eq!(world.state(&stored), "poweredOff", "{agent} {name}");
             ended(&by("on"), 0, "Success: Powered ON\n", "");
         }
-        world.tell(&format!("guest?name={}&rename=DC0_H0_VM0", encoded(&stored)));
+        world.tell(&format!(
+            "guest?name={}&rename=DC0_H0_VM0",
+            encoded(&stored)
+        ));
     }
     assert_eq!(world.state("DC0_H0_VM1"), "poweredOn");
     // A separator of paths in a name.
-    world.tell(&format!("guest?name=DC0_H0_VM0&rename={}", encoded("a%2fb%5cc")));
+    world.tell(&format!(
+        "guest?name=DC0_H0_VM0&rename={}",
+        encoded("a%2fb%5cc")
+    ));
     for plug in ["a/b\\c", "a%2fb%5cc", "/DC0/vm/a%2fb%5cc"] {
-        ended(&world.ours("fence_vmware_soap", &["-o", "status", "-n", plug]), 0, "Status: ON\n", "");
+        ended(
+            &world.ours("fence_vmware_soap", &["-o", "status", "-n", plug]),
+            0,
+            "Status: ON\n",
+            "",
+        );
     }
     for plug in ["a/b\\c", "a%2fb%5cc"] {
-        ended(&world.ours("fence_vmware_rest", &["-o", "status", "-n", plug]), 0, "Status: ON\n", "");
+        ended(
+            &world.ours("fence_vmware_rest", &["-o", "status", "-n", plug]),
+            0,
+            "Status: ON\n",
+            "",
+        );
     }
     // Characters that XML cannot carry name nobody.
     let control = "DC0_H0_VM1\u{1}";
     for agent in AGENTS {
-        ended(&world.ours(agent, &["-o", "off", "-n", control]), 1, "", "no guest");
+        ended(
+            &world.ours(agent, &["-o", "off", "-n", control]),
+            1,
+            "",
+            "no guest",
+        );
     }
 }
 
@@ -158,16 +263,37 @@ fn secrets_are_kept() {
     }
     let world = World::vcenter();
     for agent in AGENTS {
-        for (method, kind) in [("Login", "page"), ("POST /api/session", "page"), ("PowerOffVM_Task", "truncate"), ("*", "status")] {
+        for (method, kind) in [
+            ("Login", "page"),
+            ("POST /api/session", "page"),
+            ("PowerOffVM_Task", "truncate"),
+            ("*", "status"),
+        ] {
             world.forget();
             world.fault(method, kind, 0, "&status=500&detail=secret-free");
             let file = world.dir.path().join("debug");
             let debug = format!("--debug-file={}", file.display());
-            let ran = world.ours(agent, &["-o", "off", "-n", "DC0_H0_VM0", "-p", "hunter2", "-vvv", &debug, "--power-timeout=2"]);
+            let ran = world.ours(
+                agent,
+                &[
+                    "-o",
+                    "off",
+                    "-n",
+                    "DC0_H0_VM0",
+                    "-p",
+                    "hunter2",
+                    "-vvv",
+                    &debug,
+                    "--power-timeout=2",
+                ],
+            );
             assert_eq!(ran.code, Some(1), "{ran:?}");
             let written = std::fs::read_to_string(&file).unwrap_or_default();
             for secret in ["hunter2", "vmware_soap_session", "aHVudGVyMg"] {
-                assert!(!ran.printed().contains(secret) && !written.contains(secret), "{secret}: {ran:?} {written}");
+                assert!(
+                    !ran.printed().contains(secret) && !written.contains(secret),
+                    "{secret}: {ran:?} {written}"
+                );
             }
         }
     }

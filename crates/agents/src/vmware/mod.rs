@@ -37,19 +37,31 @@ impl<const TLS: bool> Platform for Servers<TLS> {
 
     fn check(options: &Options, _: &Access) -> Result<Config, Vec<String>> {
         let mut problems = Vec::new();
-        let given = |name: &str| options.text(name).map(str::trim).filter(|text| !text.is_empty());
+        let given = |name: &str| {
+            options
+                .text(name)
+                .map(str::trim)
+                .filter(|text| !text.is_empty())
+        };
         match given("vmware_type").map(str::to_ascii_lowercase).as_deref() {
             None | Some("esx") => {}
             Some("server1" | "server2") => {
-                problems.push("vmware_type server1 and server2: VMware Server is not supported, esx is".to_owned());
+                problems.push(
+                    "vmware_type server1 and server2: VMware Server is not supported, esx is"
+                        .to_owned(),
+                );
             }
-            Some(_) => problems.push("vmware_type is not esx, which covers ESX, ESXi and vCenter".to_owned()),
+            Some(_) => problems
+                .push("vmware_type is not esx, which covers ESX, ESXi and vCenter".to_owned()),
         }
         if options.flag("port_as_ip") {
-            problems.push("port_as_ip makes no sense here: plug is the name of a virtual machine".to_owned());
+            problems.push(
+                "port_as_ip makes no sense here: plug is the name of a virtual machine".to_owned(),
+            );
         }
         let path = given("api_path").filter(|_| options.is_written("api_path"));
-        let fits = |character: char| character.is_ascii_alphanumeric() || "/-._~%".contains(character);
+        let fits =
+            |character: char| character.is_ascii_alphanumeric() || "/-._~%".contains(character);
         if path.is_some_and(|path| !path.chars().all(fits)) {
             problems.push("api_path is no path: /api and /rest are the usual ones".to_owned());
         }
@@ -74,7 +86,11 @@ impl<const TLS: bool> Platform for Servers<TLS> {
         })
     }
 
-    fn connect(config: Config, login: Login, interrupt: Interrupt) -> Result<Box<dyn Managed>, Error> {
+    fn connect(
+        config: Config,
+        login: Login,
+        interrupt: Interrupt,
+    ) -> Result<Box<dyn Managed>, Error> {
         Ok(Box::new(Vmware::new(&Settings {
             endpoint: login.endpoint,
             interface: config.interface,
@@ -95,7 +111,9 @@ impl<const TLS: bool> Platform for Servers<TLS> {
                 Err("REST finds nobody by an inventory path: give the name, or use SOAP".to_owned())
             }
             (Interface::Rest { .. }, _) => match GuestRef::parse(plug) {
-                GuestRef::Uuid(_) => Err("REST finds nobody by UUID: give the name, or use SOAP".to_owned()),
+                GuestRef::Uuid(_) => {
+                    Err("REST finds nobody by UUID: give the name, or use SOAP".to_owned())
+                }
                 name @ GuestRef::Name(_) => Ok(name),
             },
         }

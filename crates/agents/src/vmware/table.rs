@@ -26,10 +26,10 @@ const PLUG: Opt = common::PLUG.help(
     "Name of the virtual machine, its UUID, or its inventory path (/datacenter/vm/folder/name)",
 );
 const PLUG_REST: Opt = common::PLUG.help("id", "Name of the virtual machine");
-const DATACENTER: Opt = Opt::text("vmware_datacenter")
-    .short('s')
-    .order(2)
-    .help("dc", "Name of the datacenter that guests are looked for in; without it, all");
+const DATACENTER: Opt = Opt::text("vmware_datacenter").short('s').order(2).help(
+    "dc",
+    "Name of the datacenter that guests are looked for in; without it, all",
+);
 const GNUTLSCLI: Opt = Opt::text("gnutlscli_path")
     .default("/usr/bin/gnutls-cli")
     .order(300)
@@ -83,9 +83,10 @@ static OPTIONS_SOAP: [Opt; 30] = options([PLUG, DATACENTER, GNUTLSCLI]);
 static OPTIONS_REST: [Opt; 32] = options([
     PLUG_REST,
     DATACENTER,
-    API_PATH
-        .default("/rest")
-        .help("path", "Where the REST interface is; unless given, /api is tried first (vCenter 7.0 U2 and later)"),
+    API_PATH.default("/rest").help(
+        "path",
+        "Where the REST interface is; unless given, /api is tried first (vCenter 7.0 U2 and later)",
+    ),
     FILTER,
     common::POWER_WAIT.default("1"),
     common::SHELL_TIMEOUT.default("5"),
@@ -150,7 +151,14 @@ pub static FENCE_VMWARE: Agent = Agent {
     actions: &common::ACTIONS,
     ignored: &["agent", "self", "nodename", "nodeid"],
     facility: Facility::User,
-    notes: &[NOTE_STATES, NOTE_PRIVILEGES, NOTE_REST, NOTE_TLS, NOTE_LIMITS, NOTE_PERL],
+    notes: &[
+        NOTE_STATES,
+        NOTE_PRIVILEGES,
+        NOTE_REST,
+        NOTE_TLS,
+        NOTE_LIMITS,
+        NOTE_PERL,
+    ],
 };
 
 /// `fence_vmware_soap`.
@@ -159,7 +167,13 @@ pub static FENCE_VMWARE_SOAP: Agent = Agent {
     shortdesc: "Fence agent for VMWare over SOAP API",
     longdesc: LONGDESC_SOAP,
     options: &OPTIONS_SOAP,
-    notes: &[NOTE_STATES, NOTE_PRIVILEGES, NOTE_TLS, NOTE_LIMITS, NOTE_SOAP],
+    notes: &[
+        NOTE_STATES,
+        NOTE_PRIVILEGES,
+        NOTE_TLS,
+        NOTE_LIMITS,
+        NOTE_SOAP,
+    ],
     ..FENCE_VMWARE
 };
 
@@ -170,6 +184,13 @@ pub static FENCE_VMWARE_REST: Agent = Agent {
     longdesc: LONGDESC_REST,
     vendor_url: "https://www.vmware.com",
     options: &OPTIONS_REST,
-    notes: &[NOTE_STATES, NOTE_PRIVILEGES, NOTE_REST, NOTE_TLS, NOTE_LIMITS, NOTE_REST_PYTHON],
+    notes: &[
+        NOTE_STATES,
+        NOTE_PRIVILEGES,
+        NOTE_REST,
+        NOTE_TLS,
+        NOTE_LIMITS,
+        NOTE_REST_PYTHON,
+    ],
     ..FENCE_VMWARE
 };

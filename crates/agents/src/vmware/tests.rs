@@ -22,7 +22,14 @@ fn uuids_in_every_form_of_the_packaged_agent() {
     ] {
         assert_eq!(uuid(&form).as_ref(), Some(&wanted), "{form}");
     }
-    for name in ["web", "", "6695eb01", &TEXT.replace('6', "g"), &format!("{TEXT}0"), "ääääääääääääääää"] {
+    for name in [
+        "web",
+        "",
+        "6695eb01",
+        &TEXT.replace('6', "g"),
+        &format!("{TEXT}0"),
+        "ääääääääääääääää",
+    ] {
         assert_eq!(uuid(name), None, "{name}");
     }
 }
@@ -30,7 +37,10 @@ fn uuids_in_every_form_of_the_packaged_agent() {
 #[test]
 fn rest_takes_names_only() {
     let rest = Config {
-        interface: Interface::Rest { path: None, filter: None },
+        interface: Interface::Rest {
+            path: None,
+            filter: None,
+        },
         datacenter: None,
     };
     let guest = |config: &Config, plug: &str| <Servers<false> as Platform>::guest(config, plug);
@@ -40,7 +50,13 @@ fn rest_takes_names_only() {
     for plug in [TEXT, "/DC/vm/web"] {
         assert!(guest(&rest, plug).is_err(), "{plug}");
     }
-    let soap = Config { interface: Interface::Soap, datacenter: None };
+    let soap = Config {
+        interface: Interface::Soap,
+        datacenter: None,
+    };
     assert_eq!(guest(&soap, &name), Ok(GuestRef::parse(TEXT)));
-    assert_eq!(guest(&soap, "/DC/vm/web"), Ok(GuestRef::parse("/DC/vm/web")));
+    assert_eq!(
+        guest(&soap, "/DC/vm/web"),
+        Ok(GuestRef::parse("/DC/vm/web"))
+    );
 }

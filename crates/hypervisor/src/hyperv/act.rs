@@ -27,8 +27,10 @@ use super::trouble::{Trouble, pause};
 use super::worker;
 use crate::{Error, ErrorKind, Evidence, GuestRef, Means, Power, PoweredOff};
 
-/// Between two looks.
+/// Between two looks, once the first ones have not sufficed.
 const POLL: Duration = Duration::from_millis(500);
+/// Before the first look after an order; from then on twice as long each time.
+const FIRST_POLL: Duration = Duration::from_millis(100);
 /// An order that was taken is given again after this time only.
 const PATIENCE: Duration = Duration::from_secs(10);
 /// Between two orders that were not taken.
@@ -43,6 +45,8 @@ pub(super) struct Attempt<'a> {
     deadline: Deadline,
     begun: Instant,
     job: Option<(Arc<Host>, Resource)>,
+    /// Who has taken the last order.
+    taker: Option<Arc<Host>>,
     /// The next order is not given before.
     next: Instant,
     ordered: bool,
@@ -68,6 +72,7 @@ impl<'a> Attempt<'a> {
             deadline,
             begun: now,
             job: None,
+            taker: None,
             next: now,
             ordered: false,
             killed: false,
@@ -110,9 +115,7 @@ impl<'a> Attempt<'a> {
             (self.wanted, self.ordered, self.job, self.next) =
                 (Wanted::On, false, None, Instant::now());
         }
-        let sight = self.drive(first, |sight| {
-            sight.seen.active && sight.seen.power() == Power::On
-        })?;
+        let sight = self.drive(first, is_on)?;
         let means = if self.ordered {
             Means::Started
         } else {
@@ -143,7 +146,8 @@ impl<'a> Attempt<'a> {
 
     fn look(&self, guest: &GuestRef) -> Result<Sight, Error> {
         let since = Instant::now();
-        let mut sight = self.fleet.locate(guest, self.deadline)?;
+        let located = self.fleet.locate(guest, self.deadline);
+        let mut sight = located.map_err(|unseen| unseen.error)?;
         self.starts.judge(&mut sight.seen, since);
         Ok(sight)
     }
@@ -158,7 +162,7 @@ impl<'a> Attempt<'a> {
     /// Orders and looks until `done`.
     fn drive(&mut self, first: Sight, done: impl Fn(&Sight) -> bool) -> Result<Sight, Error> {
         let guest = first.by_guid();
-        let mut sight = first;
+        let (mut sight, mut rest) = (first, FIRST_POLL);
         loop {
             if done(&sight) {
                 return Ok(sight);
@@ -167,25 +171,30 @@ impl<'a> Attempt<'a> {
                 return Err(self.not_done(&guest, Some(&sight)));
             }
             self.act(&sight)?;
-            pause(POLL, self.deadline);
-            sight = self.look_again(&guest)?;
+            pause(rest, self.deadline);
+            rest = rest.saturating_mul(2).min(POLL);
+            sight = self.look_again(sight)?;
         }
     }
 
-    /// Looks until there is an answer, or the deadline has passed.
-    fn look_again(&mut self, guest: &GuestRef) -> Result<Sight, Error> {
+    /// Looks until there is an answer. At the deadline, what was seen last stands.
+    fn look_again(&mut self, before: Sight) -> Result<Sight, Error> {
+        let guest = before.by_guid();
         loop {
-            match self.look(guest) {
+            if self.deadline.has_passed() {
+                return Ok(before);
+            }
+            match self.look(&guest) {
                 Ok(sight) => return Ok(sight),
-                // It was here a moment ago: whoever deleted it has not proven that it is off.
-                Err(error) if !self.ordered => return Err(error),
+                Err(_) if self.deadline.has_passed() => return Ok(before),
+                Err(error) if !self.ordered && !self.may_settle(&error) => return Err(error),
                 Err(error) => {
-                    let interrupted = self.fleet.is_interrupted();
-                    let final_answer =
+                    // It was here a moment ago: whoever deleted it has not proven that it is off.
+                    let is_final =
                         matches!(error.kind(), ErrorKind::NoSuchGuest | ErrorKind::Refused);
                     self.last = Some(error.to_string());
-                    if self.deadline.has_passed() || interrupted || final_answer {
-                        return Err(self.not_done(guest, None));
+                    if is_final || self.fleet.is_interrupted() {
+                        return Err(self.not_done(&guest, None));
                     }
                     pause(POLL, self.deadline);
                 }
@@ -199,14 +208,10 @@ impl<'a> Attempt<'a> {
         if self.wanted == Wanted::Off && self.is_stuck() {
             self.end_worker(sight);
         }
-        let moved = self
-            .job
-            .as_ref()
-            .is_some_and(|(host, _)| !Arc::ptr_eq(host, &sight.host));
-        if moved {
+        let taker = self.taker.as_ref();
+        if taker.is_some_and(|taker| !Arc::ptr_eq(taker, &sight.host)) {
             // The order went to where the guest no longer is.
-            self.job = None;
-            self.next = Instant::now();
+            (self.job, self.taker, self.next) = (None, None, Instant::now());
         }
         if Instant::now() < self.next || self.deadline.has_passed() {
             return Ok(());
@@ -222,6 +227,7 @@ impl<'a> Attempt<'a> {
             Ok((Answer::Done | Answer::Started, job)) => {
                 self.ordered = true;
                 self.job = job.map(|job| (Arc::clone(host), job));
+                self.taker = Some(Arc::clone(host));
                 self.next = Instant::now() + PATIENCE;
             }
             // It is in transition, or somebody else has ordered the same: the next look tells.
@@ -275,6 +281,7 @@ impl<'a> Attempt<'a> {
             Ok(Some(status)) if status.job == Job::Completed => {
                 self.starts.ended(sight.machine.guest.uuid);
                 self.job = None;
+                self.next = self.next.min(Instant::now() + BETWEEN);
             }
             Ok(None) => self.job = None,
             Ok(Some(_)) | Err(_) => {}
@@ -298,7 +305,7 @@ impl<'a> Attempt<'a> {
             }
             Err(trouble) => {
                 let error = sight.host.error(trouble);
-                self.last = Some(format!("its worker process cannot be ended: {}", error));
+                self.last = Some(format!("its worker process cannot be ended: {error}"));
             }
         }
     }
@@ -325,6 +332,11 @@ impl<'a> Attempt<'a> {
 
 fn is_off(sight: &Sight) -> bool {
     sight.seen.power() == Power::Off
+}
+
+/// A start that is under way can still fail.
+fn is_on(sight: &Sight) -> bool {
+    sight.seen.active && sight.seen.power() == Power::On && !sight.machine.is_starting()
 }
 
 /// Says for which guest it was refused.

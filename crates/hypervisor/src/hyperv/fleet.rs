@@ -2,7 +2,9 @@
 //!
 //! Several hosts that are no cluster are all asked, at the same time: a guest is off only if every one of them has answered,
 //! for one that did not may run it. Of a cluster one node is asked which node has the guest, and then that node.
-//! Neither is remembered: a guest moves.
+//! Neither is remembered: a guest moves. `locate` does both.
+
+mod locate;
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -16,10 +18,9 @@ use uuid::Uuid;
 use super::cluster::{self, Node, Role, Which};
 use super::host::Host;
 use super::settings::{Address, Settings};
-use super::system::Machine;
 use super::trouble::Trouble;
-use crate::state::STARTING;
-use crate::{Error, Guest, GuestRef, Observation, Power};
+use crate::Error;
+pub(super) use locate::{Settles, Sight};
 
 /// How long one node has before another is asked the same.
 const STAGGER: Duration = Duration::from_secs(2);
@@ -36,19 +37,6 @@ pub(super) struct Fleet {
     /// Who answered last.
     first: AtomicUsize,
     interrupted: Arc<AtomicBool>,
-}
-
-/// A guest, where it was found.
-#[derive(Debug, Clone)]
-pub(super) struct Sight {
-    /// What it is worth.
-    pub(super) seen: Observation,
-    /// The host that has it.
-    pub(super) host: Arc<Host>,
-    /// What that host says.
-    pub(super) machine: Machine,
-    /// What the cluster says.
-    pub(super) role: Option<Role>,
 }
 
 impl Fleet {
@@ -107,234 +95,6 @@ impl Fleet {
             (false, _) => "Hyper-V hosts",
         };
         format!("{what} {}", names.join(", "))
-    }
-
-    /// The guest, on whatever host has it.
-    pub(super) fn locate(&self, wanted: &GuestRef, deadline: Deadline) -> Result<Sight, Error> {
-        if self.settings.cluster {
-            self.locate_in_cluster(wanted, deadline)
-        } else {
-            self.locate_on_hosts(wanted, deadline)
-        }
-    }
-
-    fn locate_on_hosts(&self, wanted: &GuestRef, deadline: Deadline) -> Result<Sight, Error> {
-        let asked = all_of(&self.given, |host| host.find(wanted, deadline));
-        let (mut sights, mut failed) = (Vec::new(), None);
-        for (host, found) in asked {
-            match found {
-                Ok(found) => sights.extend(
-                    found
-                        .into_iter()
-                        .map(|machine| Sight::new(&host, machine, None)),
-                ),
-                Err(trouble) => failed = failed.or_else(|| Some(host.error(trouble))),
-            }
-        }
-        only_one(&sights, wanted, &self.by())?;
-        let running = sights
-            .iter()
-            .position(|sight| sight.seen.power() == Power::On);
-        let doubtful = sights
-            .iter()
-            .position(|sight| sight.seen.power() != Power::Off);
-        match (running, failed, doubtful) {
-            // What runs, runs, whatever others might have said.
-            (Some(at), _, _) => Ok(sights.swap_remove(at)),
-            (None, Some(error), _) => Err(unasked(error, &sights)),
-            (None, None, Some(at)) => Ok(sights.swap_remove(at)),
-            (None, None, None) => sights.pop().ok_or_else(|| Error::NoSuchGuest {
-                guest: wanted.clone(),
-                by: self.by(),
-            }),
-        }
-    }
-
-    fn locate_in_cluster(&self, wanted: &GuestRef, deadline: Deadline) -> Result<Sight, Error> {
-        let (role, uuid) = self.role(wanted, deadline)?;
-        let host = self.node(&role.owner);
-        let machine = self.on_owner(&host, &role, uuid, deadline)?;
-        if let GuestRef::Name(name) = wanted
-            && *name != machine.guest.name
-        {
-            let detail = format!(
-                "the cluster's role of this name has the guest {}; name it by its GUID",
-                machine.guest
-            );
-            return Err(Error::Refused {
-                by: self.by(),
-                guest: name.clone(),
-                detail,
-            });
-        }
-        let mut sight = Sight::new(&host, machine, Some(role));
-        if sight.seen.power() == Power::Off {
-            self.confirm_owner(&mut sight, deadline)?;
-        }
-        Ok(sight)
-    }
-
-    /// Looks at the cluster again after the guest was seen off: it must not have moved in between, nor be coming up.
-    fn confirm_owner(&self, sight: &mut Sight, deadline: Deadline) -> Result<(), Error> {
-        let Some(before) = &sight.role else {
-            return Ok(());
-        };
-        let (after, _) = self.role(&GuestRef::Uuid(sight.machine.guest.uuid), deadline)?;
-        if !after.owner.eq_ignore_ascii_case(&before.owner) {
-            return Err(Error::NotConfirmed {
-                guest: GuestRef::Uuid(sight.machine.guest.uuid),
-                by: self.by(),
-                saw: format!(
-                    "it was off on {} and then belonged to {}",
-                    before.owner, after.owner
-                ),
-            });
-        }
-        if after.is_coming() {
-            STARTING.clone_into(&mut sight.seen.reason);
-        }
-        sight.seen.by = format!("{}, its owner in the cluster", sight.seen.by);
-        sight.role = Some(after);
-        Ok(())
-    }
-
-    /// The guest on the node that has it by the cluster's word.
-    fn on_owner(
-        &self,
-        host: &Arc<Host>,
-        role: &Role,
-        uuid: Uuid,
-        deadline: Deadline,
-    ) -> Result<Machine, Error> {
-        let wanted = GuestRef::Uuid(uuid);
-        let asked = host.own_name(deadline).and_then(|name| {
-            if !name.eq_ignore_ascii_case(&role.owner) {
-                return Err(Trouble::Refused(format!(
-                    "it calls itself {name}, and was asked as the cluster's node {}; write {}=ADDRESS among the hosts",
-                    role.owner, role.owner
-                )));
-            }
-            host.find(&wanted, deadline)
-        });
-        let mut found = asked.map_err(|trouble| self.owner_error(host, role, trouble, deadline))?;
-        found.pop().ok_or_else(|| Error::NotConfirmed {
-            guest: wanted,
-            by: self.by(),
-            saw: format!(
-                "the cluster says that it is on {}, which does not know it: it is moving",
-                role.owner
-            ),
-        })
-    }
-
-    /// Adds what the cluster says of a node that gave no answer.
-    fn owner_error(&self, host: &Host, role: &Role, trouble: Trouble, deadline: Deadline) -> Error {
-        let error = host.error(trouble);
-        if self.is_interrupted() || error.kind() != crate::ErrorKind::Unreachable {
-            return error;
-        }
-        let nodes = self.nodes(deadline).unwrap_or_default();
-        let node = nodes
-            .iter()
-            .find(|node| node.name.eq_ignore_ascii_case(&role.owner));
-        match node {
-            Some(node) => Error::Unreachable {
-                by: self.by(),
-                detail: format!(
-                    "the guest is on {}, which is {} by the cluster's word; {error}",
-                    role.owner,
-                    node.word()
-                ),
-            },
-            None => error,
-        }
-    }
-
-    /// The role of a guest, and its GUID.
-    fn role(&self, wanted: &GuestRef, deadline: Deadline) -> Result<(Role, Uuid), Error> {
-        match wanted {
-            GuestRef::Uuid(uuid) => self.role_of(*uuid, deadline).map(|role| (role, *uuid)),
-            GuestRef::Name(name) => self.role_named(name, deadline),
-        }
-    }
-
-    fn role_of(&self, uuid: Uuid, deadline: Deadline) -> Result<Role, Error> {
-        let known = lock(&self.resources).get(&uuid).cloned();
-        if let Some(resource) = known {
-            let roles = self.roles(Which::Resource(resource), deadline)?;
-            if let Some(role) = roles.into_iter().find(|role| role.guest == Some(uuid)) {
-                return Ok(role);
-            }
-        }
-        let roles = self.roles(Which::All, deadline)?;
-        let role = roles.into_iter().find(|role| role.guest == Some(uuid));
-        role.ok_or_else(|| self.no_role(&GuestRef::Uuid(uuid)))
-    }
-
-    /// A group's name is unique in its cluster, a guest's is not. So the group of this name decides, if there is one.
-    fn role_named(&self, name: &str, deadline: Deadline) -> Result<(Role, Uuid), Error> {
-        let wanted = GuestRef::Name(name.to_owned());
-        let mut roles = self.roles(Which::Group(name.to_owned()), deadline)?;
-        roles.retain(|role| role.group == name);
-        if roles.is_empty() {
-            return self.role_by_guests_name(name, deadline);
-        }
-        let many = roles.len() > 1;
-        match roles.pop() {
-            Some(Role {
-                guest: Some(uuid), ..
-            }) if many => Err(Error::Refused {
-                by: self.by(),
-                guest: name.to_owned(),
-                detail: format!(
-                    "the cluster's role of this name has several guests; name one by its GUID, e.g. {uuid}"
-                ),
-            }),
-            Some(role) => match role.guest {
-                Some(uuid) => Ok((role, uuid)),
-                None => Err(Error::Unreachable {
-                    by: self.by(),
-                    detail: format!(
-                        "its answer cannot be used: the resource {} has no VmID",
-                        role.resource
-                    ),
-                }),
-            },
-            None => Err(self.no_role(&wanted)),
-        }
-    }
-
-    /// Asks every node that has guests for one of this name.
-    fn role_by_guests_name(&self, name: &str, deadline: Deadline) -> Result<(Role, Uuid), Error> {
-        let wanted = GuestRef::Name(name.to_owned());
-        let roles = self.roles(Which::All, deadline)?;
-        let mut owners: Vec<&str> = roles.iter().map(|role| role.owner.as_str()).collect();
-        owners.sort_unstable();
-        owners.dedup();
-        let hosts: Vec<Arc<Host>> = owners.iter().map(|owner| self.node(owner)).collect();
-        let mut sights = Vec::new();
-        for (host, found) in all_of(&hosts, |host| host.find(&wanted, deadline)) {
-            let found = found.map_err(|trouble| host.error(trouble))?;
-            sights.extend(
-                found
-                    .into_iter()
-                    .map(|machine| Sight::new(&host, machine, None)),
-            );
-        }
-        only_one(&sights, &wanted, &self.by())?;
-        let uuid = sights.first().map(|sight| sight.machine.guest.uuid);
-        let role = roles
-            .into_iter()
-            .find(|role| uuid.is_some() && role.guest == uuid);
-        role.zip(uuid).ok_or_else(|| self.no_role(&wanted))
-    }
-
-    fn no_role(&self, wanted: &GuestRef) -> Error {
-        let by = format!("{} (as a clustered role)", self.by());
-        Error::NoSuchGuest {
-            guest: wanted.clone(),
-            by,
-        }
     }
 
     /// The roles of clustered guests, from whichever node answers first.
@@ -450,22 +210,6 @@ impl Fleet {
     }
 }
 
-impl Sight {
-    fn new(host: &Arc<Host>, machine: Machine, role: Option<Role>) -> Self {
-        Self {
-            seen: machine.observation(&host.by()),
-            host: Arc::clone(host),
-            machine,
-            role,
-        }
-    }
-
-    /// The guest by its GUID: what to ask for once it is known, as names change.
-    pub(super) fn by_guid(&self) -> GuestRef {
-        GuestRef::Uuid(self.machine.guest.uuid)
-    }
-}
-
 /// Asks all hosts at the same time.
 pub(super) fn all_of<T: Send>(
     hosts: &[Arc<Host>],
@@ -488,50 +232,6 @@ pub(super) fn all_of<T: Send>(
         });
         answered.collect()
     })
-}
-
-/// Display names are not unique: then the guest must be named by its GUID.
-fn only_one(sights: &[Sight], wanted: &GuestRef, by: &str) -> Result<(), Error> {
-    let mut guests: Vec<(&Guest, String)> = sights
-        .iter()
-        .map(|sight| (&sight.machine.guest, sight.host.by()))
-        .collect();
-    guests.sort();
-    guests.dedup_by_key(|(guest, _)| guest.uuid);
-    if guests.len() < 2 {
-        return Ok(());
-    }
-    let which: Vec<String> = guests
-        .iter()
-        .map(|(guest, host)| format!("{} on {host}", guest.uuid))
-        .collect();
-    let detail = format!(
-        "{} guests have this name: {}; name one by its GUID",
-        which.len(),
-        which.join(", ")
-    );
-    Err(Error::Refused {
-        by: by.to_owned(),
-        guest: wanted.to_string(),
-        detail,
-    })
-}
-
-/// Not all hosts have answered, and none that did runs the guest.
-fn unasked(error: Error, sights: &[Sight]) -> Error {
-    let Some(sight) = sights.first() else {
-        return error;
-    };
-    match error {
-        Error::Refused { .. } => error,
-        other => Error::Unreachable {
-            by: "not every Hyper-V host".to_owned(),
-            detail: format!(
-                "{other}; it may run the guest, which is not running on {}",
-                sight.host.by()
-            ),
-        },
-    }
 }
 
 /// The address of a node that was not given: in the domain of one that was.

@@ -62,6 +62,11 @@ enum Kind {
     Order,
 }
 
+/// Makes a request of what all requests have in common.
+type Build<'a> = dyn Fn(&Envelope<'_>) -> Result<String, wsman::Error> + 'a;
+/// Reads the reply to the request with this id.
+type Read<'a, T> = dyn Fn(&[u8], Uuid) -> Result<T, wsman::Error> + 'a;
+
 /// How a job stands.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct JobStatus {
@@ -84,7 +89,10 @@ impl Host {
         };
         Self {
             url: format!("{scheme}://{}{PATH}", endpoint.peer()),
-            by: format!("Hyper-V host {}", endpoint.peer()),
+            by: match &address.node {
+                Some(node) => format!("Hyper-V host {node} ({})", endpoint.peer()),
+                None => format!("Hyper-V host {}", endpoint.peer()),
+            },
             endpoint,
             login: settings.login.clone(),
             interrupt: settings.interrupt.clone(),
@@ -187,8 +195,8 @@ impl Host {
         &self,
         kind: Kind,
         deadline: Deadline,
-        build: &dyn Fn(&Envelope<'_>) -> Result<String, wsman::Error>,
-        read: &dyn Fn(&[u8], Uuid) -> Result<T, wsman::Error>,
+        build: &Build<'_>,
+        read: &Read<'_, T>,
     ) -> Result<T, Trouble> {
         let mut tries = 1;
         loop {
@@ -210,8 +218,8 @@ impl Host {
         &self,
         kind: Kind,
         deadline: Deadline,
-        build: &dyn Fn(&Envelope<'_>) -> Result<String, wsman::Error>,
-        read: &dyn Fn(&[u8], Uuid) -> Result<T, wsman::Error>,
+        build: &Build<'_>,
+        read: &Read<'_, T>,
     ) -> Result<T, Trouble> {
         /// The most WinRM takes, and what is left for the answer to arrive.
         const LONGEST: Duration = Duration::from_secs(60);
@@ -337,9 +345,8 @@ impl Host {
                 }
             }
         }
-        Err(first.unwrap_or(Trouble::Refused(
-            "no namespace is left to be asked".to_owned(),
-        )))
+        Err(first
+            .unwrap_or_else(|| Trouble::Refused("no namespace is left to be asked".to_owned())))
     }
 
     /// Whether it is asked in the namespace of 2008, where rights are given operation by operation.

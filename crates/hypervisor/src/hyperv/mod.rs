@@ -52,13 +52,14 @@ mod worker;
 
 use std::sync::Arc;
 use std::sync::mpsc::Receiver;
+use std::time::{Duration, Instant};
 
 use deadline::Deadline;
 use jiff::Timestamp;
 
 use self::act::Attempt;
 use self::cluster::{Role, Which};
-use self::fleet::{Fleet, all_of};
+use self::fleet::{Fleet, Settles, Sight, all_of};
 use self::host::Host;
 pub use self::settings::{Address, Login, Namespace, Settings};
 use self::starts::Starts;
@@ -66,8 +67,8 @@ use self::states::Wanted;
 use self::trouble::pause;
 use crate::event::Watchers;
 use crate::{
-    Error, ErrorKind, Event, Evidence, Guest, GuestRef, GuestState, Hypervisor, Managed,
-    Observation, PoweredOff, Revival,
+    Error, Event, Evidence, Guest, GuestRef, GuestState, Hypervisor, Managed, Observation,
+    PoweredOff, Revival,
 };
 
 /// The guests of Hyper-V hosts.
@@ -97,6 +98,12 @@ impl HyperV {
             starts: Starts::default(),
             watchers: Watchers::default(),
         }
+    }
+
+    /// A guest as it is now.
+    fn sight(&self, guest: &GuestRef, deadline: Deadline) -> Result<Sight, Error> {
+        let located = self.fleet.locate(&system::wanted(guest), deadline);
+        located.map_err(|unseen| unseen.error)
     }
 
     /// Every guest of every host.
@@ -179,7 +186,7 @@ impl Hypervisor for HyperV {
         } else {
             self.list_hosts(deadline)
         }?;
-        let now = std::time::Instant::now();
+        let now = Instant::now();
         all.iter_mut().for_each(|seen| self.starts.judge(seen, now));
         all.sort_by(|a, b| a.guest.cmp(&b.guest));
         Ok(all)
@@ -187,21 +194,27 @@ impl Hypervisor for HyperV {
 
     fn observe(&self, guest: &GuestRef, deadline: Deadline) -> Result<Observation, Error> {
         /// How long a guest that moves is looked for.
-        const MOVING: std::time::Duration = std::time::Duration::from_secs(5);
+        const MOVING: Duration = Duration::from_secs(5);
         let guest = system::wanted(guest);
-        let settled = deadline.within(MOVING);
+        let moved = deadline.within(MOVING);
         loop {
-            let since = std::time::Instant::now();
-            match self.fleet.locate(&guest, deadline) {
+            let since = Instant::now();
+            let unseen = match self.fleet.locate(&guest, deadline) {
                 Ok(mut sight) => {
                     self.starts.judge(&mut sight.seen, since);
                     return Ok(sight.seen);
                 }
-                Err(error) if error.kind() == ErrorKind::CannotKnow && !settled.has_passed() => {
-                    pause(std::time::Duration::from_millis(500), settled);
-                }
-                Err(error) => return Err(error),
+                Err(unseen) => unseen,
+            };
+            let until = match unseen.settles {
+                Settles::Never => return Err(unseen.error),
+                Settles::Soon => moved,
+                Settles::WithTheCluster => deadline,
+            };
+            if until.has_passed() || self.fleet.is_interrupted() {
+                return Err(unseen.error);
             }
+            pause(Duration::from_millis(500), until);
         }
     }
 
@@ -239,7 +252,7 @@ impl Hypervisor for HyperV {
 impl Managed for HyperV {
     fn may_switch(&self, guest: Option<&GuestRef>, deadline: Deadline) -> Result<(), Error> {
         if let Some(guest) = guest {
-            let sight = self.fleet.locate(&system::wanted(guest), deadline)?;
+            let sight = self.sight(guest, deadline)?;
             return sight
                 .host
                 .may_call_methods(deadline)

@@ -16,7 +16,6 @@ use super::HyperV;
 use super::cluster::{GROUP, NAMESPACE, NODE, Node, RESOURCE, Role, Which};
 use super::fleet::Sight;
 use super::host::Host as Machine;
-use super::system::wanted;
 use super::trouble::{Trouble, pause};
 use crate::placement::{Apart, Changed, Host, Placement, Whereabouts};
 use crate::{Error, Guest, GuestRef, Hypervisor as _, Power};
@@ -43,7 +42,7 @@ impl HyperV {
                 "Hyper-V hosts that are no failover cluster have no rules for where guests run",
             );
         }
-        let sight = self.fleet.locate(&wanted(guest), deadline)?;
+        let sight = self.sight(guest, deadline)?;
         match sight.role.clone() {
             Some(role) => Ok((sight, role)),
             None => self.refused(&guest.to_string(), "it is no clustered role"),
@@ -189,7 +188,7 @@ impl Placement for HyperV {
     }
 
     fn whereabouts(&self, guest: &GuestRef, deadline: Deadline) -> Result<Whereabouts, Error> {
-        let sight = self.fleet.locate(&wanted(guest), deadline)?;
+        let sight = self.sight(guest, deadline)?;
         let (hosts, name) = match &sight.role {
             Some(role) => (self.hosts(deadline)?, role.owner.clone()),
             None => {

@@ -15,6 +15,8 @@ pub(super) const CLASS: &str = "Msvm_ComputerSystem";
 const WAITING_TO_START: u32 = 32771;
 /// `OperationalStatus[1]`: it is migrated live.
 const MIGRATING: u32 = 32774;
+/// `EnabledState`: starting, in v2, in v1, and without its storage.
+const STARTING_STATES: [u32; 3] = [10, 32770, 32786];
 /// `ReplicationMode`: a replica, and a replica's replica. Another host has the guest itself.
 const REPLICAS: [u32; 2] = [2, 4];
 
@@ -109,6 +111,11 @@ impl Machine {
             }
         }
         seen
+    }
+
+    /// Whether a start of it has not ended.
+    pub(super) fn is_starting(&self) -> bool {
+        STARTING_STATES.contains(&self.enabled)
     }
 
     /// Whether it is being moved to another host.

@@ -19,7 +19,7 @@ use deadline::Deadline;
 use https::Method;
 use uuid::Uuid;
 
-use super::reply::Vm;
+use super::reply::{self, Vm};
 use super::settings::Version;
 use super::talk::{Order, Talk};
 use super::trouble::{Answer, Lost};
@@ -59,7 +59,7 @@ impl Talk {
         let filter = self.settings.filter;
         let vm = self.find(guest, filter, deadline)?;
         let before = self.observation(&vm);
-        let was_active = before.as_ref().is_ok_and(|seen| seen.active);
+        let was_active = before.active;
         let done = |means, observation| PoweredOff {
             evidence: Evidence {
                 means,
@@ -69,14 +69,10 @@ impl Talk {
             revival: None,
             was_active,
         };
-        if let Ok(seen) = &before
-            && seen.power() == Power::Off
-        {
-            return Ok(done(Means::AlreadyOff, seen.clone()));
+        if is_off(&before) {
+            return Ok(done(Means::AlreadyOff, before));
         }
-        let discards = before
-            .as_ref()
-            .is_ok_and(|seen| !seen.active && seen.resumable);
+        let discards = !before.active && before.resumable;
         let means = if discards {
             Means::ImageDiscarded
         } else {
@@ -97,7 +93,7 @@ impl Talk {
                 Taken::No(error, status) => {
                     let seen = self
                         .vm(vm.id, guest, filter, deadline)
-                        .and_then(|vm| self.observation(&vm));
+                        .map(|vm| self.observation(&vm));
                     if let Some(seen) = seen.as_ref().ok().filter(|seen| is_off(seen)) {
                         return Ok(done(Means::WentOff, seen.clone()));
                     }
@@ -159,15 +155,22 @@ impl Talk {
     }
 
     fn taken(&self, guest: &str, answer: &Answer) -> Taken {
-        if answer.is_success() {
-            return Taken::Yes;
+        let about = self.about(guest);
+        if !answer.is_success() {
+            let error = about.no_success(answer);
+            // A failure inside the engine, or of the proxy before it, may have come after the order was carried out.
+            return if answer.status >= 500 {
+                Taken::Perhaps(error)
+            } else {
+                Taken::No(error, answer.status)
+            };
         }
-        let error = self.about(guest).no_success(answer);
-        // A failure inside the engine, or of the proxy before it, may have come after the order was carried out.
-        if answer.status >= 500 {
-            Taken::Perhaps(error)
-        } else {
-            Taken::No(error, answer.status)
+        match reply::action(&answer.body) {
+            Ok(Some(word)) if word == "failed" => {
+                Taken::No(about.no_success(answer), answer.status)
+            }
+            Ok(_) => Taken::Yes,
+            Err(why) => Taken::Perhaps(about.unusable(&why)),
         }
     }
 
@@ -175,7 +178,7 @@ impl Talk {
         let begun = Instant::now();
         let filter = self.settings.filter;
         let vm = self.find(guest, filter, deadline)?;
-        let mut before = self.observation(&vm)?;
+        let mut before = self.observation(&vm);
         let evidence = |means, observation| Evidence {
             means,
             observation,
@@ -205,7 +208,7 @@ impl Talk {
             }
             Taken::No(error, _) => match self
                 .vm(vm.id, guest, filter, deadline)
-                .and_then(|vm| self.observation(&vm))
+                .map(|vm| self.observation(&vm))
             {
                 // Somebody else was faster.
                 Ok(seen) if seen.active => Ok(evidence(Means::AlreadyOn, seen)),
@@ -250,7 +253,7 @@ impl Talk {
         loop {
             match self
                 .vm(vm.id, guest, self.settings.filter, deadline)
-                .and_then(|vm| self.observation(&vm))
+                .map(|vm| self.observation(&vm))
             {
                 Ok(seen) if is_there(&seen) => return Ok(seen),
                 Ok(seen) => last = seen.to_string(),

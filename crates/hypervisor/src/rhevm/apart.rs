@@ -26,6 +26,7 @@ impl Talk {
         guests: &[GuestRef],
         deadline: Deadline,
     ) -> Result<Vec<Apart>, Error> {
+        self.has_groups(deadline)?;
         let mut names: BTreeMap<Uuid, String> = BTreeMap::new();
         let mut clusters: Vec<String> = Vec::new();
         let mut wanted = Vec::new();
@@ -49,6 +50,20 @@ impl Talk {
             }
         }
         Ok(found)
+    }
+
+    /// The engine's version, if that has affinity groups.
+    fn has_groups(&self, deadline: Deadline) -> Result<(u32, u32), Error> {
+        let version = self
+            .root(UNFILTERED, deadline)?
+            .version
+            .unwrap_or(WITH_RULES);
+        if version < WITH_GROUPS {
+            return Err(self.about("").refused(
+                "this version has no affinity groups: pin the guests to different hosts instead",
+            ));
+        }
+        Ok(version)
     }
 
     fn cluster_of(&self, vm: &Vm) -> Result<String, Error> {
@@ -146,15 +161,7 @@ impl Talk {
                 first.name, other.name
             )));
         }
-        let version = self
-            .root(UNFILTERED, deadline)?
-            .version
-            .unwrap_or(WITH_RULES);
-        if version < WITH_GROUPS {
-            return Err(about.refused(
-                "this version has no affinity groups: pin the guests to different hosts instead",
-            ));
-        }
+        let version = self.has_groups(deadline)?;
         let goal = Goal {
             name,
             vms: &vms,

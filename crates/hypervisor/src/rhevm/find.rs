@@ -6,10 +6,11 @@ use jiff::Timestamp;
 use uuid::Uuid;
 
 use super::reply::{self, Vm};
+use super::states::Status;
 use super::talk::{Order, Talk};
 use super::xml;
 use crate::web::encode;
-use crate::{Error, Guest, GuestRef, GuestState, Observation};
+use crate::{Error, Guest, GuestRef, Observation};
 
 /// Guests asked for at a time.
 const PAGE: usize = 100;
@@ -193,50 +194,25 @@ impl Talk {
         }
     }
 
-    /// What was seen of a guest.
-    pub(super) fn observation(&self, vm: &Vm) -> Result<Observation, Error> {
-        let Some(status) = &vm.status else {
-            return Err(Error::NotConfirmed {
-                guest: GuestRef::Name(vm.name.clone()),
-                by: self.by.clone(),
-                saw: "the engine tells no state of it, which it does of guests with a damaged disk image; that is not off"
-                    .to_owned(),
-            });
-        };
-        Ok(self.observed(
-            vm,
-            status.state(),
-            &status.word,
-            status.is_active(),
-            status.is_resumable(),
-        ))
+    /// What was seen of a guest. One without a state is neither on nor off (I09).
+    pub(super) fn observation(&self, vm: &Vm) -> Observation {
+        match &vm.status {
+            Some(status) => self.observed(vm, status),
+            None => self.observed(vm, &Status::untold()),
+        }
     }
 
-    /// What was seen in a list, where one guest without a state must not hide the others.
-    pub(super) fn listed(&self, vm: &Vm) -> Observation {
-        self.observation(vm).unwrap_or_else(|_| {
-            self.observed(vm, GuestState::NoState, "no state told", false, false)
-        })
-    }
-
-    fn observed(
-        &self,
-        vm: &Vm,
-        state: GuestState,
-        reason: &str,
-        active: bool,
-        resumable: bool,
-    ) -> Observation {
+    fn observed(&self, vm: &Vm, status: &Status) -> Observation {
         Observation {
             guest: Guest {
                 name: xml::printable(&vm.name),
                 uuid: vm.id,
             },
-            state,
-            reason: reason.to_owned(),
-            active,
+            state: status.state(),
+            reason: status.word.clone(),
+            active: status.is_active(),
             persistent: true,
-            resumable,
+            resumable: status.is_resumable(),
             by: self.by.clone(),
             at: Timestamp::now(),
         }

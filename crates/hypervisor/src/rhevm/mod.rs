@@ -75,12 +75,12 @@ impl Hypervisor for Rhevm {
     /// Every guest that the user may see.
     fn list(&self, deadline: Deadline) -> Result<Vec<Observation>, Error> {
         let vms = self.talk.all_vms(self.talk.settings.filter, deadline)?;
-        Ok(vms.iter().map(|vm| self.talk.listed(vm)).collect())
+        Ok(vms.iter().map(|vm| self.talk.observation(vm)).collect())
     }
 
     fn observe(&self, guest: &GuestRef, deadline: Deadline) -> Result<Observation, Error> {
         let vm = self.talk.find(guest, self.talk.settings.filter, deadline)?;
-        self.talk.observation(&vm)
+        Ok(self.talk.observation(&vm))
     }
 
     /// Also tried in states that are neither on nor off, although the engine may refuse it then.
@@ -176,3 +176,6 @@ impl Drop for Rhevm {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -54,7 +54,7 @@ impl Meaning {
 /// | `suspended` | shut off with a saved memory image | on |
 /// | `unknown` | its host does not answer | unknown |
 /// | `image_locked`, `unassigned` | being set up | unknown |
-/// | any other | – | unknown |
+/// | none, any other | – | unknown |
 const WORDS: [(&str, Meaning); 15] = [
     ("down", Meaning::inactive(GuestState::ShutOff, false)),
     ("up", Meaning::active(GuestState::Running, true)),
@@ -102,6 +102,14 @@ impl Status {
         Self {
             word: super::xml::printable(word),
             meaning,
+        }
+    }
+
+    /// What is known of a guest that the engine tells no state of, as it does of guests with a damaged disk image: nothing.
+    pub(super) fn untold() -> Self {
+        Self {
+            word: "the engine tells no state of it".to_owned(),
+            meaning: Meaning::inactive(GuestState::NoState, false),
         }
     }
 

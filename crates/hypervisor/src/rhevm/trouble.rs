@@ -133,7 +133,8 @@ impl About<'_> {
                 xml::printable(self.user)
             )),
             403..=405 => self.unreachable(format!("HTTP {status}: {detail}; {CHECK_ADDRESS}")),
-            400 | 409..=499 => self.refused(format!("HTTP {status}: {detail}")),
+            // An order that failed although its answer is a success.
+            200..=299 | 400 | 409..=499 => self.refused(format!("HTTP {status}: {detail}")),
             407 => self.unreachable("a proxy in the way wants a login (HTTP 407): give the engine's own address"),
             502..=504 => self.unreachable(format!(
                 "HTTP {status}: {detail}; the engine's service is starting or down: see the service ovirt-engine there"

@@ -37,7 +37,9 @@ use zeroize::Zeroizing;
 
 use crate::event::Watchers;
 use crate::placement::{Apart, Changed, Host, Placement, Whereabouts};
-use crate::{Error, Event, Evidence, GuestRef, Hypervisor, Managed, Observation, PoweredOff, Revival};
+use crate::{
+    Error, Event, Evidence, GuestRef, Hypervisor, Managed, Observation, PoweredOff, Revival,
+};
 
 /// Which of the two interfaces is used.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -92,8 +94,8 @@ pub struct Vmware {
 }
 
 enum Way {
-    Soap(soap::Soap),
-    Rest(rest::Rest),
+    Soap(Box<soap::Soap>),
+    Rest(Box<rest::Rest>),
 }
 
 impl Vmware {
@@ -102,10 +104,13 @@ impl Vmware {
     pub fn new(settings: &Settings) -> Self {
         let name = name_of(settings);
         let way = match &settings.interface {
-            Interface::Soap => Way::Soap(soap::Soap::new(settings, &name)),
-            Interface::Rest { path, filter } => {
-                Way::Rest(rest::Rest::new(settings, path.as_deref(), filter.as_deref(), &name))
-            }
+            Interface::Soap => Way::Soap(Box::new(soap::Soap::new(settings, &name))),
+            Interface::Rest { path, filter } => Way::Rest(Box::new(rest::Rest::new(
+                settings,
+                path.as_deref(),
+                filter.as_deref(),
+                &name,
+            ))),
         };
         Self {
             name,
@@ -129,14 +134,22 @@ impl Vmware {
 
 impl std::fmt::Debug for Vmware {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Vmware").field("name", &self.name).finish_non_exhaustive()
+        f.debug_struct("Vmware")
+            .field("name", &self.name)
+            .finish_non_exhaustive()
     }
 }
 
 /// As a URI, with the port where it is not the usual one.
 fn name_of(settings: &Settings) -> String {
-    let Endpoint { scheme, host, port, .. } = &settings.endpoint;
-    let host = if host.contains(':') { format!("[{host}]") } else { host.clone() };
+    let Endpoint {
+        scheme, host, port, ..
+    } = &settings.endpoint;
+    let host = if host.contains(':') {
+        format!("[{host}]")
+    } else {
+        host.clone()
+    };
     let port = match (scheme, port) {
         (Scheme::Https, 443) => String::new(),
         (_, port) => format!(":{port}"),
@@ -174,7 +187,12 @@ impl Hypervisor for Vmware {
         }
     }
 
-    fn power_on(&self, guest: &GuestRef, _revival: Option<&Revival>, deadline: Deadline) -> Result<Evidence, Error> {
+    fn power_on(
+        &self,
+        guest: &GuestRef,
+        _revival: Option<&Revival>,
+        deadline: Deadline,
+    ) -> Result<Evidence, Error> {
         match &self.way {
             Way::Soap(soap) => soap.power_on(guest, deadline),
             Way::Rest(rest) => rest.power_on(guest, deadline),
@@ -224,15 +242,31 @@ impl Placement for Vmware {
         self.soap()?.rules(guests, deadline)
     }
 
-    fn keep_apart(&self, name: &str, guests: &[GuestRef], mandatory: bool, deadline: Deadline) -> Result<Changed, Error> {
+    fn keep_apart(
+        &self,
+        name: &str,
+        guests: &[GuestRef],
+        mandatory: bool,
+        deadline: Deadline,
+    ) -> Result<Changed, Error> {
         self.soap()?.keep_apart(name, guests, mandatory, deadline)
     }
 
-    fn pin(&self, guest: &GuestRef, hosts: &[String], deadline: Deadline) -> Result<Changed, Error> {
+    fn pin(
+        &self,
+        guest: &GuestRef,
+        hosts: &[String],
+        deadline: Deadline,
+    ) -> Result<Changed, Error> {
         self.soap()?.pin(guest, hosts, deadline)
     }
 
-    fn migrate(&self, guest: &GuestRef, host: &str, deadline: Deadline) -> Result<Whereabouts, Error> {
+    fn migrate(
+        &self,
+        guest: &GuestRef,
+        host: &str,
+        deadline: Deadline,
+    ) -> Result<Whereabouts, Error> {
         self.soap()?.migrate(guest, host, deadline)
     }
 }
@@ -242,4 +276,62 @@ impl Placement for Vmware {
 pub fn read_anything(bytes: &[u8]) {
     soap::read_anything(bytes);
     rest::read_anything(bytes);
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// A whole reply of each kind, to be damaged.
+    const REPLIES: [&str; 4] = [
+        include_str!("soap/tests/objects.xml"),
+        include_str!("soap/tests/fault.xml"),
+        r#"{"value":[{"vm":"vm-1","name":"web","power_state":"POWERED_OFF"}]}"#,
+        r#"{"name":"web","power_state":"POWERED_ON","identity":{"bios_uuid":"6695eb01-f6a4-8304-79aa-97f2502e193f"}}"#,
+    ];
+
+    proptest! {
+        /// Bytes that are taken out, put in and changed never panic, and neither does anything else.
+        #[test]
+        fn damaged_replies_never_panic(
+            which in 0..REPLIES.len(), at in any::<prop::sample::Index>(), take in 0..40_usize, put: Vec<u8>,
+        ) {
+            let mut bytes = REPLIES[which].as_bytes().to_vec();
+            let from = at.index(bytes.len());
+            let to = (from + take).min(bytes.len());
+            bytes.splice(from..to, put);
+            read_anything(&bytes);
+        }
+    }
+
+    #[test]
+    fn names_are_addresses_and_secrets_are_not_shown() {
+        let settings = |scheme, host: &str, port, interface| Settings {
+            endpoint: Endpoint {
+                scheme,
+                host: host.to_owned(),
+                port,
+                trust: https::Trust::System,
+            },
+            interface,
+            username: "root".to_owned(),
+            password: "hunter2".to_owned().into(),
+            datacenter: None,
+            request_limit: None,
+            interrupt: None,
+        };
+        let soap = settings(Scheme::Https, "vc.example", 443, Interface::Soap);
+        assert_eq!(Vmware::new(&soap).name(), "vmware://vc.example");
+        let rest = Interface::Rest {
+            path: None,
+            filter: None,
+        };
+        let rest = settings(Scheme::Http, "::1", 80, rest);
+        assert_eq!(Vmware::new(&rest).name(), "vmware+rest://[::1]:80");
+        for shown in [format!("{soap:?}"), format!("{:?}", Vmware::new(&soap))] {
+            assert!(!shown.contains("hunter2"), "{shown}");
+        }
+    }
 }

@@ -87,12 +87,17 @@ pub(super) trait Orders {
     fn observation(&self, seen: &Self::Seen) -> Observation;
 
     /// Gives an order and follows it to its end.
-    fn order(&self, seen: &Self::Seen, guest: &GuestRef, to: Switch, deadline: Deadline) -> Ordered;
+    fn order(&self, seen: &Self::Seen, guest: &GuestRef, to: Switch, deadline: Deadline)
+    -> Ordered;
 
     /// Cuts a guest's power. What is suspended is powered off too, which discards its memory.
     fn cut(&self, guest: &GuestRef, deadline: Deadline) -> Result<PoweredOff, Error> {
         let run = switch(self, guest, Switch::Off, deadline)?;
-        let means = match (run.before.power() == Power::Off, run.done, run.before.resumable) {
+        let means = match (
+            run.before.power() == Power::Off,
+            run.done,
+            run.before.resumable,
+        ) {
             (true, ..) => Means::AlreadyOff,
             (false, false, _) => Means::WentOff,
             (false, true, true) => Means::ImageDiscarded,
@@ -118,7 +123,11 @@ pub(super) trait Orders {
             self.cut(guest, deadline)?;
         }
         let run = switch(self, guest, Switch::On, deadline)?;
-        let means = if run.before.active { Means::AlreadyOn } else { Means::Started };
+        let means = if run.before.active {
+            Means::AlreadyOn
+        } else {
+            Means::Started
+        };
         Ok(Evidence {
             means,
             observation: run.after,
@@ -137,7 +146,12 @@ struct Run {
 }
 
 /// Orders until the goal is seen.
-fn switch<O: Orders + ?Sized>(orders: &O, guest: &GuestRef, to: Switch, deadline: Deadline) -> Result<Run, Error> {
+fn switch<O: Orders + ?Sized>(
+    orders: &O,
+    guest: &GuestRef,
+    to: Switch,
+    deadline: Deadline,
+) -> Result<Run, Error> {
     let begun = Instant::now();
     // Whether an order may have arrived whose end nobody saw.
     let mut open = false;
@@ -145,7 +159,9 @@ fn switch<O: Orders + ?Sized>(orders: &O, guest: &GuestRef, to: Switch, deadline
     let mut before: Option<Observation> = None;
     loop {
         let acted = open || done.is_some();
-        let seen = orders.look(guest, deadline).map_err(|error| unsure(orders, guest, error, acted))?;
+        let seen = orders
+            .look(guest, deadline)
+            .map_err(|error| unsure(orders, guest, error, acted))?;
         let now = orders.observation(&seen);
         let first = before.get_or_insert_with(|| now.clone());
         if to.is_reached(&now) {
@@ -200,7 +216,9 @@ fn switch<O: Orders + ?Sized>(orders: &O, guest: &GuestRef, to: Switch, deadline
 fn unsure<O: Orders + ?Sized>(orders: &O, guest: &GuestRef, error: Error, acted: bool) -> Error {
     match error {
         error if !acted => error,
-        Error::DeadlinePassed { by, doing, waited, .. } => Error::DeadlinePassed {
+        Error::DeadlinePassed {
+            by, doing, waited, ..
+        } => Error::DeadlinePassed {
             by,
             doing,
             waited,

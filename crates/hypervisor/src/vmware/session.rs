@@ -28,7 +28,8 @@ impl Clients {
     /// Uses one, a new one when none is idle. After a failure a client connects anew by itself, so it is kept in any case.
     pub(super) fn with<T>(&self, use_it: impl FnOnce(&mut Client) -> T) -> T {
         let idle = self.idle().pop();
-        let mut client = idle.unwrap_or_else(|| Client::new(self.endpoint.clone(), self.interrupt.clone()));
+        let mut client =
+            idle.unwrap_or_else(|| Client::new(self.endpoint.clone(), self.interrupt.clone()));
         let result = use_it(&mut client);
         let mut idle = self.idle();
         if idle.len() < Self::IDLE {
@@ -40,7 +41,9 @@ impl Clients {
     /// Uses one for last words: an interrupt does not prevent them. All are closed then.
     pub(super) fn at_last<T>(&self, use_it: impl FnOnce(&mut Client) -> T) -> T {
         let mut idle = std::mem::take(&mut *self.idle());
-        let mut client = idle.pop().unwrap_or_else(|| Client::new(self.endpoint.clone(), None));
+        let mut client = idle
+            .pop()
+            .unwrap_or_else(|| Client::new(self.endpoint.clone(), None));
         client.ignore_interrupt();
         use_it(&mut client)
     }
@@ -160,10 +163,14 @@ mod tests {
             for _ in 0..8 {
                 scope.spawn(|| {
                     let deadline = Deadline::after(Duration::from_secs(10));
-                    let session = sessions.get(deadline, || "late", || {
-                        thread::sleep(Duration::from_millis(50));
-                        Ok(opened.fetch_add(1, Ordering::SeqCst))
-                    });
+                    let session = sessions.get(
+                        deadline,
+                        || "late",
+                        || {
+                            thread::sleep(Duration::from_millis(50));
+                            Ok(opened.fetch_add(1, Ordering::SeqCst))
+                        },
+                    );
                     assert_eq!(session.as_deref(), Ok(&0));
                 });
             }
@@ -179,18 +186,30 @@ mod tests {
         let sessions: Sessions<()> = Sessions::default();
         thread::scope(|scope| {
             let slow = scope.spawn(|| {
-                sessions.get(Deadline::after(Duration::from_secs(10)), || "late", || {
-                    thread::sleep(Duration::from_millis(400));
-                    Err("refused")
-                })
+                sessions.get(
+                    Deadline::after(Duration::from_secs(10)),
+                    || "late",
+                    || {
+                        thread::sleep(Duration::from_millis(400));
+                        Err("refused")
+                    },
+                )
             });
             thread::sleep(Duration::from_millis(100));
-            let impatient = sessions.get(Deadline::after(Duration::from_millis(50)), || "late", || Ok(()));
+            let impatient = sessions.get(
+                Deadline::after(Duration::from_millis(50)),
+                || "late",
+                || Ok(()),
+            );
             assert_eq!(impatient.map(drop), Err("late"));
             assert!(sessions.take().is_none());
             assert_eq!(slow.join().expect("no panic").map(drop), Err("refused"));
         });
         // The failed one is no obstacle.
-        assert!(sessions.get(Deadline::after(Duration::ZERO), || "late", || Ok(())).is_ok());
+        assert!(
+            sessions
+                .get(Deadline::after(Duration::ZERO), || "late", || Ok(()))
+                .is_ok()
+        );
     }
 }

@@ -120,7 +120,11 @@ mod tests {
         ] {
             for word in words {
                 assert_eq!(power(Some(word), None), expected, "{word}");
-                assert_eq!(power(Some(word), Some("host lost")), Power::Unknown, "{word}");
+                assert_eq!(
+                    power(Some(word), Some("host lost")),
+                    Power::Unknown,
+                    "{word}"
+                );
             }
         }
         assert_eq!(power(None, None), Power::Unknown);

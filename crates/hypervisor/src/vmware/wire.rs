@@ -16,14 +16,18 @@ pub(super) fn foreign(response: &Response, path: &str) -> String {
             );
         }
         401 | 403 => "whoever answers wants another login: is a proxy in the way?",
-        404 | 405 => "nobody there serves vSphere's interface: is the address that of vCenter or an ESX host?",
+        404 | 405 => {
+            "nobody there serves vSphere's interface: is the address that of vCenter or an ESX host?"
+        }
         407 => "a proxy in the way wants a login",
         400 => "it does not take the request: is the port one for encrypted connections (ssl)?",
         502 | 504 => "a proxy in the way does not reach the server",
         503 => "its services are not running, not yet up, or have too many sessions",
         _ => "it is not an answer of vSphere: is the address right, or a proxy in the way?",
     };
-    let title = title(&response.body).map(|title| format!(" (page `{title}`)")).unwrap_or_default();
+    let title = title(&response.body)
+        .map(|title| format!(" (page `{title}`)"))
+        .unwrap_or_default();
     format!("{path} answers with HTTP {status}{title}: {hint}")
 }
 
@@ -43,7 +47,10 @@ mod tests {
 
     #[test]
     fn pages_are_called_by_their_title() {
-        assert_eq!(title(b"<HTML><head><TITLE>Squid\n error</Title>"), Some("Squid error".to_owned()));
+        assert_eq!(
+            title(b"<HTML><head><TITLE>Squid\n error</Title>"),
+            Some("Squid error".to_owned())
+        );
         for none in [&b""[..], b"<title>", b"<title></title>", b"{}"] {
             assert_eq!(title(none), None);
         }

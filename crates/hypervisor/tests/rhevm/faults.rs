@@ -45,7 +45,6 @@ fn answers_that_are_none() {
         ),
         ("do=is:no-id", ErrorKind::Unreachable, "no usable id"),
         ("do=is:no-name", ErrorKind::Unreachable, "no usable name"),
-        ("do=is:no-status", ErrorKind::CannotKnow, "that is not off"),
         ("do=truncate:400", ErrorKind::Unreachable, ""),
         ("do=close", ErrorKind::Unreachable, "closed"),
         ("do=reset", ErrorKind::Unreachable, ""),

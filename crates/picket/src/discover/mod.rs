@@ -112,7 +112,7 @@ pub fn run(args: &DiscoverArgs, platforms: &Platforms) -> ExitCode {
 }
 
 fn look_here(args: &DiscoverArgs) -> Result<u8, Error> {
-    let root = args.root.as_deref().unwrap_or(Path::new("/"));
+    let root = args.root.as_deref().unwrap_or_else(|| Path::new("/"));
     let identity = identify(&here::facts(root));
     let sure = identity
         .candidates

@@ -6,6 +6,8 @@
 use std::os::unix::process::CommandExt as _;
 use std::path::PathBuf;
 use std::process::Command;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 use ::placement::Wish;
 use ::placement::wish::NotOffered;
@@ -67,10 +69,12 @@ impl From<NotOffered> for Error {
     }
 }
 
-/// Opens the platform of a definition; also says who is asked. Nothing is asked yet.
+/// Opens the platform of a definition; also says who is asked. Nothing is asked yet. Where signals do not end the
+/// process, they end waits, and set `interrupted`.
 pub(super) fn open(
     definition: &Definition,
     platforms: &Platforms,
+    interrupted: &Arc<AtomicBool>,
 ) -> Result<(Box<dyn Placement>, String), Error> {
     if definition.platform.kind.has_libvirt() {
         let hosts = libvirt_hosts(definition)?;
@@ -83,7 +87,7 @@ pub(super) fn open(
     }
     let managed = Managed::of(definition)?;
     let asked = managed.address();
-    let platform = managed.open().map_err(|why| Error::Refused {
+    let platform = managed.open(interrupted).map_err(|why| Error::Refused {
         agent: managed.agent.clone(),
         why,
     })?;
@@ -96,7 +100,8 @@ pub(crate) fn open_platform(
     platforms: &Platforms,
 ) -> Result<Box<dyn Placement>, String> {
     Wish::of(definition).map_err(|error| Error::from(error).to_string())?;
-    let opened = open(definition, platforms).map_err(|error| error.to_string());
+    let interrupted = Arc::new(AtomicBool::new(false));
+    let opened = open(definition, platforms, &interrupted).map_err(|error| error.to_string());
     opened.map(|(platform, _)| platform)
 }
 

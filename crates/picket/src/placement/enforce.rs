@@ -140,6 +140,7 @@ pub(super) fn told(taken: &Taken) -> String {
         Outcome::Done => "done, and seen to be so".to_owned(),
         Outcome::Already => "it was so already".to_owned(),
         Outcome::AtNextStart => "stored; it takes effect when the guest starts next".to_owned(),
+        Outcome::NotInForce { why } => format!("as ordered, and not in force: {why}"),
         Outcome::Held { why } => format!("left to you: {why}"),
         Outcome::Failed(trouble) => format!("failed: {}", trouble.detail),
     };

@@ -7,8 +7,11 @@ use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::Read as _;
 use std::os::fd::OwnedFd;
+use std::os::unix::fs::PermissionsExt as _;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use cluster::{Definition, FenceDevice, ManagerKind, PlatformKind};
@@ -19,6 +22,7 @@ use signal_hook::consts::{SIGINT, SIGTERM};
 use zeroize::Zeroizing;
 
 use super::access::Error;
+use crate::exit;
 
 /// The longest password, in bytes.
 const MAX_PASSWORD: u64 = 4096;
@@ -55,7 +59,10 @@ impl Managed {
         let access = platform.access.clone().unwrap_or_default();
         let asks = |device: &&FenceDevice| known.contains(&device.agent.as_str());
         let device = definition.fence_devices.iter().find(asks);
-        let given = access.agent.as_ref().or(device.map(|device| &device.agent));
+        let given = access
+            .agent
+            .as_ref()
+            .or_else(|| device.map(|device| &device.agent));
         let mut managed = Self {
             agent: given.map_or_else(|| (*usual).to_owned(), ToString::to_string),
             options: BTreeMap::new(),
@@ -136,13 +143,13 @@ const WINRM: (u16, u16) = (5985, 5986);
 
 impl Managed {
     /// Opens it. Nothing is asked yet.
-    pub(super) fn open(&self) -> Result<Box<dyn Placement>, String> {
+    pub(super) fn open(&self, interrupted: &Arc<AtomicBool>) -> Result<Box<dyn Placement>, String> {
         let password = self.password()?;
         let username = self
             .text(&["username", "login"])
             .ok_or("no `username` is given")?
             .to_owned();
-        let interrupt = interrupt()?;
+        let interrupt = interrupt(interrupted)?;
         Ok(match self.agent.as_str() {
             "fence_hyperv" => Box::new(hyperv::HyperV::new(
                 self.hyperv(&username, password, interrupt)?,
@@ -289,6 +296,12 @@ impl Managed {
             .iter()
             .find_map(|name| self.secrets.get(*name))
             .ok_or("no password is given: name its file in `secrets = { password = \"/path/of/a/file\" }`")?;
+        if let Ok(metadata) = file.metadata()
+            && metadata.permissions().mode() & 0o077 != 0
+        {
+            let path = file.display();
+            eprintln!("picket: {path} holds a password and is not for its owner alone: chmod 600");
+        }
         read_password(file).map_err(|error| format!("the password in {}: {error}", file.display()))
     }
 }
@@ -326,12 +339,16 @@ fn split(address: &str) -> (&str, Option<u16>) {
     }
 }
 
-/// Readable once SIGINT or SIGTERM has come: waits for the server end then.
-fn interrupt() -> Result<Interrupt, String> {
+/// Readable once SIGINT or SIGTERM has come: waits for the server end then. A second signal ends the process.
+fn interrupt(interrupted: &Arc<AtomicBool>) -> Result<Interrupt, String> {
     let failed = |error: std::io::Error| format!("cannot handle signals: {error}");
     let (read, write) = UnixStream::pair().map_err(failed)?;
     for signal in [SIGINT, SIGTERM] {
         let write = write.try_clone().map_err(failed)?;
+        let code = i32::from(exit::CANCELLED);
+        let flag = || Arc::clone(interrupted);
+        signal_hook::flag::register_conditional_shutdown(signal, code, flag()).map_err(failed)?;
+        signal_hook::flag::register(signal, flag()).map_err(failed)?;
         signal_hook::low_level::pipe::register(signal, write).map_err(failed)?;
     }
     Ok(Interrupt::new(OwnedFd::from(read)))
@@ -416,17 +433,29 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let file = dir.path().join("secret");
         let mut managed = with(&[("ip", "engine"), ("username", "u"), ("password", "x")]);
-        let refused = managed.open().err().unwrap();
+        let refused = managed.open(&Arc::default()).err().unwrap();
         assert!(refused.contains("no password"), "{refused}");
         managed.secrets.insert("password".to_owned(), file.clone());
-        assert!(managed.open().err().unwrap().contains("the password in"));
+        assert!(
+            managed
+                .open(&Arc::default())
+                .err()
+                .unwrap()
+                .contains("the password in")
+        );
         std::fs::write(&file, "\n").unwrap();
-        assert!(managed.open().err().unwrap().contains("empty"));
+        assert!(
+            managed
+                .open(&Arc::default())
+                .err()
+                .unwrap()
+                .contains("empty")
+        );
         std::fs::write(&file, "hush hush\nmore\n").unwrap();
         assert_eq!(*managed.password().unwrap(), "hush hush");
         for agent in ["fence_rhevm", "fence_vmware_rest", "fence_hyperv"] {
             managed.agent = agent.to_owned();
-            assert!(managed.open().is_ok(), "{agent}");
+            assert!(managed.open(&Arc::default()).is_ok(), "{agent}");
         }
     }
 }

@@ -14,6 +14,8 @@ mod watch;
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use ::placement::{Report, Seen, State, Weight, Wish, assess, look};
@@ -128,18 +130,26 @@ struct Site {
     platform: Box<dyn Placement>,
     /// Who is asked.
     asked: String,
+    /// A signal has ended the waits for the platform.
+    interrupted: Arc<AtomicBool>,
 }
 
 impl Site {
     fn open(definition: &Path, platforms: &Platforms) -> Result<Self, Error> {
         let definition = setup::definition(definition, None)?;
         let wish = Wish::of(&definition).map_err(access::Error::from)?;
-        let (platform, asked) = access::open(&definition, platforms)?;
+        let interrupted = Arc::new(AtomicBool::new(false));
+        let (platform, asked) = access::open(&definition, platforms, &interrupted)?;
         Ok(Self {
             wish,
             platform,
             asked,
+            interrupted,
         })
+    }
+
+    fn is_interrupted(&self) -> bool {
+        self.interrupted.load(Ordering::SeqCst)
     }
 
     fn look(&self, limit: Duration) -> (Seen, Report) {
@@ -163,6 +173,9 @@ fn code_of(report: &Report) -> u8 {
 fn show_it(args: &LookArgs, platforms: &Platforms) -> Result<u8, Error> {
     let site = Site::open(&args.definition, platforms)?;
     let (_, report) = site.look(Duration::from_secs(args.timeout));
+    if site.is_interrupted() {
+        return Ok(exit::CANCELLED);
+    }
     if args.json {
         print_json(&report)?;
     } else {
@@ -183,6 +196,9 @@ struct Planned<'a> {
 fn plan_it(args: &LookArgs, platforms: &Platforms) -> Result<u8, Error> {
     let site = Site::open(&args.definition, platforms)?;
     let (seen, report) = site.look(Duration::from_secs(args.timeout));
+    if site.is_interrupted() {
+        return Ok(exit::CANCELLED);
+    }
     let plan = ::placement::plan(&site.wish, &seen);
     if args.json {
         print_json(&Planned {

@@ -249,14 +249,16 @@ impl Watch<'_> {
                 return Ok(exit::CANCELLED);
             };
             self.tell(&report)?;
-            if self.args.moves && report.state == State::Shared && !self.is_resting() {
-                if let Some(after) = self.move_apart(&seen)? {
-                    report = after;
-                    self.tell(&report)?;
-                }
+            if self.args.moves
+                && report.state == State::Shared
+                && !self.is_resting()
+                && let Some(after) = self.move_apart(&seen)?
+            {
+                report = after;
+                self.tell(&report)?;
             }
             let summary = show::meaning(report.state);
-            let _ = sd_notify::notify(&[NotifyState::Status(summary), NotifyState::Watchdog]);
+            let _ = sd_notify::notify(&[NotifyState::Status(summary)]);
             if self.args.once {
                 return Ok(code_of(&report));
             }

@@ -48,10 +48,16 @@ const CLOCKS: SignedDuration = SignedDuration::from_hours(1);
 /// How old a result may be.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Age {
-    /// Now.
-    pub(crate) now: Timestamp,
-    /// How many days at most.
-    pub(crate) days: u32,
+    now: Timestamp,
+    days: u32,
+}
+
+impl Age {
+    /// So many days at most, by this machine's clock.
+    pub(crate) fn of_days(days: u32) -> Self {
+        let now = Timestamp::now();
+        Self { now, days }
+    }
 }
 
 /// Why a result is not taken.
@@ -100,11 +106,37 @@ struct Saved {
     report: Report,
 }
 
+/// Lets the definition say what probes saw: those it names itself, by files beside `path`, and instead of them or besides those
+/// of the command line.
+///
+/// # Errors
+/// As [`take`].
+pub(crate) fn take_all(
+    definition: &mut Definition,
+    path: &Path,
+    probes: &[ProbeOf],
+    age: Age,
+) -> Result<(), Error> {
+    let folder = path.parent().unwrap_or_else(|| Path::new(""));
+    let own = definition.storage.iter().filter_map(|storage| {
+        let file = storage.probe.as_ref()?;
+        Some(ProbeOf {
+            storage: storage.name.to_string(),
+            file: folder.join(file.as_str()),
+        })
+    });
+    let named = |one: &ProbeOf| probes.iter().any(|probe| probe.storage == one.storage);
+    let own: Vec<ProbeOf> = own.filter(|one| !named(one)).collect();
+    own.iter()
+        .chain(probes)
+        .try_for_each(|probe| take(definition, probe, age))
+}
+
 /// Lets the definition say what the probe saw. What it left open stays as the definition has it.
 ///
 /// # Errors
 /// If the file is no result, is too old, or is of another disk.
-pub(crate) fn take(definition: &mut Definition, probe: &ProbeOf, age: Age) -> Result<(), Error> {
+fn take(definition: &mut Definition, probe: &ProbeOf, age: Age) -> Result<(), Error> {
     let report = read(&probe.file, age)?;
     let mut all = definition.storage.iter_mut();
     let storage = all
@@ -263,6 +295,37 @@ mod tests {
         open.storage[0].preempt_and_abort = None;
         take(&mut open, &probe, fresh()).unwrap();
         assert_eq!(open.storage[0].preempt_and_abort, None);
+    }
+
+    /// The file stands in the definition; one on the command line goes before it.
+    #[test]
+    fn a_definition_names_its_probes() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("cluster.toml");
+        let keep = |outcome, name: &str| {
+            let (file, _) = saved(&address(), outcome);
+            std::fs::copy(file.path(), folder.path().join(name)).unwrap();
+        };
+        std::fs::create_dir(folder.path().join("probes")).unwrap();
+        keep(Outcome::Broken, "probes/bad.json");
+        keep(Outcome::Met, "good.json");
+        let text = DEFINITION.replace(
+            "preempt_and_abort = true",
+            "preempt_and_abort = true\nprobe = \"probes/bad.json\"",
+        );
+        let take_all = |probes: &[ProbeOf]| {
+            let mut definition = Definition::parse("cluster.toml", &text).unwrap();
+            take_all(&mut definition, &path, probes, fresh())
+                .map(|()| definition.storage[0].preempt_and_abort)
+        };
+        assert_eq!(take_all(&[]).unwrap(), Some(false));
+        let storage = &definition().storage[0].name;
+        let good = folder.path().join("good.json");
+        let good = format!("{storage}={}", good.display()).parse().unwrap();
+        assert_eq!(take_all(&[good]).unwrap(), Some(true));
+        std::fs::remove_file(folder.path().join("probes/bad.json")).unwrap();
+        let missing = take_all(&[]).unwrap_err();
+        assert!(matches!(missing, Error::Unreadable { .. }), "{missing}");
     }
 
     #[test]

@@ -112,8 +112,10 @@ impl Admin {
 impl Shared {
     /// Everything that can fail.
     fn plan(self: &Arc<Self>, config: &Config) -> Plan {
-        let mut plan = Plan::default();
-        plan.refused = fixed(&self.config, config);
+        let mut plan = Plan {
+            refused: fixed(&self.config, config),
+            ..Plan::default()
+        };
         self.plan_portals(config, &mut plan);
         let same = |one: &Credentials, other: &Credentials| same_account(one, other);
         if !alike(&self.discovery(), &config.discovery, same) {

@@ -146,10 +146,10 @@ fn what_cannot_change_while_it_is_served_is_refused_with_the_reason() {
             (|config| config.state = "/elsewhere".into()) as fn(&mut Config),
         ),
         ("control", |config| {
-            config.control = Some("/elsewhere".into())
+            config.control = Some("/elsewhere".into());
         }),
         ("metrics", |config| {
-            config.metrics = Some("127.0.0.1:1".parse().unwrap())
+            config.metrics = Some("127.0.0.1:1".parse().unwrap());
         }),
         ("limits", |config| config.limits.commands = 1),
     ] {
@@ -234,7 +234,7 @@ fn a_disk_that_is_gone_is_closed_and_its_target_goes_on() {
     let fixture = Fixture::start();
     let second = lun(1, fixture.directory.path().join("second.img"));
     reload(&fixture, |config| {
-        config.targets[0].luns.push(second.clone())
+        config.targets[0].luns.push(second.clone());
     })
     .unwrap();
     let mut node = fixture.connect("node");
@@ -331,7 +331,7 @@ fn who_has_lost_its_place_goes_and_nobody_else() {
 fn who_may_look_for_targets_changes() {
     let fixture = Fixture::start();
     let reloaded = reload(&fixture, |config| {
-        config.discovery = vec![account("finder")]
+        config.discovery = vec![account("finder")];
     })
     .unwrap();
     assert_eq!(reloaded.done, ["who may look for targets"]);

@@ -15,7 +15,7 @@
 //! kill NODE hang|close [NODE MS]              the node dies; its roles are started on that node after so long
 //! revive NODE
 //! nodestate NODE STATE                        its state in the cluster
-//! behave NAME VALUE                           v1, v2, optimize, jobs, enforced (yes or no); start, stop (ms); page
+//! behave NAME VALUE                           v1, v2, optimize, jobs, lazy, enforced (yes or no); start, stop (ms); page
 //! ```
 //!
 //! `GET /-/world` shows one line for each guest: `GUID NAME NODE STATE starts=N stops=N apart=… owners=…`.
@@ -151,6 +151,7 @@ fn behave(world: &mut World, name: &str, value: &str) -> Option<()> {
         "v2" => behaviour.v2 = yes,
         "optimize" => behaviour.optimize = yes,
         "jobs" => behaviour.jobs = yes,
+        "lazy" => behaviour.lazy = yes,
         "enforced" => behaviour.enforced = yes,
         "start" => behaviour.start = time(value)?,
         "stop" => behaviour.stop = time(value)?,

@@ -93,10 +93,16 @@ impl Desk<'_> {
                 instance.text("Caption").as_deref() != Some("Hosting Computer System")
             });
         }
-        if let Some(name) = self.fault.and_then(|fault| fault.strip_prefix("without:")) {
-            found.iter_mut().for_each(|instance| instance.remove(name));
-        }
         Ok(found)
+    }
+
+    /// An instance as it goes out.
+    fn element(&self, instance: &Instance, uri: &str, properties: &[String]) -> String {
+        let mut instance = instance.clone();
+        if let Some(name) = self.fault.and_then(|fault| fault.strip_prefix("without:")) {
+            instance.remove(name);
+        }
+        soap::element(&instance, uri, properties)
     }
 
     fn enumerate(&self, message: &Message) -> Answer {
@@ -117,14 +123,14 @@ impl Desk<'_> {
             let owners = self.associated(message)?;
             return Ok(owners
                 .iter()
-                .map(|node| soap::element(node, &uri(&node.class), &[]))
+                .map(|node| self.element(node, &uri(&node.class), &[]))
                 .collect());
         }
         if class != "*" {
             let all = self.instances(id, &namespace, &class)?;
             return Ok(all
                 .iter()
-                .map(|instance| soap::element(instance, &message.uri, &[]))
+                .map(|instance| self.element(instance, &message.uri, &[]))
                 .collect());
         }
         let query = Query::parse(message.filter.trim())
@@ -153,7 +159,7 @@ impl Desk<'_> {
                         .map(|(name, _)| name.clone())
                         .collect();
                 }
-                soap::element(instance, &uri(&instance.class), &properties)
+                self.element(instance, &uri(&instance.class), &properties)
             })
             .collect())
     }
@@ -282,7 +288,7 @@ impl Desk<'_> {
     fn get(&self, message: &Message) -> Answer {
         match self.one(message) {
             Ok(instance) => {
-                let body = soap::element(&instance, &message.uri, &[]);
+                let body = self.element(&instance, &message.uri, &[]);
                 (
                     200,
                     soap::reply(
@@ -336,7 +342,7 @@ impl Desk<'_> {
         drop(world);
         match self.one(message) {
             Ok(after) => {
-                let body = soap::element(&after, &message.uri, &[]);
+                let body = self.element(&after, &message.uri, &[]);
                 (
                     200,
                     soap::reply(
@@ -393,10 +399,10 @@ impl Desk<'_> {
         if let Some(value) = value {
             let value = ("ReturnValue", Value::Text(value.to_string()));
             if self.fault == Some("value-first") {
-                outputs.insert(0, value)
+                outputs.insert(0, value);
             } else {
-                outputs.push(value)
-            };
+                outputs.push(value);
+            }
         }
         let suffix = if self.fault == Some("value-first") {
             ""

@@ -191,10 +191,12 @@ fn jobs(world: &World) -> Vec<Instance> {
 /// The states of a resource follow those of its guest: off and saved are offline, everything else is online.
 fn resource_state(guest: &Guest) -> u32 {
     let told = guest.role.as_ref().and_then(|role| role.state);
-    told.unwrap_or(if World::has_process(guest.state) {
-        2
-    } else {
-        3
+    told.unwrap_or_else(|| {
+        if World::has_process(guest.state) {
+            2
+        } else {
+            3
+        }
     })
 }
 

@@ -122,6 +122,8 @@ pub struct Behaviour {
     pub optimize: bool,
     /// Whether orders are carried out by jobs.
     pub jobs: bool,
+    /// Whether a guest stays off until its start takes effect.
+    pub lazy: bool,
     /// How long a start takes.
     pub start: Duration,
     /// How long a stop takes.
@@ -159,6 +161,7 @@ impl Default for World {
                 v1: false,
                 optimize: true,
                 jobs: true,
+                lazy: false,
                 start: Duration::from_millis(100),
                 stop: Duration::from_millis(100),
                 page: 32,
@@ -176,7 +179,6 @@ pub struct Shared(Arc<Mutex<World>>);
 
 impl Shared {
     /// The world as it is now.
-    #[must_use]
     pub fn now(&self) -> MutexGuard<'_, World> {
         let mut world = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         world.pass();
@@ -281,6 +283,7 @@ impl World {
             return (INVALID_STATE, None);
         }
         let (takes, to, meanwhile) = match wanted {
+            2 if behaviour.lazy => (behaviour.start, enabled::ON, guest.state),
             2 => (behaviour.start, enabled::ON, enabled::STARTING),
             _ if running => (behaviour.stop, enabled::OFF, enabled::STOPPING),
             _ => (Duration::ZERO, enabled::OFF, guest.state),
@@ -288,11 +291,7 @@ impl World {
         let at = Instant::now() + takes;
         let stuck = quirk == Quirk::Stuck || guest.hung && wanted == 3;
         if !stuck && quirk != Quirk::Failed {
-            guest.state = if wanted == 3 {
-                meanwhile
-            } else {
-                enabled::STARTING
-            };
+            guest.state = meanwhile;
             guest.change = Some(Change {
                 at,
                 to: Outcome::State(to),

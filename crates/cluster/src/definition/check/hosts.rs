@@ -1,7 +1,6 @@
 //! The platform and its hosts.
 
 use super::super::{ManagerKind, PlatformKind};
-use super::fencing::secret;
 use super::{Check, Owners};
 
 pub(super) fn check(check: &mut Check<'_>) {
@@ -57,7 +56,7 @@ fn access(check: &mut Check<'_>) {
         if name.smells_of_a_secret() {
             check.advise_key(
                 path,
-                secret(name),
+                format!("`{name}` seems to be a secret, and a definition is read by many"),
                 format!(
                     "write `secrets = {{ {name} = \"/path/of/a/file\" }}`: the file then holds it"
                 ),

@@ -57,9 +57,18 @@ impl Orders for Script {
         observation(guest, Some(&PowerState::parse(word)), doubt, None, "script")
     }
 
-    fn order(&self, _seen: &&'static str, _guest: &GuestRef, to: Switch, _deadline: Deadline) -> Ordered {
+    fn order(
+        &self,
+        _seen: &&'static str,
+        _guest: &GuestRef,
+        to: Switch,
+        _deadline: Deadline,
+    ) -> Ordered {
         self.given.borrow_mut().push(to);
-        self.answers.borrow_mut().pop_front().expect("no more orders than answers")
+        self.answers
+            .borrow_mut()
+            .pop_front()
+            .expect("no more orders than answers")
     }
 }
 
@@ -89,18 +98,42 @@ fn success_names_how_it_came_about() {
         (&[OFF][..], vec![], Means::AlreadyOff, false),
         (&[ON, OFF], vec![Ordered::Done], Means::Destroyed, true),
         (&[ON, ON, OFF], vec![Ordered::Done], Means::Destroyed, true),
-        (&[SUSPENDED, OFF], vec![Ordered::Done], Means::ImageDiscarded, false),
+        (
+            &[SUSPENDED, OFF],
+            vec![Ordered::Done],
+            Means::ImageDiscarded,
+            false,
+        ),
         (&[ON, OFF], vec![Ordered::Look], Means::WentOff, true),
         (&[ON, OFF], vec![Ordered::Lost], Means::WentOff, true),
-        (&[ON, ON, OFF], vec![Ordered::Busy("snapshot".to_owned()), Ordered::Done], Means::Destroyed, true),
-        (&[ON, ON, OFF], vec![Ordered::Lost, Ordered::Done], Means::Destroyed, true),
+        (
+            &[ON, ON, OFF],
+            vec![Ordered::Busy("snapshot".to_owned()), Ordered::Done],
+            Means::Destroyed,
+            true,
+        ),
+        (
+            &[ON, ON, OFF],
+            vec![Ordered::Lost, Ordered::Done],
+            Means::Destroyed,
+            true,
+        ),
     ];
     for (states, answers, means, was_active) in cases {
         let script = Script::new(states, answers);
-        let off = script.cut(&vm1(), soon()).unwrap_or_else(|error| panic!("{states:?}: {error}"));
-        assert_eq!((off.evidence.means, off.was_active), (means, was_active), "{states:?}");
+        let off = script
+            .cut(&vm1(), soon())
+            .unwrap_or_else(|error| panic!("{states:?}: {error}"));
+        assert_eq!(
+            (off.evidence.means, off.was_active),
+            (means, was_active),
+            "{states:?}"
+        );
         assert_eq!(off.evidence.observation.power(), Power::Off);
-        assert!(script.answers.borrow().is_empty(), "{states:?}: every order was given");
+        assert!(
+            script.answers.borrow().is_empty(),
+            "{states:?}: every order was given"
+        );
     }
 }
 
@@ -119,21 +152,42 @@ fn what_is_not_known_is_left_alone_and_not_off() {
 #[test]
 fn a_no_is_a_no_unless_an_order_may_have_arrived() {
     let script = Script::new(&[ON], vec![Ordered::No(refused())]);
-    assert_eq!(script.cut(&vm1(), soon()).expect_err("no").kind(), ErrorKind::Refused);
+    assert_eq!(
+        script.cut(&vm1(), soon()).expect_err("no").kind(),
+        ErrorKind::Refused
+    );
     let script = Script::new(&[ON], vec![Ordered::Lost, Ordered::No(refused())]);
-    assert_eq!(script.cut(&vm1(), soon()).expect_err("no").kind(), ErrorKind::CannotKnow);
+    assert_eq!(
+        script.cut(&vm1(), soon()).expect_err("no").kind(),
+        ErrorKind::CannotKnow
+    );
     let script = Script::new(&[ON], vec![Ordered::Unknown(refused())]);
-    assert_eq!(script.cut(&vm1(), soon()).expect_err("no").kind(), ErrorKind::CannotKnow);
+    assert_eq!(
+        script.cut(&vm1(), soon()).expect_err("no").kind(),
+        ErrorKind::CannotKnow
+    );
     let script = Script::new(&[ON, ON], vec![Ordered::Lost]);
-    *script.states.borrow_mut() = [Ok(ON), Err(Error::Unreachable { by: String::new(), detail: String::new() })].into();
-    assert_eq!(script.cut(&vm1(), soon()).expect_err("gone").kind(), ErrorKind::CannotKnow);
+    *script.states.borrow_mut() = [
+        Ok(ON),
+        Err(Error::Unreachable {
+            by: String::new(),
+            detail: String::new(),
+        }),
+    ]
+    .into();
+    assert_eq!(
+        script.cut(&vm1(), soon()).expect_err("gone").kind(),
+        ErrorKind::CannotKnow
+    );
 }
 
 #[test]
 fn an_order_that_was_carried_out_and_changed_nothing_is_not_confirmed() {
     let script = Script::new(&[ON], vec![Ordered::Done]);
     let begun = Instant::now();
-    let error = script.cut(&vm1(), Deadline::after(Duration::from_millis(700))).expect_err("it is on");
+    let error = script
+        .cut(&vm1(), Deadline::after(Duration::from_millis(700)))
+        .expect_err("it is on");
     assert_eq!(error.kind(), ErrorKind::CannotKnow, "{error}");
     assert!(begun.elapsed() < Duration::from_secs(2));
     assert_eq!(script.given.borrow().len(), 1, "it is not ordered again");
@@ -142,21 +196,31 @@ fn an_order_that_was_carried_out_and_changed_nothing_is_not_confirmed() {
 #[test]
 fn nothing_is_ordered_after_the_deadline_and_busy_ends_at_it() {
     let script = Script::new(&[ON], vec![]);
-    let error = script.cut(&vm1(), Deadline::after(Duration::ZERO)).expect_err("late");
+    let error = script
+        .cut(&vm1(), Deadline::after(Duration::ZERO))
+        .expect_err("late");
     assert_eq!(error.kind(), ErrorKind::Unreachable, "{error}");
     let busy = || Ordered::Busy("vMotion".to_owned());
     let script = Script::new(&[ON], vec![busy(), busy(), busy(), busy()]);
-    let error = script.cut(&vm1(), Deadline::after(Duration::from_millis(1200))).expect_err("busy");
+    let error = script
+        .cut(&vm1(), Deadline::after(Duration::from_millis(1200)))
+        .expect_err("busy");
     assert_eq!(error.kind(), ErrorKind::Refused);
     assert!(error.to_string().contains("vMotion"), "{error}");
 }
 
 #[test]
 fn a_suspended_guest_is_booted_afresh() {
-    let script = Script::new(&[SUSPENDED, SUSPENDED, OFF, OFF, ON], vec![Ordered::Done, Ordered::Done]);
+    let script = Script::new(
+        &[SUSPENDED, SUSPENDED, OFF, OFF, ON],
+        vec![Ordered::Done, Ordered::Done],
+    );
     let on = script.boot(&vm1(), soon()).expect("it boots");
     assert_eq!(on.means, Means::Started);
     assert_eq!(*script.given.borrow(), [Switch::Off, Switch::On]);
     let script = Script::new(&[ON], vec![]);
-    assert_eq!(script.boot(&vm1(), soon()).expect("it is on").means, Means::AlreadyOn);
+    assert_eq!(
+        script.boot(&vm1(), soon()).expect("it is on").means,
+        Means::AlreadyOn
+    );
 }

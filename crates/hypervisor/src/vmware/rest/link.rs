@@ -100,13 +100,21 @@ impl Link {
     }
 
     /// Sends a request in the session; one that has expired is opened again, once.
-    pub(super) fn ask(&self, deadline: Deadline, build: impl Fn(&Session) -> Call) -> Result<Value, Trouble> {
+    pub(super) fn ask(
+        &self,
+        deadline: Deadline,
+        build: impl Fn(&Session) -> Call,
+    ) -> Result<Value, Trouble> {
         let mut again = true;
         loop {
             let session = self.session(deadline)?;
-            let answer = self.clients.with(|client| self.call(client, &session, &build(&session), deadline));
+            let answer = self
+                .clients
+                .with(|client| self.call(client, &session, &build(&session), deadline));
             match answer {
-                Err(Trouble::Refusal(refusal)) if refusal.meaning == Meaning::Unauthenticated && again => {
+                Err(Trouble::Refusal(refusal))
+                    if refusal.meaning == Meaning::Unauthenticated && again =>
+                {
                     again = false;
                     self.sessions.forget(&session);
                 }
@@ -131,29 +139,54 @@ impl Link {
     fn open(&self, deadline: Deadline) -> Result<Session, Trouble> {
         let candidates = match &self.place {
             Some(place) => vec![place.clone()],
-            None => vec![(Style::Api, "/api".to_owned()), (Style::Rest, "/rest".to_owned())],
+            None => vec![
+                (Style::Api, "/api".to_owned()),
+                (Style::Rest, "/rest".to_owned()),
+            ],
         };
         let basic = basic(&self.username, &self.password);
         let mut first = None;
         for (style, prefix) in candidates {
             let target = format!("{prefix}{}", session_path(style));
             let headers = [("Authorization", basic.as_str())];
-            let response = self.clients.with(|client| self.send(client, Method::Post, &target, &headers, "logging in", deadline))?;
+            let response = self.clients.with(|client| {
+                self.send(
+                    client,
+                    Method::Post,
+                    &target,
+                    &headers,
+                    "logging in",
+                    deadline,
+                )
+            })?;
             match response.status {
                 200 | 201 => {
                     let token = value(style, &response.body).and_then(|value| token(&value));
-                    let token = Zeroizing::new(token.map_err(|detail| self.malformed(&target, &detail, &response))?);
-                    return Ok(Session { style, prefix, token });
+                    let token = Zeroizing::new(
+                        token.map_err(|detail| self.malformed(&target, &detail, &response))?,
+                    );
+                    return Ok(Session {
+                        style,
+                        prefix,
+                        token,
+                    });
                 }
                 // There is no such interface here.
                 404 | 405 | 501 if first.is_none() => first = Some(self.told(&response, &target)),
                 _ => return Err(self.told(&response, &target)),
             }
         }
-        Err(first.unwrap_or_else(|| Trouble::Error(self.refused(None, "there is nowhere to log in"))))
+        Err(first
+            .unwrap_or_else(|| Trouble::Error(self.refused(None, "there is nowhere to log in"))))
     }
 
-    fn call(&self, client: &mut Client, session: &Session, call: &Call, deadline: Deadline) -> Result<Value, Trouble> {
+    fn call(
+        &self,
+        client: &mut Client,
+        session: &Session,
+        call: &Call,
+        deadline: Deadline,
+    ) -> Result<Value, Trouble> {
         let target = format!("{}/{}", session.prefix, call.path);
         let headers = [("vmware-api-session-id", session.token.as_str())];
         let (doing, deadline) = match (call.method, self.limit) {
@@ -163,7 +196,8 @@ impl Link {
         };
         let response = self.send(client, call.method, &target, &headers, doing, deadline)?;
         if matches!(response.status, 200..=299) {
-            return value(session.style, &response.body).map_err(|detail| self.malformed(&target, &detail, &response));
+            return value(session.style, &response.body)
+                .map_err(|detail| self.malformed(&target, &detail, &response));
         }
         Err(self.told(&response, &target))
     }
@@ -177,7 +211,10 @@ impl Link {
         doing: &'static str,
         deadline: Deadline,
     ) -> Result<Response, Trouble> {
-        let mut headers = vec![("Accept", "application/json"), ("User-Agent", concat!("picket/", env!("CARGO_PKG_VERSION")))];
+        let mut headers = vec![
+            ("Accept", "application/json"),
+            ("User-Agent", concat!("picket/", env!("CARGO_PKG_VERSION"))),
+        ];
         headers.extend_from_slice(own);
         let request = https::Request {
             method,
@@ -188,7 +225,11 @@ impl Link {
         client.send(request, deadline).map_err(|error| {
             let lost = error.may_have_been_carried_out();
             let error = unanswered(&error, &self.by, doing, None);
-            if lost { Trouble::Lost(error) } else { Trouble::Error(error) }
+            if lost {
+                Trouble::Lost(error)
+            } else {
+                Trouble::Error(error)
+            }
         })
     }
 
@@ -206,7 +247,10 @@ impl Link {
 
     fn malformed(&self, target: &str, detail: &str, response: &Response) -> Trouble {
         let path = target.split('?').next().unwrap_or(target);
-        let detail = format!("the answer is not one of vSphere: {detail}; {}", foreign(response, path));
+        let detail = format!(
+            "the answer is not one of vSphere: {detail}; {}",
+            foreign(response, path)
+        );
         let by = self.by.clone();
         Trouble::Lost(Error::Unreachable { by, detail })
     }
@@ -218,10 +262,24 @@ impl Link {
         };
         let target = format!("{}{}", session.prefix, session_path(session.style));
         let headers = [("vmware-api-session-id", session.token.as_str())];
-        let response = self.clients.at_last(|client| self.send(client, Method::Delete, &target, &headers, "logging out", deadline));
-        match response.map_err(|trouble| self.error(trouble, None))?.status {
+        let response = self.clients.at_last(|client| {
+            self.send(
+                client,
+                Method::Delete,
+                &target,
+                &headers,
+                "logging out",
+                deadline,
+            )
+        });
+        match response
+            .map_err(|trouble| self.error(trouble, None))?
+            .status
+        {
             200..=299 | 401 => Ok(()),
-            status => Err(self.refused(None, format!("logging out was answered with HTTP {status}"))),
+            status => {
+                Err(self.refused(None, format!("logging out was answered with HTTP {status}")))
+            }
         }
     }
 
@@ -276,7 +334,11 @@ fn session_path(style: Style) -> &'static str {
 /// Reads where the caller says that the interface is.
 fn place(path: &str) -> (Style, String) {
     let prefix = format!("/{}", path.trim_matches('/'));
-    let style = if prefix.ends_with("/api") { Style::Api } else { Style::Rest };
+    let style = if prefix.ends_with("/api") {
+        Style::Api
+    } else {
+        Style::Rest
+    };
     (style, prefix)
 }
 

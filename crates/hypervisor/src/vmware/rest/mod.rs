@@ -56,12 +56,23 @@ impl Seen {
             name: self.detail.name.clone(),
             uuid: self.detail.uuid.unwrap_or_default(),
         };
-        observation(guest, Some(&self.detail.power), self.doubt.as_deref(), None, by)
+        observation(
+            guest,
+            Some(&self.detail.power),
+            self.doubt.as_deref(),
+            None,
+            by,
+        )
     }
 }
 
 impl Rest {
-    pub(super) fn new(settings: &Settings, path: Option<&str>, filter: Option<&str>, name: &str) -> Self {
+    pub(super) fn new(
+        settings: &Settings,
+        path: Option<&str>,
+        filter: Option<&str>,
+        name: &str,
+    ) -> Self {
         let filter = filter.unwrap_or_default();
         Self {
             link: Link::new(settings, path, name),
@@ -81,7 +92,10 @@ impl Rest {
         let datacenter = self.datacenter(deadline)?;
         let hosts = self.hosts(true, deadline).map_err(told)?;
         let mut known = HashMap::new();
-        for guest in self.guests_on_each(&hosts, datacenter.as_deref(), deadline).map_err(told)? {
+        for guest in self
+            .guests_on_each(&hosts, datacenter.as_deref(), deadline)
+            .map_err(told)?
+        {
             known.insert(guest.id.clone(), guest);
         }
         let sure: HashSet<String> = known.keys().cloned().collect();
@@ -93,8 +107,14 @@ impl Rest {
             }
             Err(Trouble::Refusal(refusal)) if refusal.meaning == Meaning::TooMany => {
                 let rest: Vec<String> = self.hosts(false, deadline).map_err(told)?;
-                let rest: Vec<String> = rest.into_iter().filter(|host| !hosts.contains(host)).collect();
-                for guest in self.guests_on_each(&rest, datacenter.as_deref(), deadline).map_err(told)? {
+                let rest: Vec<String> = rest
+                    .into_iter()
+                    .filter(|host| !hosts.contains(host))
+                    .collect();
+                for guest in self
+                    .guests_on_each(&rest, datacenter.as_deref(), deadline)
+                    .map_err(told)?
+                {
                     known.entry(guest.id.clone()).or_insert(guest);
                 }
             }
@@ -106,7 +126,13 @@ impl Rest {
                 name: listed.name,
                 uuid: uuid::Uuid::nil(),
             };
-            observation(guest, Some(&listed.power), doubt.as_deref(), None, self.link.by())
+            observation(
+                guest,
+                Some(&listed.power),
+                doubt.as_deref(),
+                None,
+                self.link.by(),
+            )
         };
         let mut all: Vec<Observation> = known.into_values().map(observe).collect();
         all.sort_by(|a, b| a.guest.cmp(&b.guest));
@@ -114,13 +140,21 @@ impl Rest {
     }
 
     /// One guest.
-    pub(super) fn observe(&self, guest: &GuestRef, deadline: Deadline) -> Result<Observation, Error> {
+    pub(super) fn observe(
+        &self,
+        guest: &GuestRef,
+        deadline: Deadline,
+    ) -> Result<Observation, Error> {
         let seen = self.look(guest, deadline)?;
         Ok(seen.observation(self.link.by()))
     }
 
     /// Cuts a guest's power.
-    pub(super) fn power_off(&self, guest: &GuestRef, deadline: Deadline) -> Result<PoweredOff, Error> {
+    pub(super) fn power_off(
+        &self,
+        guest: &GuestRef,
+        deadline: Deadline,
+    ) -> Result<PoweredOff, Error> {
         self.cut(guest, deadline)
     }
 
@@ -132,12 +166,18 @@ impl Rest {
     /// Whether the server answers to this login.
     pub(super) fn health(&self, deadline: Deadline) -> Result<(), Error> {
         let answer = self.link.ask(deadline, Link::who_am_i);
-        answer.map(drop).map_err(|trouble| self.link.error(trouble, None))
+        answer
+            .map(drop)
+            .map_err(|trouble| self.link.error(trouble, None))
     }
 
     /// Whether the login may power off a guest. REST does not tell; `/sdk` of the same server does. Where nobody serves that,
     /// it is only shown that the login sees the guest.
-    pub(super) fn may_switch(&self, guest: Option<&GuestRef>, deadline: Deadline) -> Result<(), Error> {
+    pub(super) fn may_switch(
+        &self,
+        guest: Option<&GuestRef>,
+        deadline: Deadline,
+    ) -> Result<(), Error> {
         match guest {
             Some(guest) => drop(self.look(guest, deadline)?),
             None => self.health(deadline)?,
@@ -164,8 +204,14 @@ impl Rest {
         let refused = |detail: &str| Err(self.link.refused(Some(guest), detail));
         let name = match Wanted::of(guest) {
             Wanted::Name(name) => name,
-            Wanted::Uuid(_) => return refused("REST finds no guest by its UUID: give its name, or use SOAP"),
-            Wanted::Path(_) => return refused("REST finds no guest by an inventory path: give its name, or use SOAP"),
+            Wanted::Uuid(_) => {
+                return refused("REST finds no guest by its UUID: give its name, or use SOAP");
+            }
+            Wanted::Path(_) => {
+                return refused(
+                    "REST finds no guest by an inventory path: give its name, or use SOAP",
+                );
+            }
         };
         let datacenter = self.datacenter(deadline)?;
         let build = |session: &Session| {
@@ -175,7 +221,10 @@ impl Rest {
             conditions.extend(datacenter.as_deref().map(|id| ("datacenters", id)));
             Call::get(listing(session, "vm", &conditions))
         };
-        let answer = self.link.ask(deadline, build).map_err(|trouble| self.link.error(trouble, Some(guest)))?;
+        let answer = self
+            .link
+            .ask(deadline, build)
+            .map_err(|trouble| self.link.error(trouble, Some(guest)))?;
         let mut found = guests(&answer).map_err(|detail| self.malformed(&detail))?;
         found.retain(|listed| means(name, &listed.name));
         match (found.len(), found.pop()) {
@@ -191,14 +240,25 @@ impl Rest {
     }
 
     /// Looks at a guest under its identifier; none when there is no such one.
-    fn look_at(&self, id: &str, guest: &GuestRef, deadline: Deadline) -> Result<Option<Seen>, Error> {
+    fn look_at(
+        &self,
+        id: &str,
+        guest: &GuestRef,
+        deadline: Deadline,
+    ) -> Result<Option<Seen>, Error> {
         let told = |trouble| self.link.error(trouble, Some(guest));
         let path = format!("vcenter/vm/{id}");
         let answer = match self.link.ask(deadline, |_| Call::get(path.as_str())) {
-            Err(Trouble::Refusal(refusal)) if refusal.meaning == Meaning::NotFound => return Ok(None),
+            Err(Trouble::Refusal(refusal)) if refusal.meaning == Meaning::NotFound => {
+                return Ok(None);
+            }
             Err(Trouble::Refusal(refusal)) if refusal.meaning == Meaning::Inaccessible => {
                 let (by, saw) = (self.link.by().to_owned(), refusal.words());
-                return Err(Error::NotConfirmed { guest: guest.clone(), by, saw });
+                return Err(Error::NotConfirmed {
+                    guest: guest.clone(),
+                    by,
+                    saw,
+                });
             }
             other => other.map_err(told)?,
         };
@@ -211,8 +271,12 @@ impl Rest {
             seen.doubt = self.doubt(id, deadline).map_err(told)?;
             if seen.doubt.is_none() {
                 // What was shown before may be from before vCenter heard of the host again.
-                let power = self.link.ask(deadline, |_| Call::get(format!("{path}/power"))).map_err(told)?;
-                seen.detail.power = reply::power(&power).map_err(|detail| self.malformed(&detail))?;
+                let power = self
+                    .link
+                    .ask(deadline, |_| Call::get(format!("{path}/power")))
+                    .map_err(told)?;
+                seen.detail.power =
+                    reply::power(&power).map_err(|detail| self.malformed(&detail))?;
             }
         }
         Ok(Some(seen))
@@ -228,7 +292,8 @@ impl Rest {
                 Call::get(listing(session, "vm", &conditions))
             };
             let answer = self.link.ask(deadline, build)?;
-            let found = identifiers(&answer, "vm").map_err(|detail| Trouble::Lost(self.malformed(&detail)))?;
+            let found = identifiers(&answer, "vm")
+                .map_err(|detail| Trouble::Lost(self.malformed(&detail)))?;
             if found.iter().any(|found| found == id) {
                 return Ok(None);
             }
@@ -249,23 +314,37 @@ impl Rest {
     fn hosts(&self, connected: bool, deadline: Deadline) -> Result<Vec<String>, Trouble> {
         let build = |session: &Session| {
             let conditions = [("connection_states", "CONNECTED")];
-            Call::get(listing(session, "host", if connected { &conditions } else { &[] }))
+            Call::get(listing(
+                session,
+                "host",
+                if connected { &conditions } else { &[] },
+            ))
         };
         match self.link.ask(deadline, build) {
-            Ok(answer) => identifiers(&answer, "host").map_err(|detail| Trouble::Lost(self.malformed(&detail))),
-            Err(Trouble::Refusal(refusal)) if refusal.meaning == Meaning::Unauthorized => Ok(Vec::new()),
+            Ok(answer) => identifiers(&answer, "host")
+                .map_err(|detail| Trouble::Lost(self.malformed(&detail))),
+            Err(Trouble::Refusal(refusal)) if refusal.meaning == Meaning::Unauthorized => {
+                Ok(Vec::new())
+            }
             Err(trouble) => Err(trouble),
         }
     }
 
     /// The guests on these hosts, asked for with as many hosts at once as the server returns guests of.
-    fn guests_on_each(&self, hosts: &[String], datacenter: Option<&str>, deadline: Deadline) -> Result<Vec<Listed>, Trouble> {
+    fn guests_on_each(
+        &self,
+        hosts: &[String],
+        datacenter: Option<&str>,
+        deadline: Deadline,
+    ) -> Result<Vec<Listed>, Trouble> {
         let mut guests = Vec::new();
         let mut parts: Vec<&[String]> = hosts.chunks(HOSTS).rev().collect();
         while let Some(part) = parts.pop() {
             match self.guests_on(part, datacenter, deadline) {
                 Ok(found) => guests.extend(found),
-                Err(Trouble::Refusal(refusal)) if refusal.meaning == Meaning::TooMany && part.len() > 1 => {
+                Err(Trouble::Refusal(refusal))
+                    if refusal.meaning == Meaning::TooMany && part.len() > 1 =>
+                {
                     let (first, second) = part.split_at(part.len() / 2);
                     parts.extend([second, first]);
                 }
@@ -276,11 +355,21 @@ impl Rest {
     }
 
     /// The guests that the filter lets through, on these hosts; none named: on all.
-    fn guests_on(&self, hosts: &[String], datacenter: Option<&str>, deadline: Deadline) -> Result<Vec<Listed>, Trouble> {
+    fn guests_on(
+        &self,
+        hosts: &[String],
+        datacenter: Option<&str>,
+        deadline: Deadline,
+    ) -> Result<Vec<Listed>, Trouble> {
         let build = |session: &Session| {
-            let mut conditions: Vec<(&str, &str)> = hosts.iter().map(|host| ("hosts", host.as_str())).collect();
+            let mut conditions: Vec<(&str, &str)> =
+                hosts.iter().map(|host| ("hosts", host.as_str())).collect();
             conditions.extend(datacenter.map(|id| ("datacenters", id)));
-            conditions.extend(self.filter.iter().map(|(name, value)| (name.as_str(), value.as_str())));
+            conditions.extend(
+                self.filter
+                    .iter()
+                    .map(|(name, value)| (name.as_str(), value.as_str())),
+            );
             Call::get(listing(session, "vm", &conditions))
         };
         let answer = self.link.ask(deadline, build)?;
@@ -292,13 +381,21 @@ impl Rest {
         let Some(wanted) = &self.datacenter else {
             return Ok(None);
         };
-        let build = |session: &Session| Call::get(listing(session, "datacenter", &[("names", wanted)]));
-        let answer = self.link.ask(deadline, build).map_err(|trouble| self.link.error(trouble, None))?;
-        let mut found = identifiers(&answer, "datacenter").map_err(|detail| self.malformed(&detail))?;
+        let build =
+            |session: &Session| Call::get(listing(session, "datacenter", &[("names", wanted)]));
+        let answer = self
+            .link
+            .ask(deadline, build)
+            .map_err(|trouble| self.link.error(trouble, None))?;
+        let mut found =
+            identifiers(&answer, "datacenter").map_err(|detail| self.malformed(&detail))?;
         match (found.len(), found.pop()) {
             (1, Some(id)) => Ok(Some(id)),
             (count, _) => {
-                let detail = format!("there are {count} datacenters `{}` that the login sees", plain(wanted));
+                let detail = format!(
+                    "there are {count} datacenters `{}` that the login sees",
+                    plain(wanted)
+                );
                 Err(self.link.refused(None, detail))
             }
         }
@@ -313,7 +410,9 @@ impl Rest {
 
     /// Whether vCenter powered it off for us a moment ago, and so had its host.
     fn was_cut(&self, id: &str) -> bool {
-        lock(&self.cut).get(id).is_some_and(|at| at.elapsed() < TRUSTED)
+        lock(&self.cut)
+            .get(id)
+            .is_some_and(|at| at.elapsed() < TRUSTED)
     }
 }
 
@@ -325,7 +424,10 @@ impl Orders for Rest {
     }
 
     fn look(&self, guest: &GuestRef, deadline: Deadline) -> Result<Seen, Error> {
-        let before = lock(&self.found).get(guest).filter(|(_, at)| at.elapsed() < TRUSTED).map(|(id, _)| id.clone());
+        let before = lock(&self.found)
+            .get(guest)
+            .filter(|(_, at)| at.elapsed() < TRUSTED)
+            .map(|(id, _)| id.clone());
         if let (Some(id), Wanted::Name(name)) = (before, Wanted::of(guest)) {
             match self.look_at(&id, guest, deadline)? {
                 Some(seen) if means(name, &seen.detail.name) => return Ok(seen),
@@ -333,10 +435,12 @@ impl Orders for Rest {
             }
         }
         let id = self.find(guest, deadline)?;
-        let seen = self.look_at(&id, guest, deadline)?.ok_or_else(|| Error::NoSuchGuest {
-            guest: guest.clone(),
-            by: self.link.by().to_owned(),
-        })?;
+        let seen = self
+            .look_at(&id, guest, deadline)?
+            .ok_or_else(|| Error::NoSuchGuest {
+                guest: guest.clone(),
+                by: self.link.by().to_owned(),
+            })?;
         lock(&self.found).insert(guest.clone(), (id, Instant::now()));
         Ok(seen)
     }
@@ -381,7 +485,11 @@ impl Orders for Rest {
                 Ordered::Lost
             }
             Err(Trouble::Error(error)) => {
-                debug_assert_ne!(error.kind(), ErrorKind::CannotKnow, "nothing left this machine");
+                debug_assert_ne!(
+                    error.kind(),
+                    ErrorKind::CannotKnow,
+                    "nothing left this machine"
+                );
                 Ordered::No(error)
             }
         }
@@ -412,7 +520,11 @@ fn decoded(text: &str) -> String {
     let mut bytes = Vec::with_capacity(text.len());
     let mut rest = text.as_bytes();
     while let [first, tail @ ..] = rest {
-        let hex = |byte: &u8| char::from(*byte).to_digit(16).and_then(|digit| u8::try_from(digit).ok());
+        let hex = |byte: &u8| {
+            char::from(*byte)
+                .to_digit(16)
+                .and_then(|digit| u8::try_from(digit).ok())
+        };
         match (first, tail) {
             (b'%', [high, low, after @ ..]) if hex(high).is_some() && hex(low).is_some() => {
                 bytes.push(hex(high).unwrap_or_default() << 4 | hex(low).unwrap_or_default());

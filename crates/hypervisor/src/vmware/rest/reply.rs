@@ -55,26 +55,41 @@ impl Refusal {
         }
         let value: Option<Value> = serde_json::from_slice(body).ok();
         // `/api` has `error_type` and `messages`, `/rest` has `type` and them in `value`.
-        let kind = value.as_ref().and_then(|value| value.get("error_type").or_else(|| value.get("type"))?.as_str());
+        let kind = value.as_ref().and_then(|value| {
+            value
+                .get("error_type")
+                .or_else(|| value.get("type"))?
+                .as_str()
+        });
         let name = match kind {
             Some(kind) => kind.rsplit('.').next().unwrap_or(kind).to_ascii_lowercase(),
             // Some servers send a bare 401.
-            None if status == 401 && (body.is_empty() || value.is_some()) => "unauthenticated".to_owned(),
+            None if status == 401 && (body.is_empty() || value.is_some()) => {
+                "unauthenticated".to_owned()
+            }
             None => return None,
         };
         let messages = value.as_ref().and_then(|value| {
-            value.get("messages").or_else(|| value.get("value")?.get("messages"))?.as_array()
+            value
+                .get("messages")
+                .or_else(|| value.get("value")?.get("messages"))?
+                .as_array()
         });
-        let texts = messages.into_iter().flatten().filter_map(|message| message.get("default_message")?.as_str());
+        let texts = messages
+            .into_iter()
+            .flatten()
+            .filter_map(|message| message.get("default_message")?.as_str());
         let text = plain(&texts.collect::<Vec<_>>().join(" "));
         let meaning = match name.as_str() {
             "unauthenticated" => Meaning::Unauthenticated,
             "unauthorized" => Meaning::Unauthorized,
             "not_found" => Meaning::NotFound,
             "already_in_desired_state" => Meaning::Already,
-            "not_allowed_in_current_state" | "resource_busy" | "service_unavailable" | "timed_out" | "concurrent_change" => {
-                Meaning::Busy
-            }
+            "not_allowed_in_current_state"
+            | "resource_busy"
+            | "service_unavailable"
+            | "timed_out"
+            | "concurrent_change" => Meaning::Busy,
             "resource_inaccessible" => Meaning::Inaccessible,
             "unable_to_allocate_resource" => Meaning::TooMany,
             _ => Meaning::Other,
@@ -88,10 +103,18 @@ impl Refusal {
 
     /// In words: the server's, and the type's name in any case.
     pub(super) fn words(&self) -> String {
-        let said = if self.text.is_empty() { self.name.clone() } else { format!("{} ({})", self.text, self.name) };
+        let said = if self.text.is_empty() {
+            self.name.clone()
+        } else {
+            format!("{} ({})", self.text, self.name)
+        };
         match self.meaning {
-            Meaning::Unauthorized => format!("{said}: the login lacks the privilege; it is granted by a role on the guest or on a folder above it"),
-            Meaning::Inaccessible => format!("{said}: its host or its files cannot be reached, so nobody can say whether it runs"),
+            Meaning::Unauthorized => format!(
+                "{said}: the login lacks the privilege; it is granted by a role on the guest or on a folder above it"
+            ),
+            Meaning::Inaccessible => format!(
+                "{said}: its host or its files cannot be reached, so nobody can say whether it runs"
+            ),
             _ => said,
         }
     }
@@ -103,7 +126,8 @@ pub(super) fn value(style: Style, body: &[u8]) -> Result<Value, String> {
     if body.iter().all(u8::is_ascii_whitespace) {
         return Ok(Value::Null);
     }
-    let mut value: Value = serde_json::from_slice(body).map_err(|error| format!("it is not JSON: {error}"))?;
+    let mut value: Value =
+        serde_json::from_slice(body).map_err(|error| format!("it is not JSON: {error}"))?;
     match style {
         Style::Api => Ok(value),
         Style::Rest => match value.get_mut("value") {
@@ -116,7 +140,9 @@ pub(super) fn value(style: Style, body: &[u8]) -> Result<Value, String> {
 /// The token in the answer to a login. It ends up in a header.
 pub(super) fn token(value: &Value) -> Result<String, String> {
     match value.as_str() {
-        Some(token) if !token.is_empty() && token.bytes().all(|byte| byte.is_ascii_graphic()) => Ok(token.to_owned()),
+        Some(token) if !token.is_empty() && token.bytes().all(|byte| byte.is_ascii_graphic()) => {
+            Ok(token.to_owned())
+        }
         _ => Err("it has no session".to_owned()),
     }
 }
@@ -146,7 +172,10 @@ pub(super) fn guests(value: &Value) -> Result<Vec<Listed>, String> {
 
 /// Reads a list of things of which only the identifiers matter, in the member `key`.
 pub(super) fn identifiers(value: &Value, key: &str) -> Result<Vec<String>, String> {
-    items(value)?.iter().map(|item| identifier(text(item, key)?)).collect()
+    items(value)?
+        .iter()
+        .map(|item| identifier(text(item, key)?))
+        .collect()
 }
 
 /// What is told of one guest.
@@ -160,7 +189,9 @@ pub(super) struct Detail {
 
 /// Reads what is told of one guest.
 pub(super) fn detail(value: &Value) -> Result<Detail, String> {
-    let uuid = value.get("identity").and_then(|identity| identity.get("bios_uuid")?.as_str());
+    let uuid = value
+        .get("identity")
+        .and_then(|identity| identity.get("bios_uuid")?.as_str());
     Ok(Detail {
         name: text(value, "name")?.to_owned(),
         power: PowerState::parse(text(value, "power_state")?),
@@ -174,17 +205,26 @@ pub(super) fn power(value: &Value) -> Result<PowerState, String> {
 }
 
 fn items(value: &Value) -> Result<&Vec<Value>, String> {
-    value.as_array().ok_or_else(|| "it is not a list".to_owned())
+    value
+        .as_array()
+        .ok_or_else(|| "it is not a list".to_owned())
 }
 
 fn text<'a>(value: &'a Value, key: &str) -> Result<&'a str, String> {
-    value.get(key).and_then(Value::as_str).ok_or_else(|| format!("it has no `{key}`"))
+    value
+        .get(key)
+        .and_then(Value::as_str)
+        .ok_or_else(|| format!("it has no `{key}`"))
 }
 
 /// Identifiers become parts of paths.
 fn identifier(text: &str) -> Result<String, String> {
     let fits = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.' | b':');
-    if text.is_empty() || text.len() > 200 || !text.bytes().all(fits) || text.bytes().all(|byte| byte == b'.') {
+    if text.is_empty()
+        || text.len() > 200
+        || !text.bytes().all(fits)
+        || text.bytes().all(|byte| byte == b'.')
+    {
         return Err("it has an identifier that cannot be one".to_owned());
     }
     Ok(text.to_owned())
@@ -204,7 +244,10 @@ mod tests {
         for body in [rest, api] {
             let refusal = Refusal::read(400, body.as_bytes()).expect("it is one");
             assert_eq!(refusal.meaning, Meaning::Already);
-            assert_eq!(refusal.words(), "Already powered off. (already_in_desired_state)");
+            assert_eq!(
+                refusal.words(),
+                "Already powered off. (already_in_desired_state)"
+            );
         }
         for (kind, meaning) in [
             ("NOT_FOUND", Meaning::NotFound),
@@ -217,9 +260,18 @@ mod tests {
             ("INTERNAL_SERVER_ERROR", Meaning::Other),
         ] {
             let body = format!("{{\"error_type\":\"{kind}\",\"messages\":[]}}");
-            assert_eq!(Refusal::read(500, body.as_bytes()).expect("it is one").meaning, meaning, "{kind}");
+            assert_eq!(
+                Refusal::read(500, body.as_bytes())
+                    .expect("it is one")
+                    .meaning,
+                meaning,
+                "{kind}"
+            );
         }
-        assert_eq!(Refusal::read(401, b"").expect("it is one").meaning, Meaning::Unauthenticated);
+        assert_eq!(
+            Refusal::read(401, b"").expect("it is one").meaning,
+            Meaning::Unauthenticated
+        );
         for foreign in [&b"<html>"[..], b"", b"{}", b"[1]", b"{\"error_type\":3}"] {
             assert_eq!(Refusal::read(503, foreign), None);
         }
@@ -230,11 +282,19 @@ mod tests {
     fn what_is_missing_is_an_error() {
         let parse = |text: &str| serde_json::from_str::<Value>(text).expect("JSON");
         assert!(guests(&parse(r#"[{"vm":"vm-1","name":"a"}]"#)).is_err());
-        assert!(guests(&parse(r#"[{"vm":"../x","name":"a","power_state":"POWERED_OFF"}]"#)).is_err());
+        assert!(
+            guests(&parse(
+                r#"[{"vm":"../x","name":"a","power_state":"POWERED_OFF"}]"#
+            ))
+            .is_err()
+        );
         assert!(guests(&parse(r#"{"vm":"vm-1"}"#)).is_err());
         assert!(detail(&parse(r#"{"name":"a"}"#)).is_err());
         assert!(power(&parse("{}")).is_err());
-        assert_eq!(power(&parse(r#"{"state":"POWERED_OFF","clean_power_off":true}"#)), Ok(PowerState::Off));
+        assert_eq!(
+            power(&parse(r#"{"state":"POWERED_OFF","clean_power_off":true}"#)),
+            Ok(PowerState::Off)
+        );
         assert!(value(Style::Rest, b"[]").is_err());
         assert!(token(&parse("\"a\\r\\nb: c\"")).is_err());
         let told = detail(&parse(

@@ -3,7 +3,9 @@
 use roxmltree::Node;
 
 use super::envelope::Parts;
-use super::reply::{Content, Malformed, Moref, child, children, flag_of, reference, text_of, type_of};
+use super::reply::{
+    Content, Malformed, Moref, child, children, flag_of, reference, text_of, type_of,
+};
 
 /// A cluster's configuration, as far as it concerns where guests run.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -70,18 +72,27 @@ impl Cluster {
             overrides: Vec::new(),
         };
         let config = content.value("configurationEx");
-        let config = config.ok_or_else(|| Malformed("a cluster has no `configurationEx`".to_owned()))?;
+        let config =
+            config.ok_or_else(|| Malformed("a cluster has no `configurationEx`".to_owned()))?;
         if let Some(drs) = child(config, "drsConfig") {
             cluster.drs = flag_of(drs, "enabled").unwrap_or(false);
             cluster.behaviour = text_of(drs, "defaultVmBehavior").unwrap_or_default();
         }
-        cluster.ha = child(config, "dasConfig").and_then(|das| flag_of(das, "enabled")).unwrap_or(false);
-        cluster.rules = children(config, "rule").map(Rule::read).collect::<Result<_, _>>()?;
-        cluster.groups = children(config, "group").map(Group::read).collect::<Result<_, _>>()?;
+        cluster.ha = child(config, "dasConfig")
+            .and_then(|das| flag_of(das, "enabled"))
+            .unwrap_or(false);
+        cluster.rules = children(config, "rule")
+            .map(Rule::read)
+            .collect::<Result<_, _>>()?;
+        cluster.groups = children(config, "group")
+            .map(Group::read)
+            .collect::<Result<_, _>>()?;
         for item in children(config, "drsVmConfig") {
             if let Some(key) = child(item, "key") {
                 let enabled = flag_of(item, "enabled").unwrap_or(true);
-                cluster.overrides.push((reference(key)?, enabled, text_of(item, "behavior")));
+                cluster
+                    .overrides
+                    .push((reference(key)?, enabled, text_of(item, "behavior")));
             }
         }
         Ok(cluster)
@@ -90,7 +101,9 @@ impl Cluster {
     /// Whether DRS moves this guest by itself.
     pub(super) fn moves(&self, guest: &Moref) -> bool {
         let own = self.overrides.iter().find(|(key, ..)| key == guest);
-        let (enabled, behaviour) = own.map_or((true, None), |(_, enabled, behaviour)| (*enabled, behaviour.as_deref()));
+        let (enabled, behaviour) = own.map_or((true, None), |(_, enabled, behaviour)| {
+            (*enabled, behaviour.as_deref())
+        });
         self.drs && enabled && behaviour.unwrap_or(&self.behaviour) == "fullyAutomated"
     }
 
@@ -105,7 +118,11 @@ impl Cluster {
     /// The only hosts that mandatory rules in force let this guest run on; none when it is free.
     pub(super) fn pinned(&self, guest: &Moref) -> Option<Vec<Moref>> {
         let mut left: Option<Vec<Moref>> = None;
-        for rule in self.rules.iter().filter(|rule| rule.enabled && rule.mandatory) {
+        for rule in self
+            .rules
+            .iter()
+            .filter(|rule| rule.enabled && rule.mandatory)
+        {
             let RuleKind::On { guests, hosts } = &rule.kind else {
                 continue;
             };
@@ -115,7 +132,10 @@ impl Cluster {
             if guests.members.contains(guest) {
                 left = Some(match left {
                     None => hosts.members.clone(),
-                    Some(left) => left.into_iter().filter(|host| hosts.members.contains(host)).collect(),
+                    Some(left) => left
+                        .into_iter()
+                        .filter(|host| hosts.members.contains(host))
+                        .collect(),
                 });
             }
         }
@@ -126,8 +146,15 @@ impl Cluster {
 impl Rule {
     fn read(node: Node<'_, '_>) -> Result<Self, Malformed> {
         let kind = match type_of(node) {
-            Some("ClusterAntiAffinityRuleSpec") => RuleKind::Apart(children(node, "vm").map(reference).collect::<Result<_, _>>()?),
-            Some("ClusterVmHostRuleInfo") => match (text_of(node, "vmGroupName"), text_of(node, "affineHostGroupName")) {
+            Some("ClusterAntiAffinityRuleSpec") => RuleKind::Apart(
+                children(node, "vm")
+                    .map(reference)
+                    .collect::<Result<_, _>>()?,
+            ),
+            Some("ClusterVmHostRuleInfo") => match (
+                text_of(node, "vmGroupName"),
+                text_of(node, "affineHostGroupName"),
+            ) {
                 (Some(guests), Some(hosts)) => RuleKind::On { guests, hosts },
                 _ => RuleKind::Other,
             },
@@ -146,7 +173,9 @@ impl Rule {
 impl Group {
     fn read(node: Node<'_, '_>) -> Result<Self, Malformed> {
         let of_hosts = type_of(node) == Some("ClusterHostGroup");
-        let members = children(node, if of_hosts { "host" } else { "vm" }).map(reference).collect::<Result<_, _>>()?;
+        let members = children(node, if of_hosts { "host" } else { "vm" })
+            .map(reference)
+            .collect::<Result<_, _>>()?;
         Ok(Self {
             name: text_of(node, "name").unwrap_or_default(),
             of_hosts,
@@ -237,7 +266,11 @@ fn write_group(parts: &mut Parts, change: Change, group: &Group) {
         parts.typed_text("removeKey", "xsd:string", &group.name);
         return;
     }
-    let (kind, member) = if group.of_hosts { ("ClusterHostGroup", "host") } else { ("ClusterVmGroup", "vm") };
+    let (kind, member) = if group.of_hosts {
+        ("ClusterHostGroup", "host")
+    } else {
+        ("ClusterVmGroup", "vm")
+    };
     parts.typed("info", kind, |parts| {
         parts.text("name", &group.name);
         for moref in &group.members {

@@ -48,7 +48,11 @@ pub(super) enum Tree {
 }
 
 impl Query {
-    pub(super) fn of(objects: Vec<Moref>, kind: &'static str, paths: &'static [&'static str]) -> Self {
+    pub(super) fn of(
+        objects: Vec<Moref>,
+        kind: &'static str,
+        paths: &'static [&'static str],
+    ) -> Self {
         Self {
             properties: vec![(kind, paths)],
             from: From::Objects(objects),
@@ -56,7 +60,12 @@ impl Query {
         }
     }
 
-    pub(super) fn below(start: &Moref, tree: Tree, kind: &'static str, paths: &'static [&'static str]) -> Self {
+    pub(super) fn below(
+        start: &Moref,
+        tree: Tree,
+        kind: &'static str,
+        paths: &'static [&'static str],
+    ) -> Self {
         Self {
             properties: vec![(kind, paths)],
             from: From::Below(start.clone(), tree),
@@ -64,7 +73,11 @@ impl Query {
         }
     }
 
-    pub(super) fn above(object: &Moref, kind: &'static str, paths: &'static [&'static str]) -> Self {
+    pub(super) fn above(
+        object: &Moref,
+        kind: &'static str,
+        paths: &'static [&'static str],
+    ) -> Self {
         Self {
             properties: vec![(kind, paths)],
             from: From::Above(object.clone()),
@@ -85,7 +98,11 @@ impl Query {
 
     /// `RetrievePropertiesEx`, or what servers before 4.1 have in its place.
     fn request(&self, content: &ServiceContent, paged: bool) -> Request {
-        let method = if paged { "RetrievePropertiesEx" } else { "RetrieveProperties" };
+        let method = if paged {
+            "RetrievePropertiesEx"
+        } else {
+            "RetrieveProperties"
+        };
         Request::new(method, &content.collector, |parts| {
             parts.nest("specSet", |parts| self.write(parts));
             if paged {
@@ -135,13 +152,31 @@ impl Tree {
     fn write(self, parts: &mut Parts) {
         match self {
             Self::Guests => {
-                step(parts, "folder", "Folder", "childEntity", &["folder", "datacenter", "app", "apps"]);
+                step(
+                    parts,
+                    "folder",
+                    "Folder",
+                    "childEntity",
+                    &["folder", "datacenter", "app", "apps"],
+                );
                 step(parts, "datacenter", "Datacenter", "vmFolder", &["folder"]);
                 step(parts, "app", "VirtualApp", "vm", &[]);
-                step(parts, "apps", "VirtualApp", "resourcePool", &["app", "apps"]);
+                step(
+                    parts,
+                    "apps",
+                    "VirtualApp",
+                    "resourcePool",
+                    &["app", "apps"],
+                );
             }
             Self::Hosts => {
-                step(parts, "folder", "Folder", "childEntity", &["folder", "datacenter", "compute"]);
+                step(
+                    parts,
+                    "folder",
+                    "Folder",
+                    "childEntity",
+                    &["folder", "datacenter", "compute"],
+                );
                 step(parts, "datacenter", "Datacenter", "hostFolder", &["folder"]);
                 step(parts, "compute", "ComputeResource", "host", &[]);
             }
@@ -222,10 +257,19 @@ impl Link {
     ) -> Result<Vec<T>, Trouble> {
         let take = |response: Node<'_, '_>| {
             let (objects, token) = page(response);
-            let wanted = objects.into_iter().filter_map(|object| read(object).transpose());
+            let wanted = objects
+                .into_iter()
+                .filter_map(|object| read(object).transpose());
             Ok((wanted.collect::<Result<Vec<T>, Malformed>>()?, token))
         };
-        let first = |paged| self.ask_in(session, &query.request(&session.content, paged), deadline, take);
+        let first = |paged| {
+            self.ask_in(
+                session,
+                &query.request(&session.content, paged),
+                deadline,
+                take,
+            )
+        };
         let (mut all, mut token) = if session.content.is_at_least(4, 1) {
             match first(true) {
                 Err(Trouble::Fault(fault)) if fault.meaning == Meaning::NoMethod => first(false)?,
@@ -245,11 +289,18 @@ impl Link {
             if seen > MOST {
                 self.cancel(session, &next, deadline);
                 let detail = format!("it returns more than {MOST} objects");
-                return Err(Trouble::Error(Error::Unreachable { by: self.by().to_owned(), detail }));
+                return Err(Trouble::Error(Error::Unreachable {
+                    by: self.by().to_owned(),
+                    detail,
+                }));
             }
-            let go_on = Request::new("ContinueRetrievePropertiesEx", &session.content.collector, |parts| {
-                parts.text("token", &next);
-            });
+            let go_on = Request::new(
+                "ContinueRetrievePropertiesEx",
+                &session.content.collector,
+                |parts| {
+                    parts.text("token", &next);
+                },
+            );
             let (more, then) = self.ask_in(session, &go_on, deadline, take)?;
             all.extend(more);
             token = then;
@@ -258,9 +309,13 @@ impl Link {
 
     /// Tells the server that the rest is not wanted. It would forget it with the session anyway.
     fn cancel(&self, session: &Session, token: &str, deadline: Deadline) {
-        let request = Request::new("CancelRetrievePropertiesEx", &session.content.collector, |parts| {
-            parts.text("token", token);
-        });
+        let request = Request::new(
+            "CancelRetrievePropertiesEx",
+            &session.content.collector,
+            |parts| {
+                parts.text("token", token);
+            },
+        );
         if let Err(trouble) = self.ask_in(session, &request, deadline, |_| Ok(())) {
             tracing::debug!(?trouble, "the rest of a query was not cancelled");
         }

@@ -60,7 +60,13 @@ impl Parts {
         } else {
             let mended: String = text
                 .chars()
-                .map(|character| if fits(character) { character } else { '\u{fffd}' })
+                .map(|character| {
+                    if fits(character) {
+                        character
+                    } else {
+                        '\u{fffd}'
+                    }
+                })
                 .collect();
             self.text_of(BytesStart::new(name), &mended);
         }
@@ -79,7 +85,10 @@ impl Parts {
 
     /// An element of a type that the schema alone does not tell, with a text.
     pub(super) fn typed_text(&mut self, name: &str, kind: &str, text: &str) {
-        self.text_of(BytesStart::new(name).with_attributes([("xsi:type", kind)]), text);
+        self.text_of(
+            BytesStart::new(name).with_attributes([("xsi:type", kind)]),
+            text,
+        );
     }
 
     /// An element with others in it.
@@ -89,11 +98,16 @@ impl Parts {
 
     /// The same, of a type that the schema alone does not tell.
     pub(super) fn typed(&mut self, name: &str, kind: &str, fill: impl FnOnce(&mut Self)) {
-        self.element(BytesStart::new(name).with_attributes([("xsi:type", kind)]), fill);
+        self.element(
+            BytesStart::new(name).with_attributes([("xsi:type", kind)]),
+            fill,
+        );
     }
 
     fn text_of(&mut self, start: BytesStart<'_>, text: &str) {
-        self.element(start, |parts| parts.event(Event::Text(BytesText::new(text))));
+        self.element(start, |parts| {
+            parts.event(Event::Text(BytesText::new(text)));
+        });
     }
 
     fn element(&mut self, start: BytesStart<'_>, fill: impl FnOnce(&mut Self)) {
@@ -116,9 +130,13 @@ mod tests {
     use super::*;
 
     fn find(text: &str) -> Request {
-        Request::new("FindByInventoryPath", &Moref::new("SearchIndex", "SearchIndex"), |parts| {
-            parts.text("inventoryPath", text);
-        })
+        Request::new(
+            "FindByInventoryPath",
+            &Moref::new("SearchIndex", "SearchIndex"),
+            |parts| {
+                parts.text("inventoryPath", text);
+            },
+        )
     }
 
     #[test]
@@ -126,10 +144,12 @@ mod tests {
         let request = find("DC/vm/<a&b>");
         assert_eq!(
             std::str::from_utf8(&request.body),
-            Ok("<e:Envelope xmlns:e=\"http://schemas.xmlsoap.org/soap/envelope/\" \
+            Ok(
+                "<e:Envelope xmlns:e=\"http://schemas.xmlsoap.org/soap/envelope/\" \
                 xmlns:xsi=\"http://www.w3.org/2001/XMLSchema-instance\" xmlns:xsd=\"http://www.w3.org/2001/XMLSchema\">\
                 <e:Body><FindByInventoryPath xmlns=\"urn:vim25\"><_this type=\"SearchIndex\">SearchIndex</_this>\
-                <inventoryPath>DC/vm/&lt;a&amp;b&gt;</inventoryPath></FindByInventoryPath></e:Body></e:Envelope>")
+                <inventoryPath>DC/vm/&lt;a&amp;b&gt;</inventoryPath></FindByInventoryPath></e:Body></e:Envelope>"
+            )
         );
     }
 

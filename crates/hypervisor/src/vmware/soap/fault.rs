@@ -56,7 +56,8 @@ impl Fault {
     /// Reads a SOAP fault.
     pub(super) fn of_envelope(fault: Node<'_, '_>) -> Self {
         let said = text_of(fault, "faultstring").unwrap_or_default();
-        let detail = child(fault, "detail").and_then(|detail| detail.children().find(Node::is_element));
+        let detail =
+            child(fault, "detail").and_then(|detail| detail.children().find(Node::is_element));
         match detail {
             Some(detail) => Self::of_element(detail, &said),
             None => Self {
@@ -83,7 +84,8 @@ impl Fault {
     fn of_element(element: Node<'_, '_>, said: &str) -> Self {
         // The element is named after the type that the method declares, its own type may be a descendant.
         let declared = element.tag_name().name();
-        let name = type_of(element).unwrap_or_else(|| declared.strip_suffix("Fault").unwrap_or(declared));
+        let name =
+            type_of(element).unwrap_or_else(|| declared.strip_suffix("Fault").unwrap_or(declared));
         Self {
             meaning: meaning(name, element),
             name: plain(name),
@@ -133,13 +135,16 @@ fn meaning(name: &str, element: Node<'_, '_>) -> Meaning {
         "InvalidPowerState" => Meaning::PowerState {
             existing: text_of(element, "existingState").map(|word| PowerState::parse(&word)),
         },
-        "TaskInProgress" | "InvalidState" | "ConcurrentAccess" | "ResourceInUse" | "Timedout" | "HostConcurrency" => {
-            Meaning::Busy
-        }
+        "TaskInProgress" | "InvalidState" | "ConcurrentAccess" | "ResourceInUse" | "Timedout"
+        | "HostConcurrency" => Meaning::Busy,
         "ManagedObjectNotFound" => Meaning::Gone {
             object: reference_of(element, "obj").ok().flatten(),
         },
-        "HostNotConnected" | "HostNotReachable" | "HostCommunication" | "HostConnectFault" | "HostConnectInfoNetworkError"
+        "HostNotConnected"
+        | "HostNotReachable"
+        | "HostCommunication"
+        | "HostConnectFault"
+        | "HostConnectInfoNetworkError"
         | "HostUnreachable" => Meaning::Host,
         "RestrictedVersion" => Meaning::ReadOnly,
         "FileLocked" => Meaning::Locked,
@@ -152,7 +157,10 @@ fn meaning(name: &str, element: Node<'_, '_>) -> Meaning {
 fn privilege(element: Node<'_, '_>) -> Option<String> {
     let old = child(element, "privilegeId");
     let new = || child(child(element, "missingPrivileges")?, "privilegeIds");
-    old.or_else(new).map(text).map(|id| plain(&id)).filter(|id| !id.is_empty())
+    old.or_else(new)
+        .map(text)
+        .map(|id| plain(&id))
+        .filter(|id| !id.is_empty())
 }
 
 #[cfg(test)]
@@ -200,8 +208,17 @@ mod tests {
         ];
         for (detail, name, meaning) in cases {
             let read = fault(&detail);
-            assert_eq!((read.name.as_str(), &read.meaning), (name, &meaning), "{detail}");
-            assert!(read.words().starts_with(&format!("Zugriff verweigert ({name})")), "{}", read.words());
+            assert_eq!(
+                (read.name.as_str(), &read.meaning),
+                (name, &meaning),
+                "{detail}"
+            );
+            assert!(
+                read.words()
+                    .starts_with(&format!("Zugriff verweigert ({name})")),
+                "{}",
+                read.words()
+            );
         }
     }
 

@@ -38,26 +38,45 @@ impl Soap {
             Wanted::Path(path) => self.by_path(path, guest, deadline),
             Wanted::Name(name) => self.by_name(name, guest, deadline),
         }?;
-        let (templates, mut guests): (Vec<_>, Vec<_>) = bearers.into_iter().partition(|bearer| bearer.template);
+        let (templates, mut guests): (Vec<_>, Vec<_>) =
+            bearers.into_iter().partition(|bearer| bearer.template);
         match (guests.len(), guests.pop()) {
             (1, Some(bearer)) => Ok(bearer),
-            (0, _) if !templates.is_empty() => Err(self.link.refused(Some(guest), "it is a template, not a guest")),
+            (0, _) if !templates.is_empty() => Err(self
+                .link
+                .refused(Some(guest), "it is a template, not a guest")),
             (0, _) => Err(self.no_such(guest)),
             (count, last) => Err(self.ambiguous(guest, count, guests.iter().chain(&last))),
         }
     }
 
-    fn ambiguous<'a>(&self, guest: &GuestRef, count: usize, bearers: impl Iterator<Item = &'a Seen>) -> Error {
-        let shown: Vec<String> = bearers.take(5).map(|it| format!("{} ({})", plain(&it.name), plain(&it.moref.id))).collect();
+    fn ambiguous<'a>(
+        &self,
+        guest: &GuestRef,
+        count: usize,
+        bearers: impl Iterator<Item = &'a Seen>,
+    ) -> Error {
+        let shown: Vec<String> = bearers
+            .take(5)
+            .map(|it| format!("{} ({})", plain(&it.name), plain(&it.moref.id)))
+            .collect();
         let remedy = match Wanted::of(guest) {
             Wanted::Uuid(_) => "give the name or the inventory path, and one of them another UUID",
             _ => "give the UUID, or the inventory path (/datacenter/vm/folder/name)",
         };
-        let detail = format!("{count} guests are called so, {}: {remedy}", shown.join(", "));
+        let detail = format!(
+            "{count} guests are called so, {}: {remedy}",
+            shown.join(", ")
+        );
         self.link.refused(Some(guest), detail)
     }
 
-    fn by_uuid(&self, uuid: uuid::Uuid, guest: &GuestRef, deadline: Deadline) -> Result<Vec<Seen>, Error> {
+    fn by_uuid(
+        &self,
+        uuid: uuid::Uuid,
+        guest: &GuestRef,
+        deadline: Deadline,
+    ) -> Result<Vec<Seen>, Error> {
         let datacenter = self.datacenter(deadline)?;
         let text = uuid.to_string();
         for instance in [false, true] {
@@ -79,7 +98,9 @@ impl Soap {
             };
             let has_all = self.content_is_at_least(4, 1, deadline)?;
             let found = match if has_all { ask(true) } else { ask(false) } {
-                Err(Trouble::Fault(fault)) if has_all && fault.meaning == Meaning::NoMethod => ask(false),
+                Err(Trouble::Fault(fault)) if has_all && fault.meaning == Meaning::NoMethod => {
+                    ask(false)
+                }
                 other => other,
             };
             let found = found.map_err(|trouble| self.link.error(trouble, Some(guest)))?;
@@ -90,9 +111,16 @@ impl Soap {
         Ok(Vec::new())
     }
 
-    fn by_path(&self, path: &str, guest: &GuestRef, deadline: Deadline) -> Result<Vec<Seen>, Error> {
+    fn by_path(
+        &self,
+        path: &str,
+        guest: &GuestRef,
+        deadline: Deadline,
+    ) -> Result<Vec<Seen>, Error> {
         let build = |session: &Session| {
-            Request::new("FindByInventoryPath", &session.content.search, |parts| parts.text("inventoryPath", path))
+            Request::new("FindByInventoryPath", &session.content.search, |parts| {
+                parts.text("inventoryPath", path);
+            })
         };
         let found = self.link.ask(deadline, build, references);
         let found = found.map_err(|trouble| self.link.error(trouble, Some(guest)))?;
@@ -102,17 +130,27 @@ impl Soap {
         }
         if let (Some(datacenter), Some(moref)) = (&self.datacenter, found.first()) {
             let query = Query::above(moref, "Datacenter", &["name"]);
-            let above = self.link.collect(&query, deadline, |content| Ok(content.text("name")));
+            let above = self
+                .link
+                .collect(&query, deadline, |content| Ok(content.text("name")));
             let above = above.map_err(|trouble| self.link.error(trouble, Some(guest)))?;
             if !above.iter().any(|name| means(datacenter, name)) {
-                let detail = format!("it is not in the datacenter `{}`, to which the search is limited", plain(datacenter));
+                let detail = format!(
+                    "it is not in the datacenter `{}`, to which the search is limited",
+                    plain(datacenter)
+                );
                 return Err(self.link.refused(Some(guest), detail));
             }
         }
         self.bearers(found, guest, deadline)
     }
 
-    fn by_name(&self, name: &str, guest: &GuestRef, deadline: Deadline) -> Result<Vec<Seen>, Error> {
+    fn by_name(
+        &self,
+        name: &str,
+        guest: &GuestRef,
+        deadline: Deadline,
+    ) -> Result<Vec<Seen>, Error> {
         let told = |trouble| self.link.error(trouble, Some(guest));
         let session = self.link.session(deadline).map_err(told)?;
         let start = self.start(deadline)?;
@@ -138,7 +176,9 @@ impl Soap {
         }
         let query = Query::below(&start, Tree::Guests, "VirtualMachine", &["name"]).page(1000);
         let read = |content: Content<'_, '_>| {
-            let is_it = content.text("name").is_some_and(|found| means(name, &found));
+            let is_it = content
+                .text("name")
+                .is_some_and(|found| means(name, &found));
             is_it.then(|| content.object()).transpose()
         };
         let found = self.link.collect(&query, deadline, read).map_err(told)?;
@@ -147,7 +187,8 @@ impl Soap {
 
     /// The folders that guests can be in; none when they are many, or when guests may be in vApps.
     fn folders(&self, start: &Moref, deadline: Deadline) -> Result<Option<Vec<Moref>>, Trouble> {
-        let query = Query::below(start, Tree::Guests, "Folder", &["childType"]).and("VirtualApp", &["name"]);
+        let query = Query::below(start, Tree::Guests, "Folder", &["childType"])
+            .and("VirtualApp", &["name"]);
         let read = |content: Content<'_, '_>| {
             let object = content.object()?;
             let holds_guests = content
@@ -160,7 +201,12 @@ impl Soap {
         Ok(few.then_some(folders))
     }
 
-    fn child_of(&self, folder: &Moref, name: &str, deadline: Deadline) -> Result<Vec<Moref>, Trouble> {
+    fn child_of(
+        &self,
+        folder: &Moref,
+        name: &str,
+        deadline: Deadline,
+    ) -> Result<Vec<Moref>, Trouble> {
         let build = |session: &Session| {
             Request::new("FindChild", &session.content.search, |parts| {
                 parts.reference("entity", folder);
@@ -169,13 +215,20 @@ impl Soap {
         };
         match self.link.ask(deadline, build, references) {
             // Removed since it was seen.
-            Err(Trouble::Fault(fault)) if matches!(fault.meaning, Meaning::Gone { .. }) => Ok(Vec::new()),
+            Err(Trouble::Fault(fault)) if matches!(fault.meaning, Meaning::Gone { .. }) => {
+                Ok(Vec::new())
+            }
             other => other,
         }
     }
 
     /// Looks at these. Those that are gone meanwhile are left out.
-    fn bearers(&self, found: Vec<Moref>, guest: &GuestRef, deadline: Deadline) -> Result<Vec<Seen>, Error> {
+    fn bearers(
+        &self,
+        found: Vec<Moref>,
+        guest: &GuestRef,
+        deadline: Deadline,
+    ) -> Result<Vec<Seen>, Error> {
         let mut bearers = Vec::new();
         for moref in found {
             bearers.extend(self.look_at(&moref, guest, deadline)?);
@@ -188,7 +241,10 @@ impl Soap {
         if let Some(datacenter) = self.datacenter(deadline)? {
             return Ok(datacenter);
         }
-        let session = self.link.session(deadline).map_err(|trouble| self.link.error(trouble, None))?;
+        let session = self
+            .link
+            .session(deadline)
+            .map_err(|trouble| self.link.error(trouble, None))?;
         Ok(session.content.root.clone())
     }
 
@@ -199,26 +255,51 @@ impl Soap {
         };
         let told = |trouble| self.link.error(trouble, None);
         let session = self.link.session(deadline).map_err(told)?;
-        let query = Query::below(&session.content.root, Tree::Datacenters, "Datacenter", &["name"]);
-        let read = |content: Content<'_, '_>| Ok(Some((content.object()?, content.text("name").unwrap_or_default())));
+        let query = Query::below(
+            &session.content.root,
+            Tree::Datacenters,
+            "Datacenter",
+            &["name"],
+        );
+        let read = |content: Content<'_, '_>| {
+            Ok(Some((
+                content.object()?,
+                content.text("name").unwrap_or_default(),
+            )))
+        };
         let all = self.link.collect(&query, deadline, read).map_err(told)?;
         let mut fitting = all.iter().filter(|(_, name)| means(wanted, name));
         match (fitting.next(), fitting.next()) {
             (Some((moref, _)), None) => Ok(Some(moref.clone())),
             (None, _) => {
                 let names: Vec<String> = all.iter().take(10).map(|(_, name)| plain(name)).collect();
-                let detail = format!("there is no datacenter `{}`; there are: {}", plain(wanted), names.join(", "));
+                let detail = format!(
+                    "there is no datacenter `{}`; there are: {}",
+                    plain(wanted),
+                    names.join(", ")
+                );
                 Err(self.link.refused(None, detail))
             }
             (Some(_), Some(_)) => {
-                let detail = format!("there are several datacenters `{}`: give the guest's inventory path", plain(wanted));
+                let detail = format!(
+                    "there are several datacenters `{}`: give the guest's inventory path",
+                    plain(wanted)
+                );
                 Err(self.link.refused(None, detail))
             }
         }
     }
 
-    fn content_is_at_least(&self, major: u32, minor: u32, deadline: Deadline) -> Result<bool, Error> {
-        let session = self.link.session(deadline).map_err(|trouble| self.link.error(trouble, None))?;
+    fn content_is_at_least(
+        &self,
+        major: u32,
+        minor: u32,
+        deadline: Deadline,
+    ) -> Result<bool, Error> {
+        let session = self
+            .link
+            .session(deadline)
+            .map_err(|trouble| self.link.error(trouble, None))?;
         Ok(session.content.is_at_least(major, minor))
     }
 

@@ -51,7 +51,10 @@ impl ServiceContent {
 
     /// Whether the interface is of this version or newer.
     pub(super) fn is_at_least(&self, major: u32, minor: u32) -> bool {
-        let mut numbers = self.api_version.split('.').map(|part| part.parse::<u32>().unwrap_or(0));
+        let mut numbers = self
+            .api_version
+            .split('.')
+            .map(|part| part.parse::<u32>().unwrap_or(0));
         let own = (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0));
         own >= (major, minor)
     }
@@ -114,8 +117,14 @@ impl Link {
         build: impl Fn(&Session) -> Request,
         read: impl Fn(Node<'_, '_>) -> Result<T, Malformed>,
     ) -> Result<T, Trouble> {
-        match self.order(deadline.within(self.limit.unwrap_or(Duration::MAX)), &build, &read) {
-            Err(Trouble::Lost(Error::Unreachable { .. })) if !deadline.has_passed() => self.order(deadline, build, read),
+        match self.order(
+            deadline.within(self.limit.unwrap_or(Duration::MAX)),
+            &build,
+            &read,
+        ) {
+            Err(Trouble::Lost(Error::Unreachable { .. })) if !deadline.has_passed() => {
+                self.order(deadline, build, read)
+            }
             other => other,
         }
     }
@@ -149,7 +158,8 @@ impl Link {
         read: impl Fn(Node<'_, '_>) -> Result<T, Malformed>,
     ) -> Result<T, Trouble> {
         let deadline = deadline.within(self.limit.unwrap_or(Duration::MAX));
-        self.call(Some(session), request, deadline, &read).map(|(answer, _)| answer)
+        self.call(Some(session), request, deadline, &read)
+            .map(|(answer, _)| answer)
     }
 
     /// The session, opened if there is none.
@@ -191,8 +201,10 @@ impl Link {
     pub(super) fn health(&self, deadline: Deadline) -> Result<(), Error> {
         let instance = Moref::new("ServiceInstance", "ServiceInstance");
         let build = |_: &Session| Request::new("CurrentTime", &instance, |_| {});
-        self.ask(deadline, build, |response| need(response, "returnval").map(drop))
-            .map_err(|trouble| self.error(trouble, None))
+        self.ask(deadline, build, |response| {
+            need(response, "returnval").map(drop)
+        })
+        .map_err(|trouble| self.error(trouble, None))
     }
 
     /// Ends the session, if there is one. An interrupt does not prevent it.
@@ -201,7 +213,9 @@ impl Link {
             return Ok(());
         };
         let request = Request::new("Logout", &session.content.sessions, |_| {});
-        let answer = self.clients.at_last(|client| self.call_over(client, Some(&session), &request, deadline, &|_| Ok(())));
+        let answer = self.clients.at_last(|client| {
+            self.call_over(client, Some(&session), &request, deadline, &|_| Ok(()))
+        });
         match answer {
             Ok(_) => Ok(()),
             Err(Trouble::Fault(fault)) if fault.meaning == Meaning::Session => Ok(()),
@@ -217,7 +231,8 @@ impl Link {
         deadline: Deadline,
         read: &dyn Fn(Node<'_, '_>) -> Result<T, Malformed>,
     ) -> Result<(T, Option<Zeroizing<String>>), Trouble> {
-        self.clients.with(|client| self.call_over(client, session, request, deadline, read))
+        self.clients
+            .with(|client| self.call_over(client, session, request, deadline, read))
     }
 
     fn call_over<T>(
@@ -251,7 +266,11 @@ impl Link {
         let response = client.send(message, deadline).map_err(|error| {
             let lost = error.may_have_been_carried_out();
             let error = unanswered(&error, &self.by, request.method, None);
-            if lost { Trouble::Lost(error) } else { Trouble::Error(error) }
+            if lost {
+                Trouble::Lost(error)
+            } else {
+                Trouble::Error(error)
+            }
         })?;
         let cookie = cookie(&response);
         match self.read(&response, read_result) {
@@ -278,7 +297,10 @@ impl Link {
             if response.status == 500 {
                 foreign(response, PATH)
             } else {
-                format!("the answer is not one of vSphere: {detail}; {}", foreign(response, PATH))
+                format!(
+                    "the answer is not one of vSphere: {detail}; {}",
+                    foreign(response, PATH)
+                )
             }
         })
     }
@@ -336,7 +358,10 @@ pub(super) fn read_content(response: Node<'_, '_>) -> Result<ServiceContent, Mal
     let about = child(value, "about").ok_or_else(|| missing(value, "about"))?;
     let object = |name: &str| reference_of(value, name)?.ok_or_else(|| missing(value, name));
     let api_version = need(about, "apiVersion")?;
-    if !api_version.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'.') {
+    if !api_version
+        .bytes()
+        .all(|byte| byte.is_ascii_alphanumeric() || byte == b'.')
+    {
         return Err(Malformed("the version of the interface is none".to_owned()));
     }
     Ok(ServiceContent {

@@ -3,11 +3,11 @@
 use deadline::Deadline;
 use uuid::Uuid;
 
+use super::Soap;
 use super::collect::{Query, Tree};
 use super::fault::Meaning;
 use super::link::Trouble;
 use super::reply::{Content, Malformed, Moref, text_of};
-use super::Soap;
 use crate::vmware::names::{Wanted, means};
 use crate::vmware::states::{PowerState, observation, plain};
 use crate::{Error, Guest, GuestRef, Observation};
@@ -56,15 +56,23 @@ pub(in crate::vmware) struct Seen {
 
 impl Seen {
     pub(super) fn read(content: Content<'_, '_>) -> Result<Self, Malformed> {
-        let uuid = |path: &str| content.text(path).and_then(|text| Uuid::try_parse(text.trim()).ok());
+        let uuid = |path: &str| {
+            content
+                .text(path)
+                .and_then(|text| Uuid::try_parse(text.trim()).ok())
+        };
         Ok(Self {
             moref: content.object()?,
             name: content.text("name").unwrap_or_default(),
             uuid: uuid("config.uuid"),
             instance: uuid("config.instanceUuid"),
             template: content.flag("config.template").unwrap_or(false),
-            power: content.text("runtime.powerState").map(|word| PowerState::parse(word.trim())),
-            connection: content.text("runtime.connectionState").map(|word| plain(&word)),
+            power: content
+                .text("runtime.powerState")
+                .map(|word| PowerState::parse(word.trim())),
+            connection: content
+                .text("runtime.connectionState")
+                .map(|word| plain(&word)),
             host: content.reference("runtime.host")?,
             question: content
                 .value("runtime.question")
@@ -82,7 +90,13 @@ impl Seen {
 
     pub(super) fn observation(&self, by: &str) -> Observation {
         let doubt = self.doubt();
-        observation(self.guest(), self.power.as_ref(), doubt.as_deref(), self.question.as_deref(), by)
+        observation(
+            self.guest(),
+            self.power.as_ref(),
+            doubt.as_deref(),
+            self.question.as_deref(),
+            by,
+        )
     }
 
     /// Why the state may not be the guest's: it is the last one vCenter saw before it lost the host, or the guest's files.
@@ -92,9 +106,14 @@ impl Seen {
             Some("disconnected") => Some("its host is not connected to vCenter".to_owned()),
             Some(other) => Some(format!("its connection state is `{other}`")),
             None => {
-                let why = self.refused.iter().find(|(path, _)| path.starts_with("runtime"));
+                let why = self
+                    .refused
+                    .iter()
+                    .find(|(path, _)| path.starts_with("runtime"));
                 let why = why.map_or("the server did not send it", |(_, fault)| fault.as_str());
-                Some(format!("its connection state cannot be read ({why}): the login needs the privilege System.Read on it"))
+                Some(format!(
+                    "its connection state cannot be read ({why}): the login needs the privilege System.Read on it"
+                ))
             }
         }
     }
@@ -103,7 +122,10 @@ impl Seen {
     pub(super) fn is(&self, wanted: &Wanted<'_>) -> bool {
         match wanted {
             Wanted::Name(name) => means(name, &self.name),
-            Wanted::Path(path) => path.rsplit('/').next().is_some_and(|name| means(name, &self.name)),
+            Wanted::Path(path) => path
+                .rsplit('/')
+                .next()
+                .is_some_and(|name| means(name, &self.name)),
             Wanted::Uuid(uuid) => [self.uuid, self.instance].contains(&Some(*uuid)),
         }
     }
@@ -125,9 +147,17 @@ impl Soap {
     }
 
     /// Looks at the object; none when it is gone.
-    pub(super) fn look_at(&self, moref: &Moref, guest: &GuestRef, deadline: Deadline) -> Result<Option<Seen>, Error> {
+    pub(super) fn look_at(
+        &self,
+        moref: &Moref,
+        guest: &GuestRef,
+        deadline: Deadline,
+    ) -> Result<Option<Seen>, Error> {
         let query = Query::of(vec![moref.clone()], "VirtualMachine", PATHS);
-        match self.link.collect(&query, deadline, |content| Seen::read(content).map(Some)) {
+        match self
+            .link
+            .collect(&query, deadline, |content| Seen::read(content).map(Some))
+        {
             Ok(seen) => Ok(seen.into_iter().next()),
             Err(Trouble::Fault(fault)) if matches!(fault.meaning, Meaning::Gone { .. }) => Ok(None),
             Err(trouble) => Err(self.link.error(trouble, Some(guest))),
@@ -143,7 +173,9 @@ impl Soap {
             let seen = Seen::read(content)?;
             Ok((!seen.template).then(|| seen.observation(by)))
         };
-        self.link.collect(&query, deadline, read).map_err(|trouble| self.link.error(trouble, None))
+        self.link
+            .collect(&query, deadline, read)
+            .map_err(|trouble| self.link.error(trouble, None))
     }
 
     pub(super) fn no_such(&self, guest: &GuestRef) -> Error {

@@ -66,13 +66,21 @@ impl Soap {
     }
 
     /// One guest.
-    pub(super) fn observe(&self, guest: &GuestRef, deadline: Deadline) -> Result<Observation, Error> {
+    pub(super) fn observe(
+        &self,
+        guest: &GuestRef,
+        deadline: Deadline,
+    ) -> Result<Observation, Error> {
         let seen = self.look(guest, deadline)?;
         Ok(seen.observation(self.by()))
     }
 
     /// Cuts a guest's power.
-    pub(super) fn power_off(&self, guest: &GuestRef, deadline: Deadline) -> Result<PoweredOff, Error> {
+    pub(super) fn power_off(
+        &self,
+        guest: &GuestRef,
+        deadline: Deadline,
+    ) -> Result<PoweredOff, Error> {
         self.cut(guest, deadline)
     }
 

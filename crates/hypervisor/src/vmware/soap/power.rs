@@ -53,7 +53,8 @@ impl Orders for Soap {
             End::Failed(fault) => self.meaning(&fault, seen, guest),
             End::Forgotten => Ordered::Lost,
             End::Stopped(question) => {
-                let saw = format!("it waits for an answer to: {question}; give it in the vSphere client");
+                let saw =
+                    format!("it waits for an answer to: {question}; give it in the vSphere client");
                 let (guest, by) = (guest.clone(), self.link.by().to_owned());
                 Ordered::Unknown(Error::NotConfirmed { guest, by, saw })
             }
@@ -69,7 +70,11 @@ impl Soap {
         if to == Switch::Off {
             return None;
         }
-        let query = Query::of(vec![seen.moref.clone()], "VirtualMachine", &["runtime.question"]);
+        let query = Query::of(
+            vec![seen.moref.clone()],
+            "VirtualMachine",
+            &["runtime.question"],
+        );
         let read = |content: Content<'_, '_>| {
             let question = content.value("runtime.question");
             Ok(question.map(|question| plain(&text_of(question, "text").unwrap_or_default())))
@@ -82,10 +87,15 @@ impl Soap {
         let no = |detail: String| Ordered::No(self.link.refused(Some(guest), detail));
         match &fault.meaning {
             // What is suspended then stays so: resumed, to be powered off, it would go on writing.
-            Meaning::PowerState { existing } if seen.power == Some(PowerState::Suspended) && *existing != Some(PowerState::Off) => no(format!(
-                "the server does not power off suspended guests ({}): discard its suspended state in the vSphere client",
-                fault.name
-            )),
+            Meaning::PowerState { existing }
+                if seen.power == Some(PowerState::Suspended)
+                    && *existing != Some(PowerState::Off) =>
+            {
+                no(format!(
+                    "the server does not power off suspended guests ({}): discard its suspended state in the vSphere client",
+                    fault.name
+                ))
+            }
             Meaning::PowerState { .. } => Ordered::Look,
             Meaning::Gone { .. } => {
                 self.lose(guest);
@@ -93,7 +103,10 @@ impl Soap {
             }
             Meaning::Busy => Ordered::Busy(fault.words()),
             _ => match &seen.question {
-                Some(question) => no(format!("{}; it waits for an answer to: {question}", fault.words())),
+                Some(question) => no(format!(
+                    "{}; it waits for an answer to: {question}",
+                    fault.words()
+                )),
                 None => no(fault.words()),
             },
         }

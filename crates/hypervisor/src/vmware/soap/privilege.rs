@@ -17,14 +17,23 @@ const SAMPLE: u32 = 16;
 
 impl Soap {
     /// Whether the login may power off `guest`, or any guest at all.
-    pub(in crate::vmware) fn may_switch(&self, guest: Option<&GuestRef>, deadline: Deadline) -> Result<(), Error> {
+    pub(in crate::vmware) fn may_switch(
+        &self,
+        guest: Option<&GuestRef>,
+        deadline: Deadline,
+    ) -> Result<(), Error> {
         let Some(guest) = guest else {
             return self.may_switch_any(deadline);
         };
         let seen = self.look(guest, deadline)?;
         let granted = self.granted(&[seen.moref], deadline);
-        if granted.map_err(|trouble| self.link.error(trouble, Some(guest)))?.is_empty() {
-            let detail = format!("the login lacks the privilege {POWER_OFF} on it; it is granted by a role on the guest or on a folder above it");
+        if granted
+            .map_err(|trouble| self.link.error(trouble, Some(guest)))?
+            .is_empty()
+        {
+            let detail = format!(
+                "the login lacks the privilege {POWER_OFF} on it; it is granted by a role on the guest or on a folder above it"
+            );
             return Err(self.link.refused(Some(guest), detail));
         }
         Ok(())
@@ -32,10 +41,11 @@ impl Soap {
 
     fn may_switch_any(&self, deadline: Deadline) -> Result<(), Error> {
         let start = self.start(deadline)?;
-        let query = Query::below(&start, Tree::Guests, "VirtualMachine", &["config.template"]).page(SAMPLE);
+        let query =
+            Query::below(&start, Tree::Guests, "VirtualMachine", &["config.template"]).page(SAMPLE);
         let read = |content: Content<'_, '_>| {
             let template = content.flag("config.template") == Some(true);
-            Ok((!template).then(|| content.object()).transpose()?)
+            (!template).then(|| content.object()).transpose()
         };
         let (mut asked, mut may) = (0, false);
         let enough = |guests: &[Moref]| {
@@ -44,9 +54,15 @@ impl Soap {
             Ok(may)
         };
         let told = |trouble| self.link.error(trouble, None);
-        let guests = self.link.collect_until(&query, deadline, read, enough).map_err(told)?;
+        let guests = self
+            .link
+            .collect_until(&query, deadline, read, enough)
+            .map_err(told)?;
         // The last page, or all of them from a server that knows no pages.
-        let mut rest = guests.get(asked..).unwrap_or_default().chunks(SAMPLE as usize);
+        let mut rest = guests
+            .get(asked..)
+            .unwrap_or_default()
+            .chunks(SAMPLE as usize);
         while let (false, Some(chunk)) = (may, rest.next()) {
             may = !self.granted(chunk, deadline).map_err(told)?.is_empty();
         }
@@ -58,7 +74,10 @@ impl Soap {
                 Err(self.link.refused(None, detail))
             }
             (false, false) => {
-                let detail = format!("the login sees {} guests and lacks the privilege {POWER_OFF} on them", guests.len());
+                let detail = format!(
+                    "the login sees {} guests and lacks the privilege {POWER_OFF} on them",
+                    guests.len()
+                );
                 Err(self.link.refused(None, detail))
             }
         }
@@ -84,10 +103,15 @@ impl Soap {
                     parts.text("privId", POWER_OFF);
                 })
             };
-            match self.link.ask(deadline, build, |response| Ok(read_granted(response))) {
+            match self
+                .link
+                .ask(deadline, build, |response| Ok(read_granted(response)))
+            {
                 Ok(granted) => return Ok(granted),
                 // Hosts do not have it, and vCenter refuses it to logins that may not see the root folder.
-                Err(Trouble::Fault(fault)) => tracing::debug!(?fault, "privileges are read from roles"),
+                Err(Trouble::Fault(fault)) => {
+                    tracing::debug!(?fault, "privileges are read from roles");
+                }
                 Err(trouble) => return Err(trouble),
             }
         }
@@ -95,10 +119,21 @@ impl Soap {
     }
 
     /// The same by the roles that the login has on each guest (`effectiveRole`) and what is in them (`roleList`).
-    fn granted_by_roles(&self, guests: &[Moref], authorization: Option<Moref>, deadline: Deadline) -> Result<Vec<Moref>, Trouble> {
+    fn granted_by_roles(
+        &self,
+        guests: &[Moref],
+        authorization: Option<Moref>,
+        deadline: Deadline,
+    ) -> Result<Vec<Moref>, Trouble> {
         let query = Query::of(guests.to_vec(), "VirtualMachine", &["effectiveRole"]);
         let read = |content: Content<'_, '_>| {
-            let roles = content.value("effectiveRole").map(|roles| roles.children().filter(Node::is_element).map(text).collect());
+            let roles = content.value("effectiveRole").map(|roles| {
+                roles
+                    .children()
+                    .filter(Node::is_element)
+                    .map(text)
+                    .collect()
+            });
             Ok(Some((content.object()?, roles.unwrap_or_default())))
         };
         let held: Vec<(Moref, Vec<String>)> = self.link.collect(&query, deadline, read)?;
@@ -106,9 +141,13 @@ impl Soap {
             return Ok(Vec::new());
         };
         let query = Query::of(vec![authorization], "AuthorizationManager", &["roleList"]);
-        let roles = self.link.collect(&query, deadline, |content| Ok(Some(read_roles(content))))?;
+        let roles = self
+            .link
+            .collect(&query, deadline, |content| Ok(Some(read_roles(content))))?;
         let sufficient: Vec<String> = roles.into_iter().flatten().collect();
-        let fitting = held.into_iter().filter(|(_, held)| held.iter().any(|role| sufficient.contains(role)));
+        let fitting = held
+            .into_iter()
+            .filter(|(_, held)| held.iter().any(|role| sufficient.contains(role)));
         Ok(fitting.map(|(guest, _)| guest).collect())
     }
 }
@@ -118,10 +157,14 @@ pub(super) fn read_granted(response: Node<'_, '_>) -> Vec<Moref> {
     let granted = |value: &Node<'_, '_>| {
         let mut answers = children(*value, "privAvailability").peekable();
         answers.peek().is_some()
-            && answers.all(|answer| text_of(answer, "isGranted").and_then(|word| boolean(word.trim())) == Some(true))
+            && answers.all(|answer| {
+                text_of(answer, "isGranted").and_then(|word| boolean(word.trim())) == Some(true)
+            })
     };
     let values = children(response, "returnval").filter(granted);
-    values.filter_map(|value| reference_of(value, "entity").ok().flatten()).collect()
+    values
+        .filter_map(|value| reference_of(value, "entity").ok().flatten())
+        .collect()
 }
 
 /// Reads `roleList`: identifiers of the roles that allow powering off.
@@ -129,6 +172,8 @@ pub(super) fn read_roles(content: Content<'_, '_>) -> Vec<String> {
     let Some(list) = content.value("roleList") else {
         return Vec::new();
     };
-    let roles = list.children().filter(|role| role.is_element() && children(*role, "privilege").any(|id| text(id) == POWER_OFF));
+    let roles = list.children().filter(|role| {
+        role.is_element() && children(*role, "privilege").any(|id| text(id) == POWER_OFF)
+    });
     roles.filter_map(|role| text_of(role, "roleId")).collect()
 }

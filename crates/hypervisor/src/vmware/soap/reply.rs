@@ -58,7 +58,9 @@ pub(super) fn read<T>(
     let envelope = document.root_element();
     if envelope.tag_name().name() != "Envelope" {
         let name = plain(envelope.tag_name().name());
-        return Err(Malformed(format!("it is a document `{name}`, not a SOAP envelope")));
+        return Err(Malformed(format!(
+            "it is a document `{name}`, not a SOAP envelope"
+        )));
     }
     let content = child(envelope, "Body")
         .and_then(|body| body.children().find(Node::is_element))
@@ -72,7 +74,8 @@ pub(super) fn read<T>(
 
 /// The first child of this name.
 pub(super) fn child<'a, 'i>(node: Node<'a, 'i>, name: &str) -> Option<Node<'a, 'i>> {
-    node.children().find(|child| child.is_element() && child.tag_name().name() == name)
+    node.children()
+        .find(|child| child.is_element() && child.tag_name().name() == name)
 }
 
 /// Every child of this name.
@@ -80,12 +83,16 @@ pub(super) fn children<'a, 'i: 'a>(
     node: Node<'a, 'i>,
     name: &'a str,
 ) -> impl Iterator<Item = Node<'a, 'i>> {
-    node.children().filter(move |child| child.is_element() && child.tag_name().name() == name)
+    node.children()
+        .filter(move |child| child.is_element() && child.tag_name().name() == name)
 }
 
 /// The whole text of a node: a text may come in pieces.
 pub(super) fn text(node: Node<'_, '_>) -> String {
-    node.children().filter(Node::is_text).filter_map(|piece| piece.text()).collect()
+    node.children()
+        .filter(Node::is_text)
+        .filter_map(|piece| piece.text())
+        .collect()
 }
 
 /// The text of the first child of this name.
@@ -116,10 +123,15 @@ pub(super) fn boolean(word: &str) -> Option<bool> {
 pub(super) fn reference(node: Node<'_, '_>) -> Result<Moref, Malformed> {
     let id = text(node);
     // The attribute has no prefix here: it is the referenced object's type, not the element's.
-    let kind = node.attributes().find(|attribute| attribute.namespace().is_none() && attribute.name() == "type");
+    let kind = node
+        .attributes()
+        .find(|attribute| attribute.namespace().is_none() && attribute.name() == "type");
     match kind.map(|attribute| attribute.value()) {
         Some(kind) if !kind.is_empty() && !id.is_empty() => Ok(Moref::new(kind, &id)),
-        _ => Err(Malformed(format!("`{}` refers to nothing", node.tag_name().name()))),
+        _ => Err(Malformed(format!(
+            "`{}` refers to nothing",
+            node.tag_name().name()
+        ))),
     }
 }
 
@@ -137,7 +149,10 @@ pub(super) fn type_of<'a>(node: Node<'a, '_>) -> Option<&'a str> {
 
 /// `name` is missing in `node`.
 pub(super) fn missing(node: Node<'_, '_>, name: &str) -> Malformed {
-    Malformed(format!("`{}` has no `{name}`", plain(node.tag_name().name())))
+    Malformed(format!(
+        "`{}` has no `{name}`",
+        plain(node.tag_name().name())
+    ))
 }
 
 /// One object of the property collector's answer (`ObjectContent`).
@@ -156,10 +171,12 @@ impl<'a, 'i: 'a> Content<'a, 'i> {
 
     /// The value of a property, if it was sent.
     pub(super) fn value(self, path: &str) -> Option<Node<'a, 'i>> {
-        let mut properties = self.0.children().filter(|node| node.tag_name().name() == "propSet");
-        let property = properties.find(|property| {
-            child(*property, "name").is_some_and(|name| text(name) == path)
-        })?;
+        let mut properties = self
+            .0
+            .children()
+            .filter(|node| node.tag_name().name() == "propSet");
+        let property = properties
+            .find(|property| child(*property, "name").is_some_and(|name| text(name) == path))?;
         child(property, "val")
     }
 
@@ -181,14 +198,19 @@ impl<'a, 'i: 'a> Content<'a, 'i> {
     /// The items of a property that is an array of references.
     pub(super) fn references(self, path: &str) -> Result<Vec<Moref>, Malformed> {
         match self.value(path) {
-            Some(value) => children(value, "ManagedObjectReference").map(reference).collect(),
+            Some(value) => children(value, "ManagedObjectReference")
+                .map(reference)
+                .collect(),
             None => Ok(Vec::new()),
         }
     }
 
     /// Properties that were asked for and not sent, each with the type of the fault that prevented it.
     pub(super) fn refused(self) -> Vec<(String, String)> {
-        let refused = self.0.children().filter(|node| node.tag_name().name() == "missingSet");
+        let refused = self
+            .0
+            .children()
+            .filter(|node| node.tag_name().name() == "missingSet");
         let named = refused.filter_map(|node| {
             let path = text_of(node, "path")?;
             let fault = child(node, "fault")?;
@@ -213,7 +235,9 @@ mod tests {
     fn properties(xml: &str) -> Vec<(Moref, Option<String>)> {
         let answer = read(envelope(xml).as_bytes(), |response| {
             let contents = children(response, "returnval").map(Content::new);
-            contents.map(|content| Ok((content.object()?, content.text("name")))).collect()
+            contents
+                .map(|content| Ok((content.object()?, content.text("name"))))
+                .collect()
         });
         match answer {
             Ok(Answer::Result(all)) => all,
@@ -229,7 +253,13 @@ mod tests {
              <name>name</name><val xmlns:XMLSchema-instance=\"http://www.w3.org/2001/XMLSchema-instance\" \
              XMLSchema-instance:type=\"xsd:string\">a&amp;b</val></propSet></returnval></RetrievePropertiesResponse>",
         );
-        assert_eq!(read, [(Moref::new("VirtualMachine", "vm-57"), Some("a&b".to_owned()))]);
+        assert_eq!(
+            read,
+            [(
+                Moref::new("VirtualMachine", "vm-57"),
+                Some("a&b".to_owned())
+            )]
+        );
         let read = properties(
             "<v:RetrievePropertiesResponse xmlns:v=\"urn:vim25\"><v:returnval><v:obj type=\"VirtualMachine\">7</v:obj>\
              </v:returnval></v:RetrievePropertiesResponse>",
@@ -261,13 +291,23 @@ mod tests {
         let xml = "<val xmlns:x=\"http://www.w3.org/2001/XMLSchema-instance\" x:type=\"ManagedObjectReference\" \
                    type=\"HostSystem\">host-34</val>";
         let document = Document::parse(xml).expect("well-formed");
-        assert_eq!(reference(document.root_element()), Ok(Moref::new("HostSystem", "host-34")));
-        assert_eq!(type_of(document.root_element()), Some("ManagedObjectReference"));
+        assert_eq!(
+            reference(document.root_element()),
+            Ok(Moref::new("HostSystem", "host-34"))
+        );
+        assert_eq!(
+            type_of(document.root_element()),
+            Some("ManagedObjectReference")
+        );
     }
 
     #[test]
     fn a_reference_without_type_or_text_is_none() {
-        for wrong in ["<obj>vm-1</obj>", "<obj type=\"VirtualMachine\"/>", "<obj type=\"\">1</obj>"] {
+        for wrong in [
+            "<obj>vm-1</obj>",
+            "<obj type=\"VirtualMachine\"/>",
+            "<obj type=\"\">1</obj>",
+        ] {
             let document = Document::parse(wrong).expect("well-formed");
             assert!(reference(document.root_element()).is_err(), "{wrong}");
         }

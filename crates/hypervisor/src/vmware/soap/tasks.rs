@@ -49,17 +49,26 @@ pub(super) enum End<T> {
 
 impl Soap {
     /// Follows a task to its end. `between` is asked between two looks whether waiting is pointless.
-    pub(super) fn follow<T>(&self, task: &Moref, deadline: Deadline, mut between: impl FnMut() -> Option<T>) -> End<T> {
+    pub(super) fn follow<T>(
+        &self,
+        task: &Moref,
+        deadline: Deadline,
+        mut between: impl FnMut() -> Option<T>,
+    ) -> End<T> {
         let mut pauses = LOOKS.iter();
         let query = Query::of(vec![task.clone()], "Task", &["info.state", "info.error"]);
         loop {
-            let states = self.link.collect(&query, deadline, |content| read_task(content).map(Some));
+            let states = self
+                .link
+                .collect(&query, deadline, |content| read_task(content).map(Some));
             match states.map(|states| states.into_iter().next()) {
                 Ok(Some(TaskState::Success)) => return End::Success,
                 Ok(Some(TaskState::Error(fault))) => return End::Failed(fault),
                 Ok(Some(TaskState::Running)) => {}
                 Ok(None) => return End::Forgotten,
-                Err(Trouble::Fault(fault)) if matches!(fault.meaning, Meaning::Gone { .. }) => return End::Forgotten,
+                Err(Trouble::Fault(fault)) if matches!(fault.meaning, Meaning::Gone { .. }) => {
+                    return End::Forgotten;
+                }
                 Err(trouble) => return End::Broken(trouble),
             }
             if let Some(stop) = between() {
@@ -86,7 +95,9 @@ pub(super) fn read_task(content: Content<'_, '_>) -> Result<TaskState, Malformed
         Some("success") => Ok(TaskState::Success),
         Some("error") => {
             let error = content.value("info.error");
-            let fault = error.filter(|error| child(*error, "fault").is_some()).map(Fault::of_localized);
+            let fault = error
+                .filter(|error| child(*error, "fault").is_some())
+                .map(Fault::of_localized);
             Ok(TaskState::Error(fault.unwrap_or_else(|| Fault {
                 name: "an error without details".to_owned(),
                 meaning: Meaning::Other,

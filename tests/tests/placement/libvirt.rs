@@ -1,4 +1,4 @@
-//! `picket placement` on real libvirt: two machines with QEMU guests, and guests that are live-migrated between them.
+//! Two machines with libvirt and QEMU guests, which are live-migrated between them.
 
 use std::{
     fs,
@@ -12,17 +12,11 @@ use picket_tests::{
     hosts::{self, Hosts},
     process::{PATIENCE, Process, Ran, run, wait_for},
     skip::skipped,
-    subject::ours,
 };
 use rustix::process::Signal;
 use serde_json::Value;
 
-/// The exit codes, as documented.
-const APART: Option<i32> = Some(0);
-const DEFINITION: Option<i32> = Some(3);
-const SHARED: Option<i32> = Some(70);
-const UNKNOWN: Option<i32> = Some(71);
-const CANCELLED: Option<i32> = Some(130);
+use crate::{CANCELLED, DEFINITION, SHARED, SUCCESS as APART, UNKNOWN, USAGE, command, json};
 
 const VM1: &str = "6695eb01-f6a4-4304-89aa-97f2502e1931";
 const VM2: &str = "6695eb01-f6a4-4304-89aa-97f2502e1932";
@@ -48,12 +42,6 @@ fn definition(hosts: &Hosts, live_migration: bool) -> PathBuf {
     path
 }
 
-fn command(definition: &Path, what: &str, args: &[&str]) -> Command {
-    let mut command = Command::new(ours("picket"));
-    command.args(["placement", what]).arg(definition).args(args);
-    command
-}
-
 fn picket(hosts: &Hosts, definition: &Path, what: &str, args: &[&str]) -> Ran {
     let limit = PATIENCE * 4;
     run(
@@ -63,10 +51,6 @@ fn picket(hosts: &Hosts, definition: &Path, what: &str, args: &[&str]) -> Ran {
         None,
         limit,
     )
-}
-
-fn json(ran: &Ran) -> Value {
-    serde_json::from_str(&ran.stdout).unwrap_or_else(|error| panic!("{error}: {ran:?}"))
 }
 
 /// Both guests on the first machine.
@@ -106,7 +90,7 @@ fn members_on_one_host_are_seen_planned_and_moved_apart() {
 
     // Without a terminal somebody must have agreed.
     let alone = picket(&hosts, &definition, "enforce", &[]);
-    assert_eq!(alone.code, Some(2), "{alone:?}");
+    assert_eq!(alone.code, USAGE, "{alone:?}");
     assert_eq!(hosts.active(&hosts.all[0]).len(), 2);
 
     let enforced = picket(&hosts, &definition, "enforce", &["--yes", "--json"]);
