@@ -10,6 +10,8 @@
 //! - [`daemon`] and [`agent`]: the two programs on either end, ours or the C ones.
 //! - [`peer`]: hand-made ends of the wire, for what no well-behaved program would send.
 //! - [`nodes`]: cluster nodes in namespaces, with real Corosync and Pacemaker.
+//! - [`hosts`]: two machines with real guests, which can be live-migrated.
+//! - [`wiretap`]: what a client sends to a server, and a line that can be cut.
 //! - [`libvirtd`]: a private libvirtd that can be stalled and killed.
 //!
 //! Harness functions panic when the machine does not do what a test needs: the test has failed then.
@@ -19,6 +21,7 @@ pub mod agent;
 pub mod cases;
 pub mod daemon;
 pub mod guests;
+pub mod hosts;
 pub mod libvirtd;
 pub mod net;
 pub mod nodes;
@@ -28,5 +31,6 @@ pub mod relay;
 pub mod rig;
 pub mod skip;
 pub mod subject;
+pub mod wiretap;
 
 pub use subject::Subject;

@@ -12,6 +12,7 @@ use std::process::{Command, Stdio};
 
 use anyhow::{Context as _, Result, bail, ensure};
 use clap::CommandFactory as _;
+use hypervisor::address::{Form, KEYS, Platform, Transport};
 
 use crate::repo::Repo;
 
@@ -111,9 +112,46 @@ fn configuration() -> Page {
              says what is wrong with a file, where, and how to mend it.\n\
              A key that is commented out below shows its default.\n\
              .SH KEYS\n.nf\n{example}.fi\n\
-             .SH SEE ALSO\n.BR fence_virtd (8),\n.BR fence_xvm (8),\n.BR fence_virt (8)\n"
+             {}\
+             .SH SEE ALSO\n.BR fence_virtd (8),\n.BR fence_xvm (8),\n.BR fence_virt (8)\n",
+            addresses()
         ),
     }
+}
+
+/// The section on management addresses, from the table that their parser reads by.
+fn addresses() -> String {
+    let mut text = ".SH ADDRESSES\nA value of\n.B hypervisor\nis a libvirt URI, or the address of a management interface:\n\
+         .PP\n.RS\n.IR SCHEME ://USER @ HOST [: PORT ]/[? KEY = VALUE [& KEY = VALUE ...]]\n.RE\n.PP\n\
+         The last @ ends the user; %XX stands for the byte XX. An address with a password in it is refused.\n"
+        .to_owned();
+    for platform in Platform::ALL {
+        let (https, http) = (
+            platform.port(Transport::Https),
+            platform.port(Transport::Http),
+        );
+        text += &format!(".TP\n.B {platform}://\nPort {https}, or {http} without TLS.\n");
+    }
+    text += ".PP\nKeys:\n";
+    for key in KEYS {
+        let value = match key.form {
+            Form::Choice(words) => words.join("|"),
+            Form::File => "FILE".to_owned(),
+            Form::UrlPath => "PATH".to_owned(),
+            Form::Text => "TEXT".to_owned(),
+        };
+        let platforms: Vec<&str> = key
+            .platforms
+            .iter()
+            .map(|platform| platform.scheme())
+            .collect();
+        let about = format!("{} ({})", key.about, platforms.join(", "))
+            .replace('\\', "\\e")
+            .replace('-', "\\-");
+        text += &format!(".TP\n.B {}={value}\n{about}\n", key.name);
+    }
+    text += "The first of several words holds unless the key is given.\n";
+    text
 }
 
 /// A page for a command and, named like `picket-lab-up`, for each of its subcommands.

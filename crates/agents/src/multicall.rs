@@ -7,7 +7,7 @@ use std::path::Path;
 
 use fence_agent::{Agent, Exit, start};
 
-use crate::{scsi, virt, vmware};
+use crate::{hyperv, rhevm, scsi, virt, vmware};
 
 /// One agent of the binary.
 #[derive(Debug)]
@@ -18,7 +18,7 @@ pub struct Entry {
 }
 
 /// Every agent.
-pub static AGENTS: [Entry; 6] = [
+pub static AGENTS: [Entry; 9] = [
     Entry {
         agent: &virt::FENCE_XVM,
         start: |program, args| start(&virt::FENCE_XVM, program, args, &virt::Virt::MULTICAST),
@@ -30,6 +30,14 @@ pub static AGENTS: [Entry; 6] = [
     Entry {
         agent: &scsi::FENCE_SCSI,
         start: |program, args| start(&scsi::FENCE_SCSI, program, args, &scsi::Scsi),
+    },
+    Entry {
+        agent: &rhevm::FENCE_RHEVM,
+        start: |program, args| start(&rhevm::FENCE_RHEVM, program, args, &rhevm::BEHAVIOUR),
+    },
+    Entry {
+        agent: &rhevm::FENCE_RHEV,
+        start: |program, args| start(&rhevm::FENCE_RHEV, program, args, &rhevm::BEHAVIOUR),
     },
     Entry {
         agent: &vmware::FENCE_VMWARE,
@@ -56,6 +64,10 @@ pub static AGENTS: [Entry; 6] = [
                 &vmware::BEHAVIOUR,
             )
         },
+    },
+    Entry {
+        agent: &hyperv::FENCE_HYPERV,
+        start: |program, args| start(&hyperv::FENCE_HYPERV, program, args, &hyperv::BEHAVIOUR),
     },
 ];
 

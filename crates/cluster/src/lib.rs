@@ -14,7 +14,7 @@ mod secrets;
 mod types;
 
 pub use definition::{
-    Activation, Algorithm, AntiAffinity, Chap, Definition, Dialect, Favour, FenceAction,
+    Access, Activation, Algorithm, AntiAffinity, Chap, Definition, Dialect, Favour, FenceAction,
     FenceDevice, FenceVirtd, Fencing, Filesystem, FilesystemKind, Guests, Host, Http, Listener,
     MAX_NODES, Manager, ManagerKind, Node, NodeKind, Options, PatternError, Platform, PlatformKind,
     QuorumDevice, Resource, Sbd, Service, Storage, StorageKind, Transport, Virt, VirtdMode,
@@ -32,8 +32,9 @@ pub use schema::{schema, tables};
 pub use secrets::Secrets;
 pub use types::{
     Address, Addresses, AgentName, Backing, Count, Delay, DevicePath, Endpoint, Group, GuestName,
-    Interface, Invalid, Iqn, Line, MountOptions, Name, NodeName, OptionName, OptionValue, Os,
-    PlainPath, Port, Portal, ResourceAgent, Size, Span, SshDestination, Uri, Version, Word,
+    Interface, Invalid, Iqn, Line, MountOptions, Name, NearbyFile, NodeName, OptionName,
+    OptionValue, Os, PlainPath, Port, Portal, ResourceAgent, Size, Span, SshDestination, Uri,
+    Version, Word,
 };
 
 /// The OCF resource agent that serves a service's page, a shell script. [`render_node`] puts it

@@ -1,8 +1,11 @@
 //! What a device is, however it is reached.
 
+use std::thread;
+use std::time::Duration;
+
 use deadline::Deadline;
 use scsi::pr::InitiatorPort;
-use scsi::{Sense, SenseKey, Status};
+use scsi::{AdditionalSense, Sense, SenseKey, Status};
 
 use crate::DeviceError;
 
@@ -79,6 +82,23 @@ impl Completion {
             self.status == Status::CHECK_CONDITION && sense.key == SenseKey::UNIT_ATTENTION
         })
     }
+
+    /// Whether the device could not take the command at this moment: it was not carried out, and the same one may be taken
+    /// a little later (SAM-5, "Status codes"; SPC-4, "Sense key and sense code definitions").
+    #[must_use]
+    pub fn is_busy(&self) -> bool {
+        let busy = [Status::BUSY, Status::TASK_SET_FULL, Status::ACA_ACTIVE];
+        busy.contains(&self.status) || self.sense.is_some_and(soon_ready)
+    }
+}
+
+/// Whether sense data say that the device is not ready, and will be without anybody's doing.
+fn soon_ready(sense: Sense) -> bool {
+    let soon = [
+        AdditionalSense::BECOMING_READY,
+        AdditionalSense::ACCESS_STATE_TRANSITION,
+    ];
+    sense.key == SenseKey::NOT_READY && soon.contains(&sense.additional)
 }
 
 /// A SCSI device, reached over one I_T nexus.
@@ -103,11 +123,17 @@ pub trait ScsiDevice: Send {
     }
 }
 
-/// The most unit attentions that one command is sent again after.
+/// So many unit attentions are taken one right after the other; from then on there is a pause before each attempt.
 pub const MAX_ATTENTIONS: usize = 8;
 
-/// Sends a command, and again after each unit attention, which goes to `attentions`: it is news, not an answer, and the
-/// device has not carried the command out. An end that still is one comes after [`MAX_ATTENTIONS`] of them.
+/// The pause before the first attempt after a device was busy; each further one is twice as long, up to [`LONGEST_PAUSE`].
+const FIRST_PAUSE: Duration = Duration::from_millis(10);
+/// The longest pause between two attempts.
+const LONGEST_PAUSE: Duration = Duration::from_millis(500);
+
+/// Sends a command until the device has taken it. A unit attention, which goes to `attentions`, is news and not an answer,
+/// a device that is busy has none yet: either way the command was not carried out. An end that still is one of them comes
+/// when the deadline leaves no time for another attempt.
 ///
 /// # Errors
 /// As [`ScsiDevice::execute`].
@@ -118,18 +144,26 @@ pub fn settle(
     deadline: Deadline,
     attentions: &mut Vec<Sense>,
 ) -> Result<Completion, DeviceError> {
-    let mut left = MAX_ATTENTIONS;
+    let mut at_once = MAX_ATTENTIONS;
+    let mut pause = FIRST_PAUSE;
     loop {
         let again = data.again();
         let done = device.execute(Request { cdb, data: again }, deadline)?;
-        let Some(sense) = done.unit_attention() else {
-            return Ok(done);
-        };
-        attentions.push(sense);
-        if left == 0 || deadline.has_passed() {
+        let attention = done.unit_attention();
+        match attention {
+            Some(sense) => attentions.push(sense),
+            None if done.is_busy() => {}
+            None => return Ok(done),
+        }
+        if attention.is_some() && at_once > 0 && !deadline.has_passed() {
+            at_once -= 1;
+            continue;
+        }
+        if deadline.remaining() <= pause {
             return Ok(done);
         }
-        left -= 1;
+        thread::sleep(pause);
+        pause = (pause * 2).min(LONGEST_PAUSE);
     }
 }
 

@@ -14,6 +14,7 @@
 //! [`Certainty::Refused`]. Or nobody knows: [`Certainty::Unknown`], and the caller must look what has become of it.
 
 mod address;
+mod designator;
 mod device;
 mod error;
 pub mod initiator;
@@ -23,6 +24,7 @@ pub mod probe;
 mod secret;
 
 pub use address::{Address, AddressError, IscsiAddress, SecretSource};
+pub use designator::designator;
 pub use device::{Completion, Data, MAX_ATTENTIONS, Request, ScsiDevice, settle};
 pub use error::{Certainty, DeviceError, LostBy};
 pub use node::{Paths, PathsError, paths};

@@ -1,17 +1,17 @@
 //! Persistent reservations of a device: the commands, with unit attentions taken out of the way.
 //!
 //! A unit attention is news, not an answer: the device reports it once instead of carrying out the next command.
-//! [`Reservations`] notes it, and sends the command again, at most [`MAX_ATTENTIONS`] times.
+//! [`Reservations`] notes it, and sends the command again; so it does where the device is busy. Both until the deadline.
 
 use deadline::Deadline;
 use scsi::pr::{
     Capabilities, FullStatus, InAction, Key, OutAction, OutParameters, OutRequest, ReservationData,
     ReservationType, Truncated, parse_full_status, parse_keys, parse_reservation,
 };
-use scsi::{Sense, Status};
+use scsi::{Sense, SenseKey, Status};
 
 use crate::device::settle;
-use crate::{Certainty, Completion, Data, DeviceError, MAX_ATTENTIONS, ScsiDevice};
+use crate::{Certainty, Completion, Data, DeviceError, ScsiDevice};
 
 /// How many bytes are asked for at first: some hundred registrations.
 const FIRST_ALLOCATION: u16 = 8192;
@@ -28,7 +28,8 @@ pub enum PrError {
         /// The command.
         command: &'static str,
     },
-    /// CHECK CONDITION: the device refuses, and says why. Nothing was changed.
+    /// CHECK CONDITION: the device refuses, and says why. Nothing was changed, but for ABORTED COMMAND: see
+    /// [`Self::is_unknown`].
     #[error("{device}: {command}: {sense}")]
     Refused {
         /// The device.
@@ -48,8 +49,20 @@ pub enum PrError {
         /// The status.
         status: Status,
     },
+    /// The device had not taken the command when the deadline came: it was busy all the time.
+    #[error("{device}: {command}: the device is busy: {}", told(*status, sense.as_ref()))]
+    Busy {
+        /// The device.
+        device: String,
+        /// The command.
+        command: &'static str,
+        /// What it answered last.
+        status: Status,
+        /// With CHECK CONDITION.
+        sense: Option<Sense>,
+    },
     /// The device reports one unit attention after another.
-    #[error("{device}: {command}: more than {MAX_ATTENTIONS} unit attentions, the last {last}")]
+    #[error("{device}: {command}: one unit attention after another, the last {last}")]
     Unsettled {
         /// The device.
         device: String,
@@ -75,19 +88,37 @@ pub enum PrError {
 }
 
 impl PrError {
-    /// Whether the command may have been carried out although nobody said so: the keys must be read again.
+    /// Whether the command may have been carried out although nobody said so: the keys must be read again. An aborted
+    /// command, too, may have been carried out in part (SAM-5, "Aborting commands").
     #[must_use]
-    pub const fn is_unknown(&self) -> bool {
-        matches!(self, Self::Device(error) if matches!(error.certainty(), Certainty::Unknown))
+    pub fn is_unknown(&self) -> bool {
+        match self {
+            Self::Device(error) => error.certainty() == Certainty::Unknown,
+            Self::Status { status, .. } => *status == Status::TASK_ABORTED,
+            Self::Refused { sense, .. } => sense.key == SenseKey::ABORTED_COMMAND,
+            _ => false,
+        }
     }
 
     /// Whether the device was asked and said no, so that nothing has changed.
     #[must_use]
-    pub const fn is_refusal(&self) -> bool {
-        matches!(
+    pub fn is_refusal(&self) -> bool {
+        let no = matches!(
             self,
             Self::Conflict { .. } | Self::Refused { .. } | Self::Status { .. }
-        )
+        );
+        no && !self.is_unknown()
+    }
+
+    /// Whether another attempt, perhaps over another path, may end otherwise: there was no answer, or none that says
+    /// anything of what was asked.
+    #[must_use]
+    pub fn may_pass(&self) -> bool {
+        let no_answer = matches!(
+            self,
+            Self::Device(_) | Self::Busy { .. } | Self::Unsettled { .. }
+        );
+        no_answer || self.is_unknown()
     }
 
     /// The device does not know the command at all, or not this form of it.
@@ -99,6 +130,11 @@ impl PrError {
             A::INVALID_COMMAND_OPERATION_CODE | A::INVALID_FIELD_IN_CDB | A::INVALID_FIELD_IN_PARAMETER_LIST
         ))
     }
+}
+
+/// A status with what its sense data say.
+fn told(status: Status, sense: Option<&Sense>) -> String {
+    sense.map_or_else(|| status.to_string(), ToString::to_string)
 }
 
 /// The reservations of one device, as one nexus sees and changes them.
@@ -327,7 +363,7 @@ impl<'d> Reservations<'d> {
         }
     }
 
-    /// Sends a command until its end is no unit attention.
+    /// Sends a command until the device has taken it.
     fn send(
         &mut self,
         command: &'static str,
@@ -344,8 +380,15 @@ impl<'d> Reservations<'d> {
                 last,
             });
         }
+        let busy = done.is_busy();
         match (done.status, done.sense) {
             (status, _) if status.is_good() => Ok(done),
+            (status, sense) if busy => Err(PrError::Busy {
+                device: device(),
+                command,
+                status,
+                sense,
+            }),
             (Status::RESERVATION_CONFLICT, _) => Err(PrError::Conflict {
                 device: device(),
                 command,

@@ -9,7 +9,7 @@ use crate::incoming::Incoming;
 use crate::outgoing::{Outgoing, compose};
 use crate::transport::{Received, Transport, Trouble};
 use crate::wait::Stop;
-use crate::{Endpoint, Error, Interrupt, Request, Response, Scheme, dial, tls};
+use crate::{Endpoint, Error, Identity, Interrupt, Request, Response, Scheme, dial, tls};
 
 /// One TCP or TLS connection, kept open from request to request. It never opens another by itself, never follows a redirect
 /// and knows no proxies.
@@ -43,10 +43,23 @@ impl Connection {
         interrupt: Option<Interrupt>,
         deadline: Deadline,
     ) -> Result<Self, Error> {
+        Self::open_as(endpoint, None, interrupt, deadline)
+    }
+
+    /// The same as somebody whom a certificate names, if the server asks for one; without TLS nobody does.
+    ///
+    /// # Errors
+    /// As [`Connection::open`], and when the certificate or its key cannot be used.
+    pub fn open_as(
+        endpoint: &Endpoint,
+        identity: Option<&Identity>,
+        interrupt: Option<Interrupt>,
+        deadline: Deadline,
+    ) -> Result<Self, Error> {
         // A trust file that cannot be read is told before anybody is contacted.
         let client = match endpoint.scheme {
             Scheme::Http => None,
-            Scheme::Https => Some(tls::client(endpoint)?),
+            Scheme::Https => Some(tls::client(endpoint, identity)?),
         };
         let socket = dial::dial(endpoint, interrupt.as_ref(), deadline)?;
         let mut connection = Self {

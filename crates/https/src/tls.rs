@@ -14,13 +14,16 @@ use rustls::{
 };
 
 use crate::text::quoted;
-use crate::{Endpoint, Error, Trust};
+use crate::{Endpoint, Error, Identity, Trust};
 
 /// The largest trust file: far more than a system's whole store.
 const FILE_LIMIT: u64 = 8 << 20;
 
 /// A TLS client that has not said anything yet.
-pub(crate) fn client(endpoint: &Endpoint) -> Result<ClientConnection, Error> {
+pub(crate) fn client(
+    endpoint: &Endpoint,
+    identity: Option<&Identity>,
+) -> Result<ClientConnection, Error> {
     let failed = |detail: String| Error::Tls {
         peer: endpoint.peer(),
         detail,
@@ -41,10 +44,17 @@ pub(crate) fn client(endpoint: &Endpoint) -> Result<ClientConnection, Error> {
     let config = ClientConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()
         .map_err(|error| failed(error.to_string()))?;
-    let mut config = config
+    let config = config
         .dangerous()
-        .with_custom_certificate_verifier(Arc::new(verifier))
-        .with_no_client_auth();
+        .with_custom_certificate_verifier(Arc::new(verifier));
+    let mut config = match identity {
+        None => config.with_no_client_auth(),
+        Some(identity) => {
+            let (chain, key) = identity.load().map_err(failed)?;
+            let config = config.with_client_auth_cert(chain, key);
+            config.map_err(|error| failed(format!("the client's certificate: {error}")))?
+        }
+    };
     // One connection, one handshake: there is nothing to resume.
     config.resumption = rustls::client::Resumption::disabled();
     ClientConnection::new(Arc::new(config), name).map_err(|error| failed(error.to_string()))

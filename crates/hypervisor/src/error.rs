@@ -50,7 +50,7 @@ pub enum Error {
         waiting: usize,
     },
     /// The hypervisor said no.
-    #[error("{by} refused `{guest}`: {detail}")]
+    #[error("{by} refused{}: {detail}", if .guest.is_empty() { String::new() } else { format!(" `{guest}`") })]
     Refused {
         /// Who refused.
         by: String,
@@ -97,6 +97,22 @@ impl Error {
             Self::NotConfirmed { .. } | Self::DeadlinePassed { acted: true, .. } => {
                 ErrorKind::CannotKnow
             }
+        }
+    }
+
+    /// Whether it is a login that was refused: user or password wrong, account locked. Such a call must not be repeated at once;
+    /// platforms lock accounts.
+    #[must_use]
+    pub fn is_refused_login(&self) -> bool {
+        // How the implementations word it; `tests/tests/proxy` counts logins against each of their servers.
+        const WORDS: [&str; 3] = [
+            "login of `",
+            "the login is refused",
+            "user name or password is wrong",
+        ];
+        match self {
+            Self::Refused { detail, .. } => WORDS.iter().any(|words| detail.contains(words)),
+            _ => false,
         }
     }
 

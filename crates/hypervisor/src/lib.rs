@@ -22,6 +22,7 @@
 //! | `hyperv` | Hyper-V hosts, alone or in a failover cluster | `hyperv` |
 //! | [`memory`] | guests that exist only in this process, with faults on demand | always |
 
+pub mod address;
 mod error;
 mod event;
 mod evidence;

@@ -19,4 +19,9 @@ pub trait Managed: Hypervisor {
     /// # Errors
     /// When the server did not confirm it; the session then lasts until the server's own idle limit.
     fn log_out(&self, deadline: Deadline) -> Result<(), Error>;
+
+    /// What went wrong without being a reason to fail, since the last time: to be told to the user.
+    fn remarks(&self) -> Vec<String> {
+        Vec::new()
+    }
 }

@@ -2,11 +2,14 @@
 //!
 //! What a platform calls it: affinity groups and pinning (oVirt, S29), DRS rules (VMware), anti-affinity class names and possible
 //! owners (Hyper-V). libvirt has none: there only [`Placement::hosts`], [`Placement::whereabouts`] and [`Placement::migrate`] work.
+//!
+//! "Nobody can say where it is" is an error of its own ([`crate::ErrorKind::CannotKnow`]): a guest in flight between two hosts, or
+//! one that no host has while one of the hosts cannot be asked. It is never "runs nowhere".
 
 use deadline::Deadline;
 use serde::Serialize;
 
-use crate::{Error, Guest, GuestRef, Hypervisor};
+use crate::{Error, Guest, GuestRef};
 
 /// A host that guests run on.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
@@ -57,18 +60,28 @@ pub enum Changed {
     AtNextStart,
 }
 
-/// A platform that tells and decides where guests run.
-pub trait Placement: Hypervisor {
-    /// Every host that guests of this platform may run on.
+impl Host {
+    /// Whether `wanted` is its id or its name. Host names are compared without regard to case.
+    #[must_use]
+    pub fn is(&self, wanted: &str) -> bool {
+        self.id == wanted || self.name.eq_ignore_ascii_case(wanted)
+    }
+}
+
+/// A platform that tells and decides where guests run. It need not be one [`crate::Hypervisor`]: several libvirt hosts together
+/// are one as well.
+pub trait Placement: Send + Sync {
+    /// Every host that guests of this platform may run on. One that cannot be reached is listed, and not usable.
     ///
     /// # Errors
-    /// As [`Hypervisor::list`].
+    /// As [`crate::Hypervisor::list`].
     fn hosts(&self, deadline: Deadline) -> Result<Vec<Host>, Error>;
 
     /// Where a guest is.
     ///
     /// # Errors
-    /// As [`Hypervisor::observe`]; [`Error::Refused`] when the login may not see hosts.
+    /// As [`crate::Hypervisor::observe`]; [`Error::Refused`] when the login may not see hosts; [`Error::NotConfirmed`] when nobody can
+    /// say, as for a guest that is being migrated.
     fn whereabouts(&self, guest: &GuestRef, deadline: Deadline) -> Result<Whereabouts, Error>;
 
     /// The rules that keep any of these guests apart from another guest.

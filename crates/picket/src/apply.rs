@@ -18,6 +18,7 @@ use cluster::{Definition, RenderOptions};
 use deploy::{Decision, Desired, Keys, OpenSsh, Options, Plan, ProblemKind, Report, SshSettings};
 use serde::Serialize;
 
+use crate::storage::saved::{self, Age};
 use crate::{exit, plain, setup};
 
 /// The options of `picket apply`.
@@ -41,6 +42,10 @@ pub struct ApplyArgs {
     /// Go on although this rule of `picket check` calls the cluster unsafe; can be given again
     #[arg(long, value_name = "RULE")]
     despite: Vec<String>,
+
+    /// Take no result of a probe of its storage that is so many days old, or older
+    #[arg(long, value_name = "DAYS", default_value_t = saved::MAX_AGE, value_parser = clap::value_parser!(u32).range(1..=3650))]
+    probe_max_age: u32,
 
     /// Where the cluster's secrets are kept; made there when there are none. Default: picket/CLUSTER
     /// in the user's state directory
@@ -81,6 +86,8 @@ pub struct ApplyArgs {
 enum Error {
     #[error(transparent)]
     Setup(#[from] setup::Error),
+    #[error(transparent)]
+    Probe(#[from] saved::Error),
     #[error("--despite {0}: there is no such rule; see `picket explain`")]
     NoSuchRule(String),
     #[error(
@@ -121,7 +128,7 @@ impl Error {
             Self::Unsafe(_) => exit::UNSAFE,
             Self::Lab(error) => exit::of_lab(error.kind()),
             Self::Keys(_) => exit::UNFIT,
-            Self::NotDeployable(_) => exit::DEFINITION,
+            Self::NotDeployable(_) | Self::Probe(_) => exit::DEFINITION,
             Self::Deploy(error) => of_deploy(error),
             Self::Busy(_) => exit::STATE,
             Self::Io { .. } | Self::Signals(_) | Self::Output(_) => exit::FAILED,
@@ -239,7 +246,9 @@ fn print_document(known: &Known, exit_code: u8, error: Option<&Error>) -> io::Re
 }
 
 fn apply(args: &ApplyArgs, known: &mut Known) -> Result<(), Error> {
-    let definition = setup::definition(&args.definition, args.nodes)?;
+    let mut definition = setup::definition(&args.definition, args.nodes)?;
+    let age = Age::of_days(args.probe_max_age);
+    saved::take_all(&mut definition, &args.definition, &[], age)?;
     let verdict = ::platforms::check(&definition, Edition::fitting(&definition));
     known.verdict = Some(verdict.outcome.as_str());
     // What loses data today loses it whatever the definition's time: its edition only decides on support.

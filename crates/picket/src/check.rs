@@ -11,14 +11,16 @@ use std::fs::File;
 use std::io::{self, IsTerminal, Read, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::time::Duration;
 
-use ::platforms::{Edition, Outcome, Reason, Verdict};
+use ::platforms::{Edition, Live, Outcome, Reason, Verdict};
 use clap::{Args, ValueEnum};
 use cluster::{Definition, DefinitionError, Places};
+use jiff::Timestamp;
 use serde::Serialize;
 
-use crate::storage::saved::{self, ProbeOf};
-use crate::{exit, platforms};
+use crate::storage::saved::{self, Age, ProbeOf};
+use crate::{exit, placement, platforms};
 
 /// The options of `picket check`.
 #[derive(Debug, Args)]
@@ -33,9 +35,27 @@ pub struct CheckArgs {
     edition: Option<Edition>,
 
     /// Take the result that `picket storage probe --save FILE` kept as what the definition says of this
-    /// storage; can be given again
+    /// storage, instead of that of its `probe`; can be given again
     #[arg(long, value_name = "STORAGE=FILE")]
     probe: Vec<ProbeOf>,
+
+    /// Take no result of a probe that is so many days old, or older
+    #[arg(long, value_name = "DAYS", default_value_t = saved::MAX_AGE, value_parser = clap::value_parser!(u32).range(1..=3650))]
+    probe_max_age: u32,
+
+    /// Go by what `picket placement show --json` printed into this file, where members run and what keeps
+    /// them apart, instead of by what the definition says of it
+    #[arg(long, value_name = "FILE")]
+    placement: Option<PathBuf>,
+
+    /// How old that file may be, in seconds
+    #[arg(
+        long,
+        value_name = "SECONDS",
+        default_value_t = 3600,
+        requires = "placement"
+    )]
+    placement_max_age: u64,
 
     /// Warnings count: end with 24 if that is the worst there is
     #[arg(long, conflicts_with = "accept")]
@@ -148,11 +168,7 @@ struct Report {
 /// Runs `picket check`.
 #[must_use]
 pub fn run(args: &CheckArgs) -> ExitCode {
-    let files: Vec<Checked> = args
-        .files
-        .iter()
-        .map(|path| check(path, args.edition, &args.probe))
-        .collect();
+    let files: Vec<Checked> = args.files.iter().map(|path| check(path, args)).collect();
     let threshold = Threshold::of(args);
     let exit_code = threshold.worst(&files);
     let report = Report { files, exit_code };
@@ -217,7 +233,7 @@ fn read(path: &Path) -> io::Result<String> {
 }
 
 /// Reads and measures one file.
-fn check(path: &Path, edition: Option<Edition>, probes: &[ProbeOf]) -> Checked {
+fn check(path: &Path, args: &CheckArgs) -> Checked {
     let name = path.to_string_lossy().into_owned();
     let text = match read(path) {
         Ok(text) => text,
@@ -230,11 +246,12 @@ fn check(path: &Path, edition: Option<Edition>, probes: &[ProbeOf]) -> Checked {
         }
     };
     let result = match Definition::parse_with_places(&name, &text) {
-        Ok((mut definition, places)) => match taken(&mut definition, probes) {
-            Err(error) => Err(Refused::because(error.to_string())),
-            Ok(()) => {
-                let edition = edition.unwrap_or_else(|| Edition::fitting(&definition));
-                let verdict = ::platforms::check(&definition, edition);
+        Ok((mut definition, places)) => match taken(&mut definition, path, args) {
+            Err(why) => Err(Refused::because(why)),
+            Ok(live) => {
+                let fitting = || Edition::fitting(&definition);
+                let edition = args.edition.unwrap_or_else(fitting);
+                let verdict = ::platforms::check_live(&definition, edition, live.as_ref());
                 Ok(Judged::new(&definition, verdict, &places))
             }
         },
@@ -247,11 +264,21 @@ fn check(path: &Path, edition: Option<Edition>, probes: &[ProbeOf]) -> Checked {
     }
 }
 
-/// Lets the definition say what was probed.
-fn taken(definition: &mut Definition, probes: &[ProbeOf]) -> Result<(), saved::Error> {
-    probes
-        .iter()
-        .try_for_each(|probe| saved::take(definition, probe))
+/// Lets the definition say what was probed; what was seen of where its members run.
+fn taken(
+    definition: &mut Definition,
+    file: &Path,
+    args: &CheckArgs,
+) -> Result<Option<Live>, String> {
+    let age = Age::of_days(args.probe_max_age);
+    saved::take_all(definition, file, &args.probe, age).map_err(|error| error.to_string())?;
+    let Some(path) = &args.placement else {
+        return Ok(None);
+    };
+    let max_age = Duration::from_secs(args.placement_max_age);
+    placement::saved::take(definition, path, max_age, Timestamp::now())
+        .map(Some)
+        .map_err(|error| error.to_string())
 }
 
 impl Judged {

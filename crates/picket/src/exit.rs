@@ -71,7 +71,7 @@ pub const INCOMPLETE: u8 = 34;
 /// to be done.
 pub const UNHEALTHY: u8 = 35;
 
-/// Apply: the plan was shown and declined. Nothing was changed.
+/// Apply, placement enforce: the plan was shown and declined. Nothing was changed.
 pub const DECLINED: u8 = 36;
 
 /// Apply: everything is in its place and nothing has failed, but something that is defined does not run,
@@ -103,6 +103,27 @@ pub const IN_USE: u8 = 60;
 
 /// Storage probe: something on the disk could not be put back as it was; the report says what.
 pub const LEFT_BEHIND: u8 = 61;
+
+/// Placement: two members share a host.
+pub const SHARED_HOST: u8 = 70;
+
+/// Placement: whether members share a host is not known.
+pub const PLACES_UNKNOWN: u8 = 71;
+
+/// Placement: no two members share a host at present, and something about it is not as it should be:
+/// nothing keeps them apart, say.
+pub const NOT_KEPT_APART: u8 = 72;
+
+/// Placement enforce: no two members share a host, and some step failed, was left to people, or takes
+/// effect at a guest's next start only.
+pub const NOT_ENFORCED: u8 = 73;
+
+/// Discover: a node is not the guest that the definition means, or two nodes have one UUID: fencing would
+/// switch the wrong guest.
+pub const OTHER_GUEST: u8 = 80;
+
+/// Discover: who a guest is could not be found out.
+pub const NOT_IDENTIFIED: u8 = 81;
 
 /// Ended by SIGINT or SIGTERM; what had been started has been taken down.
 pub const CANCELLED: u8 = 130;
@@ -176,7 +197,7 @@ pub const TABLE: &[(u8, &str)] = &[
         UNHEALTHY,
         "apply: all is in its place, but the cluster is not healthy",
     ),
-    (DECLINED, "apply: the plan was declined"),
+    (DECLINED, "the plan was declined; nothing was changed"),
     (
         HELD,
         "apply: done, but an administrator keeps something from running",
@@ -206,6 +227,27 @@ pub const TABLE: &[(u8, &str)] = &[
     (
         LEFT_BEHIND,
         "storage probe: something could not be put back as it was",
+    ),
+    (SHARED_HOST, "placement: two members share a host"),
+    (
+        PLACES_UNKNOWN,
+        "placement: whether members share a host is not known",
+    ),
+    (
+        NOT_KEPT_APART,
+        "placement: apart at present, but not as it should be",
+    ),
+    (
+        NOT_ENFORCED,
+        "placement enforce: apart, but not every step was done",
+    ),
+    (
+        OTHER_GUEST,
+        "discover: a node is not the guest that the definition means",
+    ),
+    (
+        NOT_IDENTIFIED,
+        "discover: who a guest is could not be found out",
     ),
     (CANCELLED, "cancelled by SIGINT or SIGTERM"),
     (

@@ -5,10 +5,12 @@
 
 pub mod apply;
 pub mod check;
+pub mod discover;
 pub mod drill;
 pub mod exit;
 pub mod explain;
 pub mod lab;
+pub mod placement;
 mod plain;
 pub mod platforms;
 pub mod render;
@@ -46,6 +48,11 @@ enum Command {
     /// Show the state of a running cluster: nodes, services, fencing, quorum, hosts
     #[command(after_long_help = exit_codes())]
     Status(status::StatusArgs),
+    /// Find out who a guest is on its platform: its plug for each agent, and whether a definition means it
+    #[command(after_long_help = exit_codes())]
+    Discover(discover::DiscoverArgs),
+    /// Show which host runs each member, what keeps the members apart, and watch over it
+    Placement(placement::PlacementArgs),
     /// Find out whether fence_scsi can rely on a shared disk; serve one
     Storage(storage::StorageArgs),
     /// Browse what each platform supports, with which agents and storage, and who says so
@@ -60,9 +67,16 @@ pub fn command() -> clap::Command {
     Cli::command()
 }
 
-/// Runs the program with the process's arguments.
+/// Runs the program with the process's arguments. Hosts that run libvirt are reached by the program
+/// `picket-libvirt`.
 #[must_use]
 pub fn main() -> ExitCode {
+    main_with(&placement::Platforms::default())
+}
+
+/// As [`main`], with platforms that this program reaches itself.
+#[must_use]
+pub fn main_with(platforms: &placement::Platforms) -> ExitCode {
     let cli = Cli::parse();
     match &cli.command {
         Command::Lab(args) => lab::run(args),
@@ -71,6 +85,8 @@ pub fn main() -> ExitCode {
         Command::Check(args) => check::run(args),
         Command::Explain(args) => explain::run(args),
         Command::Status(args) => status::run(args),
+        Command::Discover(args) => discover::run(args, platforms),
+        Command::Placement(args) => placement::run(args, platforms),
         Command::Storage(args) => storage::run(args),
         Command::Platforms(args) => platforms::run(args),
         Command::Render(args) => render::run(args),

@@ -10,6 +10,7 @@
 
 mod edition;
 mod level;
+mod live;
 pub mod matrix;
 mod rule;
 pub mod rules;
@@ -19,8 +20,9 @@ mod verdict;
 
 pub use edition::{Edition, UnknownEdition};
 pub use level::{Confidence, Level};
+pub use live::{Live, LiveMember, SeenAt};
 pub use matrix::Matrix;
-pub use rule::{Facts, MATRIX_RULES, Rule, check, rule};
+pub use rule::{Facts, MATRIX_RULES, Rule, check, check_live, rule};
 pub use source::Source;
 pub use statements::{STATEMENTS, Statement};
 pub use verdict::{Outcome, Reason, RuleId, Severity, Verdict};

@@ -3,6 +3,7 @@
 use cluster::{Definition, Node};
 
 use crate::edition::Edition;
+use crate::live::Live;
 use crate::matrix::{self, Placement, Row};
 use crate::rules::RULES;
 use crate::verdict::{Reason, Verdict};
@@ -17,6 +18,8 @@ pub struct Facts<'a> {
     pub edition: Edition,
     /// The guests by what they and their hosts run, each with the row of the matrix that fits.
     pub placements: &'a [Placement<'a>],
+    /// What was seen of the running cluster; none: the definition alone is measured.
+    pub live: Option<&'a Live>,
 }
 
 impl<'a> Facts<'a> {
@@ -96,11 +99,18 @@ fn apply_matrix(facts: &Facts<'_>, reasons: &mut Vec<Reason>) {
 /// Measures a definition against the matrix and the rules of one edition.
 #[must_use]
 pub fn check(definition: &Definition, edition: Edition) -> Verdict {
+    check_live(definition, edition, None)
+}
+
+/// As [`check`], with what was seen of the running cluster: it goes before what the definition says.
+#[must_use]
+pub fn check_live(definition: &Definition, edition: Edition, live: Option<&Live>) -> Verdict {
     let placements = matrix::place(definition, edition);
     let facts = Facts {
         definition,
         edition,
         placements: &placements,
+        live,
     };
     let mut reasons = Vec::new();
     let rules = MATRIX_RULES.iter().chain(RULES);

@@ -73,6 +73,10 @@ macro_rules! additional_sense {
 additional_sense! {
     /// Nothing more to say.
     NONE = 0x0000, "NO ADDITIONAL SENSE INFORMATION";
+    /// It will be ready by itself.
+    BECOMING_READY = 0x0401, "LOGICAL UNIT IS IN PROCESS OF BECOMING READY";
+    /// Its target port group is changing its state.
+    ACCESS_STATE_TRANSITION = 0x040A, "LOGICAL UNIT NOT ACCESSIBLE, ASYMMETRIC ACCESS STATE TRANSITION";
     /// Writing failed.
     WRITE_ERROR = 0x0C00, "WRITE ERROR";
     /// Reading failed.

@@ -95,6 +95,7 @@ impl ServeOptions {
             });
         }
         Ok(Config {
+            file: None,
             listen: self.listen.clone(),
             control: self.control.clone(),
             state: self.state.clone().unwrap_or_else(|| beside(&self.disks)),

@@ -14,6 +14,9 @@ pub const REFUSED: u8 = 4;
 pub const UNREACHABLE: u8 = 5;
 /// The server was reached and has not answered: what was asked for may or may not have been done.
 pub const UNKNOWN: u8 = 6;
+/// It ended as it was told, but not cleanly: what initiators had written could not be made durable, or commands were at a disk
+/// still.
+pub const UNCLEAN: u8 = 7;
 
 /// Why a program ends, and with which number.
 #[derive(Debug, thiserror::Error)]

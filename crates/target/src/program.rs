@@ -12,12 +12,17 @@ use signal_hook::iterator::Signals;
 use crate::cli::ServeOptions;
 use crate::control::{ControlCommand, ControlSocket, MetricsListener};
 use crate::exit::{self, Failure};
-use crate::server::{Server, chain};
+use crate::server::{Admin, Server, chain};
 
 /// iSCSI storage server with persistent reservations that keep fenced nodes off the disk.
 ///
+/// SIGHUP has it read its configuration again, as `control reload` does, which also says what came of it. SIGTERM ends it;
+/// a second one does not wait for sessions.
+///
 /// Exit codes: 0 ended as told; 1 cannot start; 2 wrong command line; 3 wrong configuration; 4 the server said no;
-/// 5 the server cannot be reached; 6 the server has not answered, and what was asked for may or may not have been done.
+/// 5 the server cannot be reached; 6 the server has not answered, and what was asked for may or may not have been done;
+/// 7 ended as told, or read its configuration again, but what initiators had written could not be made durable, or
+/// commands are still at a disk.
 #[derive(Debug, Parser)]
 #[command(
     name = "picket-target",
@@ -67,7 +72,7 @@ pub fn run() -> u8 {
 /// Serves until a signal comes.
 ///
 /// # Errors
-/// [`Failure`] if the configuration is wrong or the server cannot start.
+/// [`Failure`] if the configuration is wrong, the server cannot start, or it did not end cleanly.
 pub fn serve(options: &ServeOptions) -> Result<(), Failure> {
     let config = options.configuration()?;
     if options.check {
@@ -103,20 +108,42 @@ pub fn serve(options: &ServeOptions) -> Result<(), Failure> {
         tracing::info!(%address, "listening");
     }
     let _ = sd_notify::notify(&[NotifyState::Ready]);
-    let _ = signals.forever().next();
+    await_end(&mut signals, &server.admin());
     let _ = sd_notify::notify(&[NotifyState::Stopping]);
     tracing::info!("stopping");
     // A second signal ends it at once.
     std::thread::spawn(move || {
-        if signals.forever().next().is_some() {
+        if signals.forever().any(|signal| signal != SIGHUP) {
             tracing::warn!("told again to end: not waiting for sessions");
             std::thread::sleep(Duration::from_millis(50));
             std::process::abort();
         }
     });
-    server.stop();
+    let stopped = server.stop();
     drop((control, metrics));
-    Ok(())
+    stopped.map_err(|error| Failure::new(exit::UNCLEAN, chain(&error)))
+}
+
+/// Waits for a signal to end. Meanwhile SIGHUP has the configuration read again, on a thread of its own: a disk that does not
+/// come must not keep the server from ending.
+fn await_end(signals: &mut Signals, admin: &Admin) {
+    for signal in signals.forever() {
+        if signal != SIGHUP {
+            return;
+        }
+        let admin = admin.clone();
+        let reload = move || match admin.reload() {
+            Ok(changes) if changes.done.is_empty() => {
+                tracing::info!("configuration read again: nothing has changed");
+            }
+            Ok(_) => {}
+            Err(error) => tracing::error!("the configuration is not taken: {error}"),
+        };
+        let thread = std::thread::Builder::new().name("reload".to_owned());
+        if let Err(error) = thread.spawn(reload) {
+            tracing::error!("the configuration is not read again: {error}");
+        }
+    }
 }
 
 /// A limit on the size of files is then an error of the write, which an initiator is told, and not the end of the server.

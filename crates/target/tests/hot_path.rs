@@ -64,6 +64,7 @@ fn start(directory: &std::path::Path) -> Server {
     let mut disk = DiskOptions::new(directory.join("disk.img"));
     disk.store.size = Some(16 << 20);
     let config = Config {
+        file: None,
         listen: vec!["127.0.0.1:0".parse().unwrap()],
         control: None,
         state: directory.to_owned(),

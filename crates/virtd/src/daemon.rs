@@ -30,6 +30,8 @@ use crate::{background, descriptors, logging};
 const HEALTH_LIMIT: Duration = Duration::from_secs(10);
 /// How long running requests have to end at the end.
 const DRAIN_LIMIT: Duration = Duration::from_secs(30);
+/// How long sessions on management interfaces have to be closed at the end.
+const FAREWELL_LIMIT: Duration = Duration::from_secs(8);
 /// How often a listener that could not start is tried again. C's interval.
 const RETRY: Duration = Duration::from_secs(5);
 
@@ -49,6 +51,7 @@ pub fn configure(options: &Options, mend: bool) -> Result<(Config, Vec<String>),
             .prepare(mend, &mut remarks)
             .map_err(Failure::configuration)?;
     }
+    config.fleet.prepare().map_err(Failure::configuration)?;
     Ok((config, remarks))
 }
 
@@ -109,6 +112,8 @@ struct Daemon<'a> {
     options: &'a Options,
     service: Arc<Service>,
     fleet_plan: String,
+    /// Tells whether a reload needs another fleet.
+    fleet_identity: String,
     running: Vec<Running>,
     /// Listeners that could not start and are tried again.
     pending: Vec<Box<dyn Listener>>,
@@ -155,6 +160,7 @@ impl<'a> Daemon<'a> {
         let mut daemon = Self {
             options,
             fleet_plan: config.fleet.describe(),
+            fleet_identity: config.fleet.identity(),
             service: Service::new(rules(&config, fleet), auditor),
             running: Vec::new(),
             pending: Vec::new(),
@@ -215,14 +221,18 @@ impl<'a> Daemon<'a> {
             tracing::warn!("{remark}");
         }
         let auditor = self.service.auditor();
-        let plan = config.fleet.describe();
-        let fleet = if plan == self.fleet_plan {
+        let identity = config.fleet.identity();
+        let fleet = if identity == self.fleet_identity {
             Arc::clone(&self.service.rules().fleet)
         } else {
-            config.fleet.build(auditor).map_err(Failure::start)?
+            let fleet = config.fleet.build(auditor).map_err(Failure::start)?;
+            // It ends with the last request that uses it; the end of the daemon waits for that.
+            let farewell = self.service.rules().fleet.farewell();
+            self.service.tasks().spawn(farewell);
+            fleet
         };
         auditor.reopen(config.audit_log.clone());
-        self.fleet_plan = plan;
+        (self.fleet_plan, self.fleet_identity) = (config.fleet.describe(), identity);
         self.service.set_rules(rules(&config, fleet));
         self.pending.clear();
         let mut old = Vec::new();
@@ -286,8 +296,22 @@ impl<'a> Daemon<'a> {
                 DRAIN_LIMIT.as_secs()
             );
         }
+        self.close_sessions().await;
         self.audit("ended");
         tracing::info!("ended");
+    }
+
+    /// Lets go of the fleet, whose sessions then end.
+    async fn close_sessions(&self) {
+        let farewell = self.service.end_fleet();
+        if tokio::time::timeout(FAREWELL_LIMIT, farewell)
+            .await
+            .is_err()
+        {
+            tracing::warn!(
+                "the sessions on the management interfaces could not be closed; they last until their idle limit there"
+            );
+        }
     }
 
     fn tell(&self, state: &[NotifyState<'_>]) {
@@ -330,7 +354,7 @@ async fn check_health(fleet: &dyn Fleet, wait: bool) -> Result<(), Failure> {
     let health = fleet.health(Deadline::after(HEALTH_LIMIT)).await;
     if health.well.is_empty() && !wait {
         return Err(Failure::start(format!(
-            "no hypervisor can be reached: {}; start libvirtd, correct `uri` in backends/libvirt, or wait for it with -w",
+            "no hypervisor can be reached: {}; start libvirtd, correct `uri` or `hypervisor` in backends/libvirt, or wait for it with -w",
             health.ill.join("; ")
         )));
     }

@@ -5,6 +5,8 @@ use std::io::{self, BufRead, Write};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
 
+use hypervisor::address::Address;
+
 use crate::config;
 use crate::security::DEFAULT_KEY_FILE;
 
@@ -73,7 +75,15 @@ impl<I: BufRead, O: Write> Dialogue<I, O> {
         };
         let key_file = self.ask("Key file", DEFAULT_KEY_FILE)?;
         let backend = self.ask("Backend", "libvirt")?;
-        let uri = self.ask("Hypervisor (libvirt URI)", "qemu:///system")?;
+        let hypervisor = self.ask(
+            "Hypervisor (libvirt URI, or the address of a management interface as in fence_virt.conf(5))",
+            "qemu:///system",
+        )?;
+        let key = match Address::parse(&hypervisor) {
+            Ok(Address::Libvirt(_)) => "uri",
+            // Also what is wrong: it is remarked on as what it was meant to be.
+            Ok(Address::Management(_)) | Err(_) => "hypervisor",
+        };
         let interface = if interface == "none" {
             String::new()
         } else {
@@ -83,7 +93,7 @@ impl<I: BufRead, O: Write> Dialogue<I, O> {
             "fence_virtd {{\n\tlistener = \"{listener}\";\n\tbackend = \"{backend}\";\n}}\n\n\
              listeners {{\n\t{listener} {{\n\t\tfamily = \"{family}\";\n\t\taddress = \"{address}\";\n\
              \t\tport = \"{port}\";\n{interface}\t\tkey_file = \"{key_file}\";\n\t}}\n}}\n\n\
-             backends {{\n\t{backend} {{\n\t\turi = \"{uri}\";\n\t}}\n}}\n"
+             backends {{\n\t{backend} {{\n\t\t{key} = \"{hypervisor}\";\n\t}}\n}}\n"
         ))
     }
 }

@@ -3,6 +3,7 @@
 use std::io::{self, Write as _};
 
 use clap::Parser as _;
+use hypervisor::address::Platform;
 
 use crate::cli::Options;
 use crate::exit::{self, Failure};
@@ -65,6 +66,12 @@ fn list() -> io::Result<()> {
     }
     for mode in fleet::MODES {
         writeln!(out, "backend {}", mode.backend)?;
+    }
+    for platform in Platform::ALL
+        .into_iter()
+        .filter(|platform| platform.is_in_this_build())
+    {
+        writeln!(out, "hypervisor {platform}://")?;
     }
     Ok(())
 }

@@ -38,6 +38,7 @@ fn files_of_the_c_daemon_are_read_without_a_word() {
 }
 
 /// The example is also the manual page: as it stands, and with every key that it shows commented out.
+#[cfg(feature = "vmware")]
 #[test]
 fn the_packaged_example_is_read_without_a_word() {
     let example = include_str!("../../../packaging/fence_virt.conf");
@@ -183,4 +184,116 @@ fn hypervisors_are_numbered_without_a_gap() {
 fn a_missing_file_says_what_to_do() {
     let error = config::load("/nonexistent/fence_virt.conf".as_ref()).unwrap_err();
     insta::assert_snapshot!(error);
+}
+
+#[cfg(not(feature = "vmware"))]
+#[test]
+fn a_platform_that_was_left_out_is_said_to_be_missing() {
+    let said = remarks(&front(
+        "hypervisor = \"vmware://fence@vc/?password_file=/p\";",
+        GROUPS,
+    ));
+    assert!(said.contains("vmware:// is not in this build"), "{said}");
+}
+
+/// A file whose back end reaches guests through `lines`, with groups unless told otherwise.
+fn front(lines: &str, groups: &str) -> String {
+    format!(
+        "fence_virtd {{ listener = \"tcp\"; backend = \"libvirt\"; }}\nbackends {{\n  libvirt {{\n{lines}\n  }}\n}}\n{groups}\n"
+    )
+}
+
+const GROUPS: &str = "groups { group { ip = \"10.0.0.1\"; uuid = \"vm1\"; } }";
+
+#[cfg(all(feature = "rhevm", feature = "vmware", feature = "hyperv"))]
+#[test]
+fn a_management_interface_stands_beside_or_instead_of_libvirt() {
+    let vmware =
+        "hypervisor = \"vmware://fence@VC.example:444/?password_file=/p&datacenter=dc%201\";";
+    let alone = front(vmware, GROUPS);
+    let both = front(
+        &format!(
+            "uri = \"qemu:///system\"; {vmware} hypervisor1 = \"rhevm://f@internal@e?password_file=/q\"; hypervisor2 = \"xen:///\";"
+        ),
+        GROUPS,
+    );
+    for source in [&alone, &both] {
+        assert_eq!(remarks(source), "");
+    }
+    let plan = |source| config::parse(source, "f").unwrap().config.fleet.describe();
+    assert_eq!(
+        plan(&alone),
+        "standalone: vmware://fence@vc.example:444/?password_file=/p&datacenter=dc%201"
+    );
+    assert_eq!(
+        plan(&both),
+        "standalone: qemu:///system, vmware://fence@vc.example:444/?password_file=/p&datacenter=dc%201, rhevm://f@internal@e/?password_file=/q, xen:///"
+    );
+}
+
+#[cfg(all(feature = "rhevm", feature = "vmware", feature = "hyperv"))]
+#[test]
+fn mistakes_in_an_address_are_shown_where_they_are() {
+    let lines = "    hypervisor = \"vmware://fence@vc.example/?pasword_file=/p\";\n\
+                 \x20   hypervisor1 = \"vmwrae://fence@vc.example/?password_file=/p\";\n\
+                 \x20   hypervisor2 = \"hyperv://fence@hv1/\";\n\
+                 \x20   hypervisor3 = \"rhevm://fence@engine:443x/?password_file=/p\";\n\
+                 \x20   hypervisor5 = \"rhevm://fence@engine/?password_file=/p\";\n\
+                 \x20   uri = \"vmware://fence@vc.example/?password_file=/p\";";
+    insta::assert_snapshot!(remarks(&front(lines, GROUPS)));
+}
+
+#[cfg(all(feature = "rhevm", feature = "vmware", feature = "hyperv"))]
+#[test]
+fn what_works_and_should_not_be_is_remarked_on() {
+    let lines = "    hypervisor = \"vmware://fence@vc/?password_file=/p&verify=no\";\n\
+                 \x20   hypervisor1 = \"rhevm://fence@e/?password_file=/p&transport=http\";\n\
+                 \x20   hypervisor2 = \"hyperv://fence@hv1/?password_file=/p&transport=http\";\n\
+                 \x20   hypervisor3 = \"rhevm://fence@E:80/?password_file=/p&transport=http\";";
+    insta::assert_snapshot!(remarks(&front(lines, "")));
+}
+
+/// Pictures and log lines of a file with a password in it show the place, not the password.
+#[cfg(all(feature = "rhevm", feature = "vmware", feature = "hyperv"))]
+#[test]
+fn a_password_in_the_file_is_refused_and_not_shown() {
+    let secret = "hun\u{fc}ter2";
+    for lines in [
+        format!("    hypervisor = \"vmware://root:{secret}@vc/\";"),
+        format!("    hypervisor = \"vmware://root@vc/?password={secret}\";"),
+        format!("    uri = \"esx://root:{secret}@esx1/\";\n    uri2 = \"a:///\";"),
+        format!(
+            "    hypervisor = \"vmware://root:{secret}@vc/?x\"; uri = vmware://root:{secret}@vc"
+        ),
+    ] {
+        let source = front(&lines, "");
+        let loaded = config::parse(&source, "f");
+        let (pictures, logged) = match &loaded {
+            Ok(loaded) => (
+                loaded.warnings.to_string(),
+                loaded
+                    .warnings
+                    .lines()
+                    .map(|(_, line)| line)
+                    .collect::<String>(),
+            ),
+            Err(ConfigError::Wrong(report)) => (
+                report.to_string(),
+                report.lines().map(|(_, line)| line).collect(),
+            ),
+            Err(other) => panic!("{other}"),
+        };
+        assert!(
+            !pictures.is_empty() && !pictures.contains(secret),
+            "{pictures}"
+        );
+        assert!(!logged.is_empty() && !logged.contains(secret), "{logged}");
+        if let Ok(loaded) = loaded {
+            assert!(!loaded.config.fleet.describe().contains(secret));
+        }
+    }
+    insta::assert_snapshot!(remarks(&front(
+        &format!("    hypervisor = \"vmware://root:{secret}@vc/\";"),
+        GROUPS
+    )));
 }

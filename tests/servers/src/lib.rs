@@ -7,5 +7,7 @@
 pub mod arguments;
 pub mod faults;
 pub mod http;
+pub mod hyperv;
 pub mod identity;
+pub mod ovirt;
 pub mod text;

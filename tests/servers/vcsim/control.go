@@ -22,14 +22,16 @@ func (f *front) control(w http.ResponseWriter, r *http.Request) {
 	defer f.lock.Unlock()
 	switch r.URL.Path {
 	case "/counts":
+		wireIn, wireOut := f.wire.sums()
 		writeJSON(w, map[string]interface{}{
-			"requests": f.counts, "in": f.in, "out": f.out,
+			"requests": f.counts, "in": f.in, "out": f.out, "wire_in": wireIn, "wire_out": wireOut,
 			"sessions": len(f.sessions), "rest_sessions": f.rest.sessions(),
 		})
 	case "/requests":
 		writeJSON(w, f.log)
 	case "/reset":
 		f.counts, f.log, f.in, f.out, f.faults = map[string]int{}, nil, 0, 0, nil
+		f.wire.reset()
 	case "/fault":
 		count, _ := strconv.Atoi(query.Get("count"))
 		status, _ := strconv.Atoi(query.Get("status"))

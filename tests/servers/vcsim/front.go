@@ -46,6 +46,7 @@ type request struct {
 type front struct {
 	sdk                http.Handler
 	rest               *restServer
+	wire               *wire
 	wsdl               string
 	username, password string
 

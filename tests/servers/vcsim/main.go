@@ -76,6 +76,15 @@ func main() {
 	if err != nil {
 		log.Fatal(err)
 	}
+	front.wire = &wire{Listener: listener}
+	if *cert != "" {
+		pair, err := tls.LoadX509KeyPair(*cert, *key)
+		if err != nil {
+			log.Fatal(err)
+		}
+		// HTTP/1.1 only: no vCenter of the time spoke anything else.
+		front.wire.Listener = tls.NewListener(listener, &tls.Config{Certificates: []tls.Certificate{pair}})
+	}
 	server := &http.Server{Handler: front, ErrorLog: log.New(os.Stderr, "", 0)}
 	// What the tests say and ask goes past TLS and past the log.
 	control, err := net.Listen("tcp", "127.0.0.1:0")
@@ -84,15 +93,7 @@ func main() {
 	}
 	go func() { log.Print(http.Serve(control, http.HandlerFunc(front.control))) }()
 	fmt.Printf("listening on %s control on %s\n", listener.Addr(), control.Addr())
-	go func() {
-		if *cert != "" {
-			// Go speaks HTTP/2 unless told otherwise; no vCenter of the time did.
-			server.TLSNextProto = map[string]func(*http.Server, *tls.Conn, http.Handler){}
-			log.Print(server.ServeTLS(listener, *cert, *key))
-		} else {
-			log.Print(server.Serve(listener))
-		}
-	}()
+	go func() { log.Print(server.Serve(front.wire)) }()
 	stop := make(chan os.Signal, 1)
 	signal.Notify(stop, syscall.SIGTERM, syscall.SIGINT)
 	<-stop

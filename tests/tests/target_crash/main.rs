@@ -191,7 +191,8 @@ impl Run {
         };
         let (held, by) = of(Some(KIND));
         assert_eq!(held, HOLDER);
-        let by = by.expect("a node of iSCSI");
+        let by = by.expect("an initiator");
+        let by = by.iscsi().expect("a node of iSCSI");
         assert!(port.is_some_and(|port| by.names(&port)), "{by:?}");
         let (changed, _) = of(None);
         let keys = &mut self.changing;

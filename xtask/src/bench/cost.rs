@@ -5,6 +5,9 @@ use std::process::Command;
 
 use anyhow::{Context as _, Result, bail, ensure};
 
+/// Clock ticks per second as the kernel tells them to programs, whatever its own are (`USER_HZ`).
+const TICKS: f64 = 100.0;
+
 /// What one run cost.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) struct Cost {
@@ -62,6 +65,24 @@ fn parse(line: &str) -> Option<(i32, Cost)> {
     Some((code, cost))
 }
 
+/// What a process that runs has cost so far, user and system, in milliseconds.
+///
+/// # Errors
+/// It has ended.
+pub(crate) fn so_far(process: u32) -> Result<f64> {
+    let path = format!("/proc/{process}/stat");
+    let stat = std::fs::read_to_string(&path).with_context(|| format!("failed to read {path}"))?;
+    let ticks = ticks(&stat).context("a stat that is none")?;
+    Ok(f64::from(ticks) * 1e3 / TICKS)
+}
+
+/// User and system time in a line of `/proc/PID/stat`.
+fn ticks(stat: &str) -> Option<u32> {
+    let mut fields = stat.rsplit_once(") ")?.1.split(' ').skip(11);
+    let mut number = || fields.next()?.parse::<u32>().ok();
+    Some(number()? + number()?)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -78,5 +99,12 @@ mod tests {
         assert_eq!(cost, expected);
         assert!(parse("0 1500000").is_none());
         assert!(parse("spent: no such file").is_none());
+    }
+
+    #[test]
+    fn processor_time_is_behind_a_name_that_may_hold_anything() {
+        let stat = "7 (a ) b) S 1 7 7 0 -1 4194560 5 0 0 0 40 2 0 0 20 0 3 0 9 1 2";
+        assert_eq!(ticks(stat), Some(42));
+        assert_eq!(ticks("7 (a"), None);
     }
 }

@@ -9,6 +9,7 @@ mod daemon;
 mod lab;
 mod load;
 mod machine;
+mod management;
 mod network;
 mod pcs;
 mod render;
@@ -43,17 +44,20 @@ pub(crate) enum Area {
     Apply,
     /// The iSCSI target, and fencing at the storage.
     Storage,
+    /// Agents for management platforms, and the daemon in front of one.
+    Management,
 }
 
 impl Area {
     /// In the order of the report.
-    pub(crate) const ALL: [Self; 6] = [
+    pub(crate) const ALL: [Self; 7] = [
         Self::Agent,
         Self::Daemon,
         Self::Lab,
         Self::Check,
         Self::Apply,
         Self::Storage,
+        Self::Management,
     ];
 
     /// The key in the results.
@@ -65,6 +69,7 @@ impl Area {
             Self::Check => "check",
             Self::Apply => "apply",
             Self::Storage => "storage",
+            Self::Management => "management",
         }
     }
 
@@ -77,6 +82,7 @@ impl Area {
             Self::Check => "Check and render",
             Self::Apply => "From blank guests to a cluster",
             Self::Storage => "Storage",
+            Self::Management => "Management platforms",
         }
     }
 
@@ -87,6 +93,7 @@ impl Area {
             Self::Check => "–",
             Self::Apply => "pcs",
             Self::Storage => "tgt, packaged agent",
+            Self::Management => "packaged agent",
         }
     }
 
@@ -95,7 +102,7 @@ impl Area {
         match self {
             Self::Agent | Self::Daemon | Self::Lab | Self::Check => "C",
             Self::Apply => "pcs",
-            Self::Storage => "theirs",
+            Self::Storage | Self::Management => "theirs",
         }
     }
 }
@@ -254,6 +261,8 @@ fn measure(area: Area, repo: &Repo, programs: &Programs, options: &Options) -> R
         }
         (Area::Storage, true) => storage::measure(repo, programs, storage::Plan::QUICK),
         (Area::Storage, false) => storage::measure(repo, programs, storage::Plan::FULL),
+        (Area::Management, true) => management::measure(repo, programs, management::Plan::QUICK),
+        (Area::Management, false) => management::measure(repo, programs, management::Plan::FULL),
         (Area::Check, true) => {
             check::measure(&programs.picket, &programs.meter, check::Plan::QUICK)
         }

@@ -22,8 +22,8 @@ const HEAD: &str = "\
 # Benchmarks
 
 Written by `make bench` (`cargo xtask bench`); do not edit. Each figure of Picket stands beside the C
-program's (Debian's `fence-virt` and `fence-virtd`), that of pcs, or tgt's, taken in the same run on the same
-machine, the two taking turns. Values are medians, in brackets the quartiles; *ratio* is Picket's median
+program's (Debian's `fence-virt` and `fence-virtd`), that of pcs, tgt's, or the packaged agent's, taken in the
+same run on the same machine, the two taking turns. Values are medians, in brackets the quartiles; *ratio* is Picket's median
 divided by the other's. The numbers behind this page are in `benchmarks.json`.
 ";
 
@@ -99,16 +99,18 @@ fn cell(summary: Option<Summary>, unit: Unit) -> String {
         return "–".to_owned();
     };
     let bound = if s.at_least { "≥ " } else { "" };
-    let median = number(s.median);
-    let unit = unit.symbol();
-    if s.runs == 1 {
-        return format!("{bound}{median} {unit}");
+    let number = |value: f64| match unit {
+        Unit::Count if value.fract() == 0.0 => format!("{value:.0}"),
+        _ => number(value),
+    };
+    let mut text = format!("{bound}{}", number(s.median));
+    if unit != Unit::Count {
+        let _ = write!(text, " {}", unit.symbol());
     }
-    format!(
-        "{bound}{median} {unit} ({} – {})",
-        number(s.low),
-        number(s.high)
-    )
+    if s.runs > 1 {
+        let _ = write!(text, " ({} – {})", number(s.low), number(s.high));
+    }
+    text
 }
 
 fn runs(row: &Row) -> String {
@@ -178,6 +180,13 @@ mod tests {
             line("agent", &row, std::slice::from_ref(&row)),
             "| metadata | – | 4.00 ms | – | 1 | ≤ 1 × C; < 5 ms | unknown; unknown |\n"
         );
+    }
+
+    #[test]
+    fn what_is_counted_has_no_unit() {
+        let summary = Summary::of(&[5.0]);
+        assert_eq!(cell(summary, Unit::Count), "5");
+        assert_eq!(cell(Summary::of(&[5.0, 5.0]), Unit::Count), "5 (5 – 5)");
     }
 
     #[test]

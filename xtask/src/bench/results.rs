@@ -66,6 +66,12 @@ pub(crate) enum Unit {
     /// Hundredths.
     #[serde(rename = "%")]
     Percent,
+    /// Thousands of bytes.
+    #[serde(rename = "kB")]
+    Kilobytes,
+    /// Things.
+    #[serde(rename = "")]
+    Count,
 }
 
 impl Unit {
@@ -78,6 +84,8 @@ impl Unit {
             Self::PerSecond => "req/s",
             Self::PerCpuSecond => "req/CPU s",
             Self::Percent => "%",
+            Self::Kilobytes => "kB",
+            Self::Count => "",
         }
     }
 }

@@ -101,8 +101,23 @@ impl Site {
     /// The program is missing, ends early, or does not listen in time; its messages are part of the
     /// error.
     pub(crate) fn start(&self, side: Side, listener: Listener, program: &Path) -> Result<Daemon> {
+        let uri = format!("test://{}", self.path("node.xml").display());
+        self.serve(side, listener, program, &format!("uri = \"{uri}\";"))
+    }
+
+    /// As [`Site::start`], for the guests that `backend` says: lines of the section `libvirt`.
+    ///
+    /// # Errors
+    /// As [`Site::start`].
+    pub(crate) fn serve(
+        &self,
+        side: Side,
+        listener: Listener,
+        program: &Path,
+        backend: &str,
+    ) -> Result<Daemon> {
         let conf = self.path("virt.conf");
-        private_file(&conf, self.configuration(listener).as_bytes())?;
+        private_file(&conf, self.configuration(listener, backend).as_bytes())?;
         let log = self.path("daemon.log");
         let messages = fs::File::create(&log)?;
         // setpriv sees to it that the daemon ends with us, however we end; it then becomes the daemon.
@@ -125,10 +140,9 @@ impl Site {
     }
 
     /// The same file for both daemons: the C one passes over `audit_log`, which it does not know.
-    fn configuration(&self, listener: Listener) -> String {
+    fn configuration(&self, listener: Listener, backend: &str) -> String {
         let audit = self.path("audit.jsonl").display().to_string();
         let key = self.path("key").display().to_string();
-        let uri = format!("test://{}", self.path("node.xml").display());
         let (name, place) = match listener {
             Listener::Tcp(address) => ("tcp", format!("address = \"{address}\";")),
             Listener::Multicast(interface) => {
@@ -138,7 +152,7 @@ impl Site {
         format!(
             "fence_virtd {{ listener = \"{name}\"; backend = \"libvirt\"; audit_log = \"{audit}\"; }}\n\
              listeners {{ {name} {{ key_file = \"{key}\"; {place} }} }}\n\
-             backends {{ libvirt {{ uri = \"{uri}\"; }} }}\n"
+             backends {{ libvirt {{ {backend} }} }}\n"
         )
     }
 }
@@ -156,7 +170,11 @@ fn node_xml() -> String {
     xml + "</node>\n"
 }
 
-fn private_file(path: &Path, content: &[u8]) -> Result<()> {
+/// Writes a file that only its owner may read.
+///
+/// # Errors
+/// It cannot be written.
+pub(crate) fn private_file(path: &Path, content: &[u8]) -> Result<()> {
     let mut file = OpenOptions::new()
         .write(true)
         .create(true)
@@ -211,6 +229,14 @@ impl Daemon {
             peak: mebibytes(&read("status")?, "VmHWM:")?,
             private: mebibytes(&rollup, "Private_Dirty:")?,
         })
+    }
+
+    /// User and system time so far, in milliseconds.
+    ///
+    /// # Errors
+    /// The daemon has ended.
+    pub(crate) fn processor_time(&self) -> Result<f64> {
+        super::cost::so_far(self.child.id())
     }
 
     fn await_port(&mut self, listener: Listener) -> Result<()> {

@@ -18,7 +18,13 @@ pub(crate) enum Rule {
     AtMost(f64),
     /// Ours is not above so many times our own figure in the row whose id has `quiet` for `attack`.
     WithinQuiet(f64),
+    /// Ours is not above so many times our own figure in the row whose id ends in [`SMALLEST`] instead; that row itself is
+    /// not judged.
+    WithinSmallest(f64),
 }
+
+/// Guests in the smallest inventory: the last part of a row's id.
+const SMALLEST: &str = "10";
 
 /// A rule for the rows of one area whose id begins with `rows`.
 #[derive(Debug, Clone, Copy)]
@@ -48,7 +54,32 @@ pub(crate) const TARGETS: &[Target] = &[
     target("storage", "iops/d1/", Rule::RatioAtLeast(1.0)),
     target("storage", "iops/d32/", Rule::RatioAtLeast(2.0)),
     target("storage", "fence_scsi/cpu/", Rule::RatioAtMost(0.05)),
+    target("management", "cpu/soap/", Rule::RatioAtMost(0.01)),
+    target("management", "cpu/rest/", Rule::RatioAtMost(0.1)),
+    target("management", "cpu/rhevm/", Rule::RatioAtMost(0.1)),
+    target("management", "cpu/soap/status/", Rule::WithinSmallest(1.5)),
+    target("management", "cpu/soap/monitor/", Rule::WithinSmallest(1.5)),
+    target("management", "cpu/soap/off/", Rule::WithinSmallest(1.5)),
+    target("management", "cpu/rest/status/", Rule::WithinSmallest(1.5)),
+    target("management", "cpu/rest/monitor/", Rule::WithinSmallest(1.5)),
+    target("management", "cpu/rest/off/", Rule::WithinSmallest(1.5)),
+    target("management", "cpu/rhevm/status/", Rule::WithinSmallest(1.5)),
+    target(
+        "management",
+        "cpu/rhevm/monitor/",
+        Rule::WithinSmallest(1.5),
+    ),
+    target("management", "cpu/rhevm/off/", Rule::WithinSmallest(1.5)),
+    target("management", "proxy/logins", Rule::AtMost(1.0)),
+    target("management", "proxy/failed", Rule::AtMost(0.0)),
 ];
+
+impl Target {
+    fn judges(&self, row: &Row) -> bool {
+        let compared = matches!(self.rule, Rule::WithinSmallest(_));
+        row.id.starts_with(self.rows) && !(compared && smallest(&row.id) == row.id)
+    }
+}
 
 /// How a row stands to one of its targets.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -63,7 +94,7 @@ pub(crate) struct Verdict {
 pub(crate) fn verdicts(area: &str, row: &Row, rows: &[Row]) -> Vec<Verdict> {
     TARGETS
         .iter()
-        .filter(|target| target.area == area && row.id.starts_with(target.rows))
+        .filter(|target| target.area == area && target.judges(row))
         .map(|target| judge(target.rule, peer(area), row, rows))
         .collect()
 }
@@ -90,12 +121,18 @@ fn judge(rule: Rule, peer: &str, row: &Row, rows: &[Row]) -> Verdict {
             compare(row, |ours, theirs| ours > 0.0 && ours >= limit * theirs),
         ),
         Rule::Below(limit) => (format!("< {limit} {unit}"), ours.map(|v| v < limit)),
-        Rule::AtMost(limit) => (format!("≤ {limit} {unit}"), ours.map(|v| v <= limit)),
-        Rule::WithinQuiet(factor) => {
-            let quiet = quiet_row(row, rows).and_then(|quiet| quiet.ours);
-            let met = quiet.zip(ours).map(|(q, v)| v <= factor * q.median);
-            (format!("≤ {factor} × quiet"), met)
-        }
+        Rule::AtMost(limit) => (
+            format!("≤ {limit} {unit}").trim_end().to_owned(),
+            ours.map(|v| v <= limit),
+        ),
+        Rule::WithinQuiet(factor) => (
+            format!("≤ {factor} × quiet"),
+            within(factor, ours, &row.id.replace("attack", "quiet"), rows),
+        ),
+        Rule::WithinSmallest(factor) => (
+            format!("≤ {factor} × ours at {SMALLEST}"),
+            within(factor, ours, &smallest(&row.id), rows),
+        ),
     };
     Verdict { target, met }
 }
@@ -105,9 +142,16 @@ fn compare(row: &Row, holds: impl Fn(f64, f64) -> bool) -> Option<bool> {
     Some(holds(row.ours.map(medians)?, row.theirs.map(medians)?))
 }
 
-fn quiet_row<'a>(row: &Row, rows: &'a [Row]) -> Option<&'a Row> {
-    let id = row.id.replace("attack", "quiet");
-    rows.iter().find(|other| other.id == id)
+/// Whether ours is at most so many times our own figure in another row.
+fn within(factor: f64, ours: Option<f64>, other: &str, rows: &[Row]) -> Option<bool> {
+    let other = rows.iter().find(|row| row.id == other)?.ours?;
+    Some(ours? <= factor * other.median)
+}
+
+/// The id of the same row for the smallest inventory.
+fn smallest(id: &str) -> String {
+    let (rest, _) = id.rsplit_once('/').unwrap_or((id, ""));
+    format!("{rest}/{SMALLEST}")
 }
 
 #[cfg(test)]
@@ -146,6 +190,18 @@ mod tests {
         assert_eq!(met("daemon", &attack, &rows), [Some(false)]);
         assert_eq!(met("daemon", &quiet, &rows), []);
         assert_eq!(met("daemon", &attack, &[]), [None]);
+    }
+
+    #[test]
+    fn flat_means_in_comparison_with_our_own_smallest_inventory() {
+        let small = row("cpu/soap/status/10", 4.0, 4000.0);
+        let large = row("cpu/soap/status/5000", 6.5, 7000.0);
+        let rows = [small.clone(), large.clone()];
+        assert_eq!(met("management", &small, &rows), [Some(true)]);
+        assert_eq!(met("management", &large, &rows), [Some(true), Some(false)]);
+        assert_eq!(met("management", &large, &[]), [Some(true), None]);
+        let list = row("cpu/soap/list/5000", 60.0, 7000.0);
+        assert_eq!(met("management", &list, &rows), [Some(true)]);
     }
 
     #[test]

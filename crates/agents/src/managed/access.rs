@@ -79,7 +79,12 @@ impl Access {
                 String::new()
             }
         };
-        let password = Password::from_options(options).unwrap_or_else(|problem| {
+        // A certificate of the client's takes the place of a password, where a platform has that.
+        let password = match options.text("ssl_client_cert") {
+            Some(_) => Ok(Password::none()),
+            None => Password::from_options(options),
+        };
+        let password = password.unwrap_or_else(|problem| {
             problems.push(problem);
             Password::none()
         });

@@ -51,6 +51,12 @@ pub trait Platform {
     /// Every problem.
     fn check(options: &Options, access: &Access) -> Result<Self::Config, Vec<String>>;
 
+    /// What the log is to warn of, from what the options alone give reason to.
+    fn doubts(config: &Self::Config, access: &Access) -> Vec<String> {
+        let _ = config;
+        access.doubts.clone()
+    }
+
     /// Who can be asked, by that login. Nobody need be contacted yet.
     ///
     /// # Errors
@@ -94,7 +100,11 @@ impl<P: Platform> Behaviour for Through<P> {
 
     fn check(&self, options: &Options) -> Result<Config<P>, Vec<String>> {
         let under_pacemaker = engine::is_under_pacemaker();
-        let settings = Settings::from_options(options, under_pacemaker);
+        let mut settings = Settings::from_options(options, under_pacemaker);
+        // A switch is confirmed before it returns: there is nothing to wait for, unless somebody asks.
+        if !options.is_written("power_wait") {
+            settings.power_wait = Duration::ZERO;
+        }
         let lifted = Settings::lifts_limits(options, under_pacemaker);
         let access = Access::new(options, P::PORTS, P::ENCRYPTED, lifted)?;
         let own = P::check(options, &access)?;
@@ -128,8 +138,8 @@ impl<P: Platform> Behaviour for Through<P> {
         options: &Options,
         session: &mut Session,
     ) -> Result<Exit, Failure> {
-        for doubt in &config.access.doubts {
-            session.log().warning(doubt);
+        for doubt in P::doubts(&config.own, &config.access) {
+            session.log().warning(&doubt);
         }
         let interrupt = session.interrupt().map_err(|error| {
             Failure::unreachable(format!("no descriptor is left for signals: {error}"))
@@ -149,6 +159,9 @@ impl<P: Platform> Behaviour for Through<P> {
         let (outcome, evidence) = work.act(options.action().name, session);
         for seen in evidence {
             session.log().record(&seen);
+        }
+        for remark in platform.remarks() {
+            session.log().warning(&remark);
         }
         if let Err(error) = platform.log_out(end.within(REPORTING)) {
             let text = format!("the session was not ended: {error}");

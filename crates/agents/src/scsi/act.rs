@@ -4,6 +4,7 @@ use std::fs::OpenOptions;
 use std::io::Write as _;
 use std::path::Path;
 
+use deadline::Deadline;
 use fence_agent::{Exit, Failure, FailureKind, Level, Surroundings};
 use scsi::pr::Key;
 
@@ -12,10 +13,14 @@ use super::config::Device;
 use super::cut::{Cut, Parties, cut};
 use super::key::{self, Scheme};
 use super::look::{Access, access, ready};
-use super::parallel::each;
+use super::parallel::{designators, each};
 use super::plan::Whom;
 use super::reach::{Disk, Reach};
+use super::same::{by_designator, by_path};
 use super::state::{Lock, StateError, Store};
+
+/// A device that does not say what it is costs the others one part in so many of the time.
+const IDENTIFYING: u32 = 4;
 
 /// What an action works on.
 pub(crate) struct Work<'a> {
@@ -41,22 +46,57 @@ impl Work<'_> {
         };
         // Before anything is registered, so that a node which may write always knows its key.
         self.store.set_key(own).map_err(|error| unusable(&error))?;
-        each(self.devices, self.reach, false, around, |disk| {
+        let devices = self.told_apart(around);
+        each(&devices, self.reach, false, around, |disk| {
             let _alone = self.alone(disk)?;
-            let fenced =
-                former.iter().any(|name| name == disk.name()) && !disk.keys()?.contains(&own);
+            let names: Vec<Device> = disk.device().names().map(Device::alone).collect();
+            let before = names.iter().any(|one| former.contains(&one.name));
+            let fenced = before && !disk.keys()?.contains(&own);
             admit(disk, own, self.aptpl)?;
+            if names.len() > 1 {
+                self.admit_each(disk, &names, own)?;
+            }
             if fenced {
                 let text = "was cut off from this node since the node was unfenced, and the node has not rebooted: what it kept in \
                             memory before may be written now, over what others have written meanwhile. Reset a fenced node \
                             before it is unfenced";
                 disk.note(Level::Warning, text);
             }
-            self.store
-                .add_device(disk.name())
-                .map_err(|error| unusable(&error))
+            names.iter().try_for_each(|one| {
+                let kept = self.store.add_device(&one.name);
+                kept.map_err(|error| unusable(&error))
+            })
         })?;
         self.say("Success: Powered ON\n", around).map(|()| Exit::OK)
+    }
+
+    /// The devices, names of one disk together.
+    fn told_apart(&self, around: &mut dyn Surroundings) -> Vec<Device> {
+        let devices = by_path(self.devices, self.reach);
+        if devices.len() < 2 {
+            return devices;
+        }
+        let end = Deadline::at(around.deadline());
+        let limit = end.within(end.remaining() / IDENTIFYING);
+        let told = designators(&devices, self.reach, limit);
+        let merged = by_designator(&devices, told);
+        for disk in merged.iter().filter(|disk| !disk.also.is_empty()) {
+            let names: Vec<&str> = disk.names().map(|one| one.name.as_str()).collect();
+            let text = format!("{} are one disk, by what it calls itself", names.join(", "));
+            around.log(Level::Debug, &text);
+        }
+        merged
+    }
+
+    /// The same once more under each of several names: should they not be one disk after all, each is as it must be.
+    fn admit_each(&self, disk: &mut Disk<'_>, names: &[Device], own: Key) -> Result<(), Failure> {
+        for name in names {
+            let mut one = disk.under(name)?;
+            let admitted = admit(&mut one, own, self.aptpl);
+            disk.adopt(one);
+            admitted?;
+        }
+        Ok(())
     }
 
     /// `off`: takes the victim's keys away everywhere.
@@ -83,7 +123,8 @@ impl Work<'_> {
             victim,
             aptpl: self.aptpl,
         };
-        let cuts = each(self.devices, self.reach, false, around, |disk| {
+        let devices = by_path(self.devices, self.reach);
+        let cuts = each(&devices, self.reach, false, around, |disk| {
             let _alone = self.alone(disk)?;
             cut(disk, &parties)
         })?;
@@ -158,9 +199,16 @@ impl Work<'_> {
         Ok(Exit::OK)
     }
 
-    fn alone(&self, disk: &Disk<'_>) -> Result<Lock, Failure> {
-        self.store
-            .lock(disk.name(), disk.deadline())
+    /// Under all its names, in an order that is the same for every process.
+    fn alone(&self, disk: &Disk<'_>) -> Result<Vec<Lock>, Failure> {
+        let mut names: Vec<&str> = disk.device().names().map(|one| one.name.as_str()).collect();
+        names.sort_unstable();
+        names.dedup();
+        let locks = names
+            .into_iter()
+            .map(|name| self.store.lock(name, disk.deadline()));
+        locks
+            .collect::<Result<_, _>>()
             .map_err(|error| disk.fail(FailureKind::TimedOut, error.to_string()))
     }
 

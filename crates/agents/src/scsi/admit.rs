@@ -19,7 +19,7 @@
 
 use disk::pr::PrError;
 use fence_agent::{Failure, FailureKind, Level};
-use scsi::pr::{Key, TransportId};
+use scsi::pr::Key;
 
 use super::key;
 use super::reach::{Disk, RESERVATION, Registrations, failure, keeps_others_out};
@@ -74,7 +74,7 @@ fn is_registered(disk: &mut Disk<'_>, at: usize, own: Key, aptpl: bool) -> Resul
         }) {
             Ok(()) => return Ok(true),
             Err(PrError::Conflict { .. }) => return Ok(false),
-            Err(PrError::Device(_)) if left > 0 => {}
+            Err(error) if error.may_pass() && left > 0 => {}
             Err(error) => return Err(refused(&error, aptpl)),
         }
     }
@@ -125,7 +125,7 @@ fn register_path(disk: &mut Disk<'_>, at: usize, own: Key, aptpl: bool) -> Resul
             Ok(()) => return Ok(place),
             Err(PrError::Conflict { .. }) if taken => return Ok(Place::Lost),
             Err(PrError::Conflict { .. }) => {}
-            Err(error @ PrError::Device(_)) => {
+            Err(error) if error.may_pass() => {
                 last = Some(failure(&error));
                 continue;
             }
@@ -136,7 +136,7 @@ fn register_path(disk: &mut Disk<'_>, at: usize, own: Key, aptpl: bool) -> Resul
             path.register_ignoring(Some(own), aptpl, limit)
         }) {
             Ok(()) => taken = true,
-            Err(error @ PrError::Device(_)) => last = Some(failure(&error)),
+            Err(error) if error.may_pass() => last = Some(failure(&error)),
             Err(error) => return Err(refused(&error, aptpl)),
         }
     }
@@ -186,18 +186,18 @@ fn whose(
     }
     let (Some(earlier), Some(mine)) = (before.with(own), names(disk, own, before, after, fresh))
     else {
+        let by = ports(before, own);
         disk.note(
             Level::Warning,
             format!(
-                "key {} was registered already, and the device does not tell by whom: this node before a restart, or \
-                 another one",
+                "key {} was registered already{by}: by this node before a restart, or by another one",
                 key::text(own)
             ),
         );
         return Ok(false);
     };
     for registration in earlier {
-        let Some(name) = registration.initiator.as_ref().map(name) else {
+        let Some(name) = registration.initiator_name() else {
             continue;
         };
         if !mine.contains(&name) {
@@ -213,6 +213,20 @@ fn whose(
     Ok(true)
 }
 
+/// The ports that are registered with the key, as far as the device names them, for a message.
+fn ports(registrations: &Registrations, key: Key) -> String {
+    let Some(all) = registrations.with(key) else {
+        return String::new();
+    };
+    let names: Vec<String> = all
+        .filter_map(|one| one.initiator.as_ref().map(ToString::to_string))
+        .collect();
+    match names.as_slice() {
+        [] => String::new(),
+        names => format!(" (over {})", names.join(", ")),
+    }
+}
+
 /// The names this machine's initiators have, in lower case; `None` if nothing is known of them, or registrations are
 /// without names.
 fn names(
@@ -224,7 +238,7 @@ fn names(
 ) -> Option<Vec<String>> {
     if before
         .with(own)?
-        .any(|registration| registration.initiator.is_none())
+        .any(|registration| registration.initiator_name().is_none())
     {
         return None;
     }
@@ -236,14 +250,11 @@ fn names(
         .collect();
     // As many as this node has just made, so they are its own.
     if new.len() == fresh {
-        mine.extend(
-            new.iter()
-                .filter_map(|one| one.initiator.as_ref().map(name)),
-        );
+        mine.extend(new.iter().filter_map(|one| one.initiator_name()));
     }
     let earlier: Vec<String> = earlier
         .iter()
-        .filter_map(|one| one.initiator.as_ref().map(name))
+        .filter_map(|one| one.initiator_name())
         .collect();
     // At least one of them is this node's, so if there is but one name, it is.
     if let [first, rest @ ..] = earlier.as_slice()
@@ -253,14 +264,6 @@ fn names(
         mine.push(first.clone());
     }
     (!mine.is_empty()).then_some(mine)
-}
-
-/// What the initiator of a registration is called, in lower case.
-pub(crate) fn name(id: &TransportId) -> String {
-    match id {
-        TransportId::Port(port) => port.name().to_ascii_lowercase(),
-        TransportId::Device(name) => name.to_ascii_lowercase(),
-    }
 }
 
 /// Removes registrations that earlier sessions of this machine left. It takes all with this key, so it is only done where no

@@ -51,6 +51,8 @@ pub(crate) struct Device {
     pub name: String,
     /// What that means.
     pub address: Address,
+    /// The same disk as it was named besides: see `same`.
+    pub also: Vec<Self>,
 }
 
 impl Device {
@@ -63,7 +65,22 @@ impl Device {
         Ok(Self {
             name: name.to_owned(),
             address,
+            also: Vec::new(),
         })
+    }
+
+    /// Under this name only.
+    pub(crate) fn alone(&self) -> Self {
+        Self {
+            name: self.name.clone(),
+            address: self.address.clone(),
+            also: Vec::new(),
+        }
+    }
+
+    /// All its names, this one first.
+    pub(crate) fn names(&self) -> impl Iterator<Item = &Self> {
+        std::iter::once(self).chain(&self.also)
     }
 }
 

@@ -24,7 +24,7 @@ use disk::pr::PrError;
 use fence_agent::{Failure, FailureKind, Level};
 use scsi::pr::Key;
 
-use super::admit::{name, reserve};
+use super::admit::reserve;
 use super::key;
 use super::plan::Whom;
 use super::reach::{Disk, RESERVATION, Registrations, failure, keeps_others_out};
@@ -165,8 +165,8 @@ fn preempt(
                 );
                 return Ok(Sent::Lost);
             }
-            // Not sent: the next path, or after another look at the keys this one, opened anew.
-            Err(error @ PrError::Device(_)) => disk.note(Level::Warning, failure(&error).message),
+            // Not sent, or not taken: the next path, or after another look at the keys this one, opened anew.
+            Err(error) if error.may_pass() => disk.note(Level::Warning, failure(&error).message),
             Err(error) if error.is_unsupported() => {
                 let text = format!(
                     "does not know PREEMPT AND ABORT, without which writes in flight survive: it cannot be used for fencing \
@@ -261,11 +261,8 @@ fn another(
     let earlier: Vec<_> = before.with(own)?.collect();
     let new = after.with(own)?.filter(|one| !earlier.contains(one));
     let mut mine = disk.initiators();
-    mine.extend(new.filter_map(|one| one.initiator.as_ref().map(name)));
-    let names: Option<Vec<String>> = earlier
-        .iter()
-        .map(|one| one.initiator.as_ref().map(name))
-        .collect();
+    mine.extend(new.filter_map(|one| one.initiator_name()));
+    let names: Option<Vec<String>> = earlier.iter().map(|one| one.initiator_name()).collect();
     let names = names.filter(|_| !mine.is_empty())?;
     let is_mine = names.iter().any(|name| mine.contains(name));
     names.into_iter().next().filter(|_| !is_mine)

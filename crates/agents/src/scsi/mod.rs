@@ -2,8 +2,8 @@
 //!
 //! ```text
 //! options ─ config ─▶ plan (key ◀─ cmap ◀─ corosync-cmapctl) ─┐
-//!                     discover (vgs) ─▶ devices ──────────────┴▶ act ─▶ parallel ─▶ each device: admit, cut, look
-//!                                                                 │                    └▶ reach ─▶ disk::ScsiDevice
+//!                     discover (vgs) ─▶ devices ──────────────┴▶ act ─▶ same, parallel ─▶ each device: admit, cut, look
+//!                                                                 │                          └▶ reach ─▶ disk::ScsiDevice
 //!                                                                 └▶ state (/var/run/cluster.key, .dev)
 //! watchdog (fence_scsi_check) ─▶ state, reach
 //! ```
@@ -23,6 +23,7 @@ mod parallel;
 mod plan;
 pub(crate) mod program;
 mod reach;
+mod same;
 mod state;
 mod table;
 

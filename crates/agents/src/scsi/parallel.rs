@@ -37,13 +37,9 @@ pub(crate) fn each<T: Send>(
             notes: Vec::new(),
         },
     };
-    let outcomes = match devices {
-        [device] => vec![one(device)],
-        _ => on_threads(devices, &one),
-    };
-    let mut done = Vec::with_capacity(outcomes.len());
+    let mut done = Vec::with_capacity(devices.len());
     let mut failures = Vec::new();
-    for outcome in outcomes {
+    for outcome in all(devices, &one) {
         for (level, text) in outcome.notes {
             around.log(level, &text);
         }
@@ -56,6 +52,33 @@ pub(crate) fn each<T: Send>(
         Ok(done)
     } else {
         Err(together(&failures, devices.len()))
+    }
+}
+
+/// What every device calls itself, as far as it says so by `deadline`.
+pub(crate) fn designators(
+    devices: &[Device],
+    reach: &dyn Reach,
+    deadline: Deadline,
+) -> Vec<Option<String>> {
+    let one = |device: &Device| {
+        let result = Disk::new(reach, device, true, deadline).map(|mut disk| disk.designator());
+        Outcome {
+            result,
+            notes: Vec::new(),
+        }
+    };
+    let told = all(devices, &one).into_iter();
+    told.map(|outcome| outcome.result.ok().flatten()).collect()
+}
+
+fn all<T: Send>(
+    devices: &[Device],
+    one: &(impl Fn(&Device) -> Outcome<T> + Sync),
+) -> Vec<Outcome<T>> {
+    match devices {
+        [device] => vec![one(device)],
+        _ => on_threads(devices, one),
     }
 }
 

@@ -7,9 +7,10 @@ use deadline::Deadline;
 use disk::pr::{PrError, Reservations};
 use disk::{Address, Certainty, DeviceError, OpenOptions, Paths, ScsiDevice};
 use fence_agent::{Failure, FailureKind, Level};
-use scsi::pr::{Key, RelativePort, ReservationData, ReservationType, TransportId};
+use scsi::pr::{InitiatorId, Key, RelativePort, ReservationData, ReservationType, TransportId};
 
 use super::config::Device;
+use super::same::is_same_port;
 
 /// What `fence_scsi` reserves devices with.
 pub(crate) const RESERVATION: ReservationType = ReservationType::WriteExclusiveRegistrantsOnly;
@@ -104,8 +105,20 @@ impl Reach for Machine {
 pub(crate) struct Registration {
     pub key: Key,
     pub port: RelativePort,
-    /// `None` for transports other than iSCSI.
-    pub initiator: Option<TransportId>,
+    /// `None` if the device names none that is known.
+    pub initiator: Option<InitiatorId>,
+}
+
+impl Registration {
+    /// The name of the initiator in lower case. Only iSCSI has one that stays the same whatever port of the machine is used:
+    /// of a port of Fibre Channel or SAS that is gone nobody can say whose it was.
+    pub(crate) fn initiator_name(&self) -> Option<String> {
+        let name = match self.initiator.as_ref()?.iscsi()? {
+            TransportId::Port(port) => port.name(),
+            TransportId::Device(name) => name,
+        };
+        Some(name.to_ascii_lowercase())
+    }
 }
 
 /// The registrations of a device.
@@ -154,13 +167,77 @@ pub(crate) fn keeps_others_out(held: &ReservationData) -> bool {
 }
 
 struct Path {
-    address: Address,
+    /// Where it is; with several, whichever answers: they are one initiator port, which has one session at a time.
+    addresses: Vec<Address>,
     device: Option<Box<dyn ScsiDevice>>,
+}
+
+impl Path {
+    fn open(
+        &mut self,
+        reach: &dyn Reach,
+        read_only: bool,
+        limit: Deadline,
+    ) -> Result<&mut dyn ScsiDevice, DeviceError> {
+        let device = match self.device.take() {
+            Some(device) => device,
+            None => self.opened(reach, read_only, limit)?,
+        };
+        Ok(self.device.insert(device).as_mut())
+    }
+
+    /// Opened at the first of the addresses that answers.
+    fn opened(
+        &mut self,
+        reach: &dyn Reach,
+        read_only: bool,
+        limit: Deadline,
+    ) -> Result<Box<dyn ScsiDevice>, DeviceError> {
+        let mut left = u32::try_from(self.addresses.len()).unwrap_or(u32::MAX);
+        loop {
+            let share = limit.within(limit.remaining() / left.max(1));
+            match reach.open(&self.addresses[0], read_only, share) {
+                Err(_) if left > 1 => self.addresses.rotate_left(1),
+                ended => return ended,
+            }
+            left -= 1;
+        }
+    }
+
+    fn name(&self) -> String {
+        self.addresses
+            .first()
+            .map(ToString::to_string)
+            .unwrap_or_default()
+    }
+}
+
+/// The paths of all names of a device, each once.
+fn paths(reach: &dyn Reach, device: &Device) -> Result<Vec<Path>, Failure> {
+    let mut paths: Vec<Path> = Vec::new();
+    for name in device.names() {
+        let found = reach.paths(name)?;
+        if found.is_empty() {
+            return Err(Failure::unreachable(format!("{} has no path", name.name)));
+        }
+        for address in found {
+            let same = |path: &&mut Path| is_same_port(&path.addresses[0], &address);
+            match paths.iter_mut().find(same) {
+                Some(path) if path.addresses.contains(&address) => {}
+                Some(path) => path.addresses.push(address),
+                None => paths.push(Path {
+                    addresses: vec![address],
+                    device: None,
+                }),
+            }
+        }
+    }
+    Ok(paths)
 }
 
 /// A device, over every path.
 pub(crate) struct Disk<'r> {
-    name: String,
+    device: Device,
     reach: &'r dyn Reach,
     paths: Vec<Path>,
     read_only: bool,
@@ -179,30 +256,35 @@ impl<'r> Disk<'r> {
         read_only: bool,
         deadline: Deadline,
     ) -> Result<Self, Failure> {
-        let paths: Vec<Path> = reach
-            .paths(device)?
-            .into_iter()
-            .map(|address| Path {
-                address,
-                device: None,
-            })
-            .collect();
-        if paths.is_empty() {
-            return Err(Failure::unreachable(format!("{} has no path", device.name)));
-        }
         Ok(Self {
-            name: device.name.clone(),
+            paths: paths(reach, device)?,
+            device: device.clone(),
             reach,
-            paths,
             read_only,
             deadline,
             notes: Vec::new(),
         })
     }
 
-    /// As it was named.
-    pub(crate) fn name(&self) -> &str {
-        &self.name
+    /// The device, with all its names.
+    pub(crate) const fn device(&self) -> &Device {
+        &self.device
+    }
+
+    /// The same under one of its names only. Sessions that are open end: they could keep it from the disk.
+    ///
+    /// # Errors
+    /// If there is no such device.
+    pub(crate) fn under(&mut self, name: &Device) -> Result<Self, Failure> {
+        for path in &mut self.paths {
+            path.device = None;
+        }
+        Disk::new(self.reach, &name.alone(), self.read_only, self.deadline)
+    }
+
+    /// Takes another's messages.
+    pub(crate) fn adopt(&mut self, other: Self) {
+        self.notes.extend(other.notes);
     }
 
     /// When the work on it must have ended.
@@ -217,16 +299,13 @@ impl<'r> Disk<'r> {
 
     /// What a path is called.
     pub(crate) fn path_name(&self, at: usize) -> String {
-        self.paths
-            .get(at)
-            .map(|path| path.address.to_string())
-            .unwrap_or_default()
+        self.paths.get(at).map(Path::name).unwrap_or_default()
     }
 
     /// Keeps a message for the log.
     pub(crate) fn note(&mut self, level: Level, text: impl AsRef<str>) {
         self.notes
-            .push((level, format!("{}: {}", self.name, text.as_ref())));
+            .push((level, format!("{}: {}", self.device.name, text.as_ref())));
     }
 
     /// The messages.
@@ -236,7 +315,7 @@ impl<'r> Disk<'r> {
 
     /// A failure that names the device.
     pub(crate) fn fail(&self, kind: FailureKind, text: impl AsRef<str>) -> Failure {
-        Failure::new(kind, format!("{}: {}", self.name, text.as_ref()))
+        Failure::new(kind, format!("{}: {}", self.device.name, text.as_ref()))
     }
 
     /// Sends something over one path.
@@ -250,19 +329,14 @@ impl<'r> Disk<'r> {
     ) -> Result<T, PrError> {
         let limit = self.share();
         let Some(path) = self.paths.get_mut(at) else {
-            return Err(no_such_path(&self.name).into());
+            return Err(no_such_path(&self.device.name).into());
         };
-        let device = match &mut path.device {
-            Some(device) => device,
-            empty => empty.insert(self.reach.open(&path.address, self.read_only, limit)?),
-        };
-        let mut reservations = Reservations::of(device.as_mut());
+        let device = path.open(self.reach, self.read_only, limit)?;
+        let mut reservations = Reservations::of(device);
         let result = send(&mut reservations, limit);
         for attention in reservations.attentions() {
-            let text = format!(
-                "{}: unit attention over {}: {attention}",
-                self.name, path.address
-            );
+            let (disk, path) = (&self.device.name, path.name());
+            let text = format!("{disk}: unit attention over {path}: {attention}");
             self.notes.push((Level::Debug, text));
         }
         if matches!(result, Err(PrError::Device(_))) {
@@ -296,12 +370,20 @@ impl<'r> Disk<'r> {
                 Err(error) => error,
             };
             at += 1;
-            if at >= attempts || !matches!(error, PrError::Device(_)) || self.deadline.has_passed()
-            {
+            if at >= attempts || !error.may_pass() || self.deadline.has_passed() {
                 return Err(error);
             }
             self.note(Level::Warning, chain(&error));
         }
+    }
+
+    /// What the disk calls itself, if it says so over any path.
+    pub(crate) fn designator(&mut self) -> Option<String> {
+        let limit = self.share();
+        self.paths.iter_mut().find_map(|path| {
+            let device = path.open(self.reach, self.read_only, limit).ok()?;
+            disk::designator(device, limit).ok().flatten()
+        })
     }
 
     /// READ KEYS.
@@ -374,7 +456,9 @@ impl<'r> Disk<'r> {
         key: Key,
     ) -> Option<bool> {
         let port = self.paths.get(at)?.device.as_ref()?.initiator_port()?;
-        let mut same = registrations.with(key)?.map(|one| one.initiator.as_ref());
+        let mut same = registrations
+            .with(key)?
+            .map(|one| one.initiator.as_ref().and_then(InitiatorId::iscsi));
         Some(same.any(|initiator| initiator.is_some_and(|id| id.names(&port))))
     }
 }
@@ -409,6 +493,8 @@ pub(crate) fn failure(error: &PrError) -> Failure {
             Certainty::NotSent | Certainty::Refused => FailureKind::Unreachable,
         },
         PrError::Unsettled { .. } => FailureKind::Unreachable,
+        PrError::Busy { .. } => FailureKind::TimedOut,
+        error if error.is_unknown() => FailureKind::CannotKnow,
         _ => FailureKind::Refused,
     };
     Failure::new(kind, chain(error))

@@ -115,14 +115,20 @@ const NOTE_KEYS: (&str, &str) = (
      node uses another agent.\n\n\
      Whatever the scheme, on refuses a key that another node has: one of the node list with the same key, or a registration \
      with this key that the device says belongs to another initiator (READ FULL STATUS). A device that does not tell whose \
-     registrations are makes it warn.\n\n\
+     registrations are makes it warn, and so do transports whose ports do not name their machine (Fibre Channel, SAS).\n\n\
+     A registration belongs to a session's initiator port. One that logs in with another session id (ISID) is another port: \
+     the node is registered over it by the next on, and the registration of the old port stays as long as another path of \
+     the node is in use, for no command removes it alone. It gives nobody access but this node, and whoever fences the node \
+     takes it away with the others. After a restart, when no path was in use, on removes what was left.\n\n\
      Keys are numbers: upper case, 0x and leading zeros make no difference.",
 );
 const NOTE_DEVICES: (&str, &str) = (
     "DEVICES",
     "A multipath device is registered over each of its paths, and the agent fails if one of them cannot be. Devices \
      that stand on several disks without being multipath are refused: name the disks. Devices are handled at the same time, \
-     and one deadline holds for all of them.\n\n\
+     and one deadline holds for all of them. One disk that is named several times, by links or by its single paths, is \
+     recognised by what these lead to, and for on by what it calls itself (VPD page 83h). A device that is busy or not ready \
+     yet is asked again until the deadline.\n\n\
      Without devices, off also cuts off from every device this node was unfenced with: a volume group whose device this \
      node has lost is not listed, and others may still write to it.\n\n\
      An iscsi:// device is reached by an initiator of the agent's own, whose registration is not that of the kernel: it \

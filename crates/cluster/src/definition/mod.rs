@@ -33,7 +33,7 @@ pub use self::grow::PatternError;
 pub use self::node::{Node, NodeKind};
 pub use self::options::{Algorithm, Dialect, Options, QuorumDevice, Sbd, Transport};
 pub use self::platform::{
-    AntiAffinity, Guests, Host, Manager, ManagerKind, Platform, PlatformKind, Watchdog,
+    Access, AntiAffinity, Guests, Host, Manager, ManagerKind, Platform, PlatformKind, Watchdog,
 };
 pub use self::service::{Http, Resource, Service};
 pub use self::storage::{

@@ -19,7 +19,7 @@ pub struct Options {
     /// How long Pacemaker waits at its start for other nodes before it elects a coordinator.
     #[schemars(extend("default" = "20s"))]
     pub dc_deadtime: Span,
-    /// The most a start, stop or monitor of a resource may take.
+    /// The most a start, stop or monitor of a resource may take. Lock managers and volumes get 100 s at least.
     #[schemars(extend("default" = "60s"))]
     pub operation_timeout: Span,
     /// How much a resource would rather stay where it is, in Pacemaker's points.

@@ -1,11 +1,15 @@
 //! Where the guests run: the virtualization platform and its hosts.
 
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use crate::types::{Address, Endpoint, NodeName, Os, PlainPath, SshDestination, Uri, Version};
+use crate::types::{
+    Address, AgentName, Endpoint, NodeName, OptionName, OptionValue, Os, PlainPath, SshDestination,
+    Uri, Version,
+};
 
 /// The virtualization platform.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize, JsonSchema)]
@@ -20,6 +24,9 @@ pub struct Platform {
     pub version: Option<Version>,
     /// What manages the hosts, if anything does.
     pub manager: Option<Manager>,
+    /// How `picket placement` logs in to what manages the hosts. Default: as the first fencing device
+    /// does that asks it.
+    pub access: Option<Access>,
     /// Whether the hosts form a cluster of their own, with fencing.
     #[serde(default)]
     #[schemars(extend("default" = false))]
@@ -125,6 +132,24 @@ pub struct Manager {
     pub address: Option<Endpoint>,
     /// On the nodes: the certificate authority that its certificate is checked against.
     pub ca_file: Option<PlainPath>,
+}
+
+/// How `picket placement` logs in to what manages the hosts: by the options of the platform's fencing
+/// agent, on the machine where it runs. What is not given here is taken from the first fencing device
+/// that asks it.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[non_exhaustive]
+pub struct Access {
+    /// The agent whose options these are. Default: that of the fencing device.
+    pub agent: Option<AgentName>,
+    /// Options. Must hold no secret: see `secrets`.
+    #[serde(default)]
+    pub options: BTreeMap<OptionName, OptionValue>,
+    /// Secret options, and for each the file that holds it, on the machine where `picket placement`
+    /// runs.
+    #[serde(default)]
+    pub secrets: BTreeMap<OptionName, PlainPath>,
 }
 
 /// A product that manages hosts.
@@ -257,9 +282,39 @@ pub struct Host {
     pub kind: Option<PlatformKind>,
     /// Its libvirt connection URI. Default: `qemu:///system`, or `xen:///` for Xen.
     pub uri: Option<Uri>,
+    /// The libvirt connection URI by which `picket placement` reaches it from elsewhere. Default: `uri`
+    /// through ssh.
+    pub remote_uri: Option<Uri>,
 }
 
 impl Host {
+    /// `uri` as it is reached from another machine: [`Host::remote_uri`], else `uri` itself if it names a
+    /// server or a way to it, else through ssh. Never asks at a terminal.
+    #[must_use]
+    pub fn uri_from_elsewhere(&self, uri: &str) -> String {
+        if let Some(remote) = &self.remote_uri {
+            return remote.as_str().to_owned();
+        }
+        let Some((driver, rest)) = uri.split_once("://") else {
+            return uri.to_owned();
+        };
+        if driver.contains('+') || !rest.starts_with('/') || driver == "test" {
+            return uri.to_owned();
+        }
+        let destination = self.destination();
+        let (user, host) = match destination.rsplit_once('@') {
+            Some((user, host)) => (format!("{user}@"), host),
+            None => (String::new(), destination.as_str()),
+        };
+        let host = if host.contains(':') {
+            format!("[{host}]")
+        } else {
+            host.to_owned()
+        };
+        let mark = if rest.contains('?') { '&' } else { '?' };
+        format!("{driver}+ssh://{user}{host}{rest}{mark}no_tty=1")
+    }
+
     /// Where ssh reaches it.
     #[must_use]
     pub fn destination(&self) -> String {

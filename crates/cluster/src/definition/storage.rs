@@ -4,8 +4,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Deserializer};
 
 use crate::types::{
-    Backing, Count, DevicePath, Invalid, Iqn, Line, MountOptions, Name, NodeName, PlainPath,
-    Portal, Size, Word,
+    Backing, Count, DevicePath, Invalid, Iqn, Line, MountOptions, Name, NearbyFile, NodeName,
+    PlainPath, Portal, Size, Word,
 };
 
 /// Storage that several nodes reach.
@@ -30,6 +30,9 @@ pub struct Storage {
     /// `iscsi` only: what serves it: `lio`, `tgt`, `picket-target`, `ceph-iscsi`, `freebsd-ctl`,
     /// `truenas-scale`, `ontap`, `rhel-tgtd`, or the vendor's name.
     pub server: Option<Word>,
+    /// What `picket storage probe --save` kept of it: a file, relative to the folder of the definition. What was seen goes
+    /// before the next two keys. It counts for 90 days.
+    pub probe: Option<NearbyFile>,
     /// Whether it does SCSI-3 persistent reservations, as a probe or the vendor said. Absent: nobody knows.
     pub persistent_reservations: Option<bool>,
     /// Whether it does the preempt-and-abort command, as a probe or the vendor said. Absent: nobody knows.

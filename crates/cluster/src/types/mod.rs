@@ -26,7 +26,7 @@ pub use names::{AgentName, GuestName, Iqn, Name, NodeName, OptionName, ResourceA
 pub use network::{
     Address, Addresses, Endpoint, Group, Interface, Port, Portal, SshDestination, Uri,
 };
-pub use path::{Backing, DevicePath, PlainPath};
+pub use path::{Backing, DevicePath, NearbyFile, PlainPath};
 pub use quantity::{Count, Size};
 pub use text::{Line, MountOptions, OptionValue};
 pub use time::{Delay, Span};

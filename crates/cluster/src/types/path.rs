@@ -87,3 +87,18 @@ text_type!(
         Ok(())
     }
 );
+
+text_type!(
+    /// A file beside the definition: an absolute path, or one that is relative to the definition's folder.
+    NearbyFile,
+    schema: { "pattern": "^[A-Za-z0-9/._+@:=-]*[A-Za-z0-9_+@:=-]$", "maxLength": 255 },
+    |text| {
+        let plain = |b: u8| b.is_ascii_alphanumeric() || b"/._-+@:=".contains(&b);
+        if text.is_empty() || text.ends_with(['/', '.']) || text.len() > 255 || !text.bytes().all(plain) {
+            return Err(format!(
+                "`{text}` is not the path of a file, of letters, digits and `/ . _ - + @ : =`"
+            ));
+        }
+        Ok(())
+    }
+);

@@ -1,6 +1,6 @@
 //! Registering, reserving, fencing, and what a fenced initiator can still do.
 
-use scsi::pr::{OutAction, OutParameters, TransportId};
+use scsi::pr::{OutAction, OutParameters};
 use scsi::{AdditionalSense, Opcode};
 
 use crate::pr::{self, PrError};
@@ -62,7 +62,7 @@ impl Exercise<'_> {
                     (Some(one), Some(port)) => one
                         .initiator
                         .as_ref()
-                        .is_ok_and(|id: &TransportId| id.names(port)),
+                        .is_ok_and(|id| id.iscsi().is_some_and(|id| id.names(port))),
                 };
                 let seen = if named {
                     "it names the initiators"

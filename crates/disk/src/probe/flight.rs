@@ -13,7 +13,7 @@ use deadline::Deadline;
 use iscsi::pdu::{Lun, TaskManagement, TaskManagementResponse};
 use iscsi::session::TaskId;
 
-use scsi::{SenseKey, Status};
+use scsi::{AdditionalSense, SenseKey, Status};
 
 use crate::Completion;
 use crate::initiator::{Payload, Session, TaskEnd};
@@ -258,7 +258,8 @@ impl Exercise<'_> {
         })
     }
 
-    /// The victim begins a write and falls silent; it is fenced; then it sends the data.
+    /// The victim begins writes and falls silent; it is fenced; then it sends the data. There are two of them because a
+    /// target may answer the first with the unit attention of the fencing, which says nothing of the others.
     pub(super) fn late_data(&mut self) -> Result<(), Trouble> {
         if !self.may_abort(&[report::LATE_DATA, report::SILENT_VICTIM]) {
             return Ok(());
@@ -269,14 +270,32 @@ impl Exercise<'_> {
             return Ok(());
         };
         let unasked = session.parameters().first_burst;
-        let slot = self.scratch.start((u64::from(unasked) + ASKED).min(LARGE));
-        let (cdb, data) = (write_command(slot), self.scratch.pattern(slot, VICTIM));
-        if usize::try_from(unasked).is_ok_and(|unasked| unasked >= data.len()) {
+        let size = (u64::from(unasked) + ASKED).min(LARGE);
+        if u64::from(unasked) >= size {
             let seen = "the target takes everything unasked";
             self.report.note(report::LATE_DATA, Outcome::Unknown, seen);
             return Ok(());
         }
-        let task = session.submit(lun, &cdb, Payload::Out(data), deadline)?;
+        let mut tasks = Vec::new();
+        for (slot, tag) in self
+            .scratch
+            .pieces(2 * size, size)
+            .into_iter()
+            .zip(VICTIM..)
+        {
+            let (cdb, data) = (write_command(slot), self.scratch.pattern(slot, tag));
+            let moment = if tasks.is_empty() {
+                deadline
+            } else {
+                Deadline::after(MOMENT)
+            };
+            match session.submit(lun, &cdb, Payload::Out(data), moment) {
+                Ok(task) => tasks.push(task),
+                // The target has no room for more than one at a time.
+                Err(_) if !tasks.is_empty() => break,
+                Err(error) => return Err(error.into()),
+            }
+        }
         session.flush(deadline)?;
         if !session.hear(deadline)? {
             return Err(Trouble::Failed(
@@ -284,25 +303,25 @@ impl Exercise<'_> {
             ));
         }
         let answered = self.fence_silent()?;
-        let mut refused = None;
+        let mut ends = Vec::new();
         if !answered {
             // It was not promised yet that nothing is written: the victim comes to its end before it is fenced.
-            refused = self.hear_out(task);
+            ends = self.hear_out(&tasks);
             self.revive()?;
             if self.fenced()?.is_some() {
                 self.fence()?;
             }
         }
         self.scratch.fill(&mut self.survivor, SURVIVOR)?;
-        let refused = refused.or_else(|| self.hear_out(task));
+        if answered {
+            ends = self.hear_out(&tasks);
+        }
         let strangers = self.scratch.strangers(&mut self.survivor, SURVIVOR)?;
         if strangers > 0 {
             let seen = format!("{strangers} blocks were overwritten afterwards");
             self.note(report::LATE_DATA, false, seen);
-        } else if let Some(why) = refused {
-            // Then no data were late.
-            let seen = format!("the write was refused before it was fenced: {why}");
-            self.report.note(report::LATE_DATA, Outcome::Unknown, seen);
+        } else if let Some(why) = never_late(&ends) {
+            self.report.note(report::LATE_DATA, Outcome::Unknown, why);
         } else if answered {
             self.note(report::LATE_DATA, true, "they were thrown away");
         } else {
@@ -317,13 +336,16 @@ impl Exercise<'_> {
     }
 
     /// Lets the victim send what it still has to send. What that comes to is for the target to decide: an answer, silence,
-    /// or the end of the connection. Why the target never wanted the data, if it did not.
-    fn hear_out(&mut self, task: TaskId) -> Option<String> {
-        let (session, _) = self.victim.session()?;
-        match session.wait(task, Deadline::after(QUIET)) {
-            Ok(Some(TaskEnd::Completed(done, _))) => refusal(&done),
-            _ => None,
-        }
+    /// or the end of the connection.
+    fn hear_out(&mut self, tasks: &[TaskId]) -> Vec<Late> {
+        let Some((session, _)) = self.victim.session() else {
+            return Vec::new();
+        };
+        let wait = |task: &TaskId| match session.wait(*task, Deadline::after(QUIET)) {
+            Ok(Some(TaskEnd::Completed(done, _))) => Late::of(&done),
+            _ => Late::KeptOut,
+        };
+        tasks.iter().map(wait).collect()
     }
 
     /// Fences a victim that owes the target data. Whether that was answered while it was silent.
@@ -353,12 +375,69 @@ impl Exercise<'_> {
     }
 }
 
-/// How a command ended that was neither carried out nor kept out nor aborted.
-fn refusal(done: &Completion) -> Option<String> {
-    match (done.status, done.sense) {
-        (Status::GOOD | Status::RESERVATION_CONFLICT | Status::TASK_ABORTED, _) => None,
-        (_, Some(sense)) if sense.key == SenseKey::ABORTED_COMMAND => None,
-        (_, Some(sense)) => Some(sense.to_string()),
-        (status, None) => Some(status.to_string()),
+/// What became of a write whose data came late.
+#[derive(Debug, PartialEq, Eq)]
+enum Late {
+    /// It was answered as if carried out, or kept out, or aborted, or not answered any more: what is on the medium decides.
+    KeptOut,
+    /// It was told that the victim has been fenced, and not carried out.
+    Told,
+    /// It was refused for another reason.
+    Refused(String),
+}
+
+impl Late {
+    fn of(done: &Completion) -> Self {
+        const FENCED: [AdditionalSense; 4] = [
+            AdditionalSense::RESERVATIONS_PREEMPTED,
+            AdditionalSense::RESERVATIONS_RELEASED,
+            AdditionalSense::REGISTRATIONS_PREEMPTED,
+            AdditionalSense::COMMANDS_CLEARED_BY_ANOTHER_INITIATOR,
+        ];
+        match (done.status, done.sense) {
+            (Status::GOOD | Status::RESERVATION_CONFLICT | Status::TASK_ABORTED, _) => {
+                Self::KeptOut
+            }
+            (_, Some(sense)) if sense.key == SenseKey::ABORTED_COMMAND => Self::KeptOut,
+            (_, Some(sense))
+                if sense.key == SenseKey::UNIT_ATTENTION && FENCED.contains(&sense.additional) =>
+            {
+                Self::Told
+            }
+            (_, Some(sense)) => Self::Refused(sense.to_string()),
+            (status, None) => Self::Refused(status.to_string()),
+        }
+    }
+}
+
+/// Why nothing was learnt of late data, if no write was decided by its data.
+fn never_late(ends: &[Late]) -> Option<String> {
+    if ends.contains(&Late::KeptOut) {
+        return None;
+    }
+    let refused = ends.iter().find_map(|end| match end {
+        Late::Refused(why) => Some(format!("the write was refused for another reason: {why}")),
+        Late::KeptOut | Late::Told => None,
+    });
+    Some(refused.unwrap_or_else(|| "the write was only told of the fencing".to_owned()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_attention_of_the_fencing_says_nothing_of_other_writes() {
+        let refused = || Late::Refused("MEDIUM ERROR".to_owned());
+        for (ends, learnt) in [
+            (vec![Late::KeptOut], true),
+            (vec![Late::Told, Late::KeptOut], true),
+            (vec![refused(), Late::KeptOut], true),
+            (vec![Late::Told], false),
+            (vec![Late::Told, refused()], false),
+            (vec![], false),
+        ] {
+            assert_eq!(never_late(&ends).is_none(), learnt, "{ends:?}");
+        }
     }
 }

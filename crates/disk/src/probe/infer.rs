@@ -4,9 +4,10 @@ use scsi::capacity::Capacity;
 use scsi::inquiry::{self, Standard};
 use scsi::opcode::maintenance_in;
 use scsi::pr::{OutAction, ReservationType};
-use scsi::vpd::{self, Association, DesignatorType, LogicalBlockProvisioning};
+use scsi::vpd::{self, LogicalBlockProvisioning};
 use scsi::{Opcode, Status};
 
+use crate::designator::world_wide;
 use crate::probe::link::Link;
 use crate::probe::report::{self, Identity, Outcome, Report, Requirement};
 use crate::probe::{Trouble, chain, said};
@@ -39,7 +40,7 @@ pub(super) fn identify(link: &mut Link) -> Result<Identity, Trouble> {
         .filter(|part| !part.is_empty())
         .collect();
     let serial = page(link, vpd::SERIAL_NUMBER)?.and_then(|body| text(&body));
-    let designator = page(link, vpd::DEVICE_IDENTIFICATION)?.and_then(|body| designator(&body));
+    let designator = page(link, vpd::DEVICE_IDENTIFICATION)?.and_then(|body| world_wide(&body));
     let provisioned = page(link, vpd::PROVISIONING)?;
     let provisioned = provisioned.and_then(|body| LogicalBlockProvisioning::parse(&body).ok());
     let thin = thin || provisioned.is_some_and(|it| it.kind == LogicalBlockProvisioning::THIN);
@@ -107,26 +108,6 @@ fn text(bytes: &[u8]) -> Option<String> {
         .filter(char::is_ascii_graphic)
         .collect();
     (!text.is_empty()).then_some(text)
-}
-
-/// The logical unit's own designator that names it in the whole world: NAA, else EUI-64.
-fn designator(body: &[u8]) -> Option<String> {
-    const EUI64: DesignatorType = DesignatorType(2);
-    let designators = vpd::parse_designators(body).ok()?;
-    let of_unit = |wanted| {
-        let mut all = designators.iter();
-        all.find(|one| one.association == Association::LogicalUnit && one.kind == wanted)
-    };
-    let (name, found) = match of_unit(DesignatorType::NAA) {
-        Some(found) => ("naa", found),
-        None => ("eui", of_unit(EUI64)?),
-    };
-    let digits: String = found
-        .bytes
-        .iter()
-        .map(|byte| format!("{byte:02x}"))
-        .collect();
-    Some(format!("{name}.{digits}"))
 }
 
 /// Notes what the disk says of itself. What it claims is not shown by that, what it denies is broken.

@@ -168,6 +168,10 @@ pub(super) fn answer(done: &Result<Completion, DeviceError>) -> Answer {
         Ok(done) => done,
         Err(error) => return Answer::None(crate::probe::chain(error)),
     };
+    if done.is_busy() {
+        // A moment later it may do what it was asked for.
+        return Answer::None(format!("it was busy ({})", done.status));
+    }
     match (done.status, done.sense) {
         (status, _) if status.is_good() => Answer::Good,
         (Status::RESERVATION_CONFLICT, _) => Answer::Conflict,

@@ -76,15 +76,6 @@ impl Scratch {
             .collect()
     }
 
-    /// The first `bytes` of the region, or all of it if it is shorter.
-    pub(super) fn start(&self, bytes: u64) -> Slot {
-        let blocks = (bytes / u64::from(self.block_length).max(1)).min(self.blocks);
-        Slot {
-            lba: self.first,
-            blocks: u32::try_from(blocks).unwrap_or(1),
-        }
-    }
-
     /// How many bytes a slot has.
     pub(super) fn bytes(&self, slot: Slot) -> usize {
         let bytes = u64::from(slot.blocks) * u64::from(self.block_length);

@@ -232,7 +232,8 @@ fn opened_again_it_is_the_same_nexus_and_another_instance_is_not() {
     let (_, full) = Reservations::of(&mut again)
         .read_full_status(soon())
         .unwrap();
-    assert!(full[0].initiator.as_ref().unwrap().names(&port));
+    let initiator = full[0].initiator.as_ref().unwrap();
+    assert!(initiator.iscsi().unwrap().names(&port));
     assert!(
         again
             .execute(Request::write(&WRITE, &[1; 4096]), soon())

@@ -194,7 +194,7 @@ fn guest_of(revival: &Revival) -> Option<Guest> {
 }
 
 /// The last gate before libvirt is told to switch something.
-fn begin<T>(
+pub(super) fn begin<T>(
     call: &Call<T>,
     session: &Session<'_>,
     guest: &Guest,

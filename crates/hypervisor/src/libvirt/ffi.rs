@@ -192,6 +192,52 @@ fn parameter(parameters: &[sys::virTypedParameter], name: &CStr) -> Option<c_int
     Some(unsafe { found.value.i })
 }
 
+/// What is being done to a guest at the moment (`virDomainJobOperation`); none if nothing that libvirt counts
+/// as a job.
+pub(super) fn job(domain: &Domain) -> Result<Option<sys::virDomainJobOperation>, error::Error> {
+    let mut kind: c_int = 0;
+    let mut count: c_int = 0;
+    let mut parameters: sys::virTypedParameterPtr = ptr::null_mut();
+    // SAFETY: the domain is valid, and all three are valid places for the result.
+    let result = unsafe {
+        sys::virDomainGetJobStats(
+            domain.as_ptr(),
+            &raw mut kind,
+            &raw mut parameters,
+            &raw mut count,
+            0,
+        )
+    };
+    if result < 0 {
+        return Err(error::Error::last_error());
+    }
+    let length = usize::try_from(count).unwrap_or(0);
+    let list = if length == 0 || parameters.is_null() {
+        &[]
+    } else {
+        // SAFETY: libvirt allocated `count` parameters there, which stay until they are freed below.
+        unsafe { slice::from_raw_parts(parameters, length) }
+    };
+    let operation = parameter(list, sys::VIR_DOMAIN_JOB_OPERATION);
+    if !parameters.is_null() {
+        // SAFETY: the list came from libvirt, is freed once and not used afterwards.
+        unsafe { sys::virTypedParamsFree(parameters, count) };
+    }
+    let none = sys::VIR_DOMAIN_JOB_NONE.cast_signed();
+    let unknown = sys::VIR_DOMAIN_JOB_OPERATION_UNKNOWN;
+    let operation = operation.and_then(|number| u32::try_from(number).ok());
+    Ok((kind != none).then(|| operation.unwrap_or(unknown)))
+}
+
+/// Ends what is being done to a guest, a migration say.
+pub(super) fn abort_job(domain: &Domain) -> Result<(), error::Error> {
+    // SAFETY: the domain is valid.
+    if unsafe { sys::virDomainAbortJob(domain.as_ptr()) } < 0 {
+        return Err(error::Error::last_error());
+    }
+    Ok(())
+}
+
 /// Both names of a guest; libvirt keeps them in the handle, so this never waits.
 pub(super) fn identity(domain: &Domain) -> Option<Guest> {
     let name = domain.get_name().ok()?;

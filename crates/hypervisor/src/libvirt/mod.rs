@@ -8,7 +8,8 @@
 //! | layer | knows | must not know |
 //! |---|---|---|
 //! | this file | deadlines, retries, what proves an outcome | libvirt's functions |
-//! | `act`, `look` | which questions and orders, in which order | threads |
+//! | `act`, `look`, `migrate` | which questions and orders, in which order | threads |
+//! | `hosts` | several URIs as the hosts of one platform: who runs a guest, moving one | libvirt's functions |
 //! | `states`, `trouble`, `doubts` | libvirt's numbers and what they are worth | connections |
 //! | `call`, `workers`, `link` | threads and waiting | guests' states |
 //! | `qemu` | processes of this machine | libvirt |
@@ -41,8 +42,10 @@ mod act;
 mod call;
 mod doubts;
 mod ffi;
+mod hosts;
 mod link;
 mod look;
+mod migrate;
 mod qemu;
 mod states;
 mod trouble;
@@ -59,6 +62,7 @@ use jiff::Timestamp;
 
 use self::act::{Cut, Start};
 use self::call::{Call, GaveUp, Progress};
+pub use self::hosts::Hosts;
 use self::link::{Link, Links, Session};
 use self::workers::{Job, Workers};
 use crate::state::STARTING;
@@ -478,6 +482,15 @@ trait Outcome: Send + 'static {
 impl Outcome for () {}
 impl Outcome for Observation {}
 impl Outcome for Vec<Observation> {}
+impl Outcome for (Observation, migrate::Job) {}
+impl Outcome for migrate::Tried {
+    fn outcome(&self) -> String {
+        match &self.answer {
+            Ok(()) => "moved".to_owned(),
+            Err(error) => format!("not moved: {error}"),
+        }
+    }
+}
 impl Outcome for Cut {
     fn outcome(&self) -> String {
         match self {

@@ -20,6 +20,8 @@
 //! ```
 
 mod guests;
+mod placement;
+mod platform;
 
 use std::sync::mpsc::Receiver;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -34,6 +36,10 @@ use crate::{
     Observation, Power, PoweredOff, Revival,
 };
 pub use guests::MemoryGuest;
+pub use placement::PlacementFaults;
+pub use platform::{Logins, MemoryPlatform};
+
+use self::placement::Places;
 
 /// What is wrong with the hypervisor as a whole.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -66,6 +72,12 @@ pub struct Calls {
     pub power_on: u64,
     /// Calls of [`Hypervisor::health`].
     pub health: u64,
+    /// Calls of [`crate::placement::Placement`] that only ask.
+    pub places: u64,
+    /// Calls of [`crate::placement::Placement`] that change something.
+    pub changes: u64,
+    /// Guests that were really moved to another host.
+    pub moved: u64,
     /// Calls of [`Managed::may_switch`].
     pub may_switch: u64,
     /// Calls of [`Managed::log_out`].
@@ -81,6 +93,7 @@ struct World {
     guests: Vec<MemoryGuest>,
     faults: Faults,
     calls: Calls,
+    places: Places,
 }
 
 #[derive(Debug)]

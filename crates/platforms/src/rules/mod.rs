@@ -67,6 +67,7 @@ pub const RULES: &[Rule] = &[
     guests::RESILIENT,
     placement::S29,
     placement::ONE_HOST,
+    placement::SEEN,
     placement::ANTI_AFFINITY,
     placement::MAJORITY,
     placement::HYPERVISORS,

@@ -5,6 +5,7 @@ use cluster::{AntiAffinity, PlatformKind};
 use super::view::{Chapter, at_least};
 use super::{ALWAYS, DOCUMENT, TODAY, judged, list, place, reason, version};
 use crate::edition::Edition;
+use crate::live::SeenAt;
 use crate::rule::{Facts, Rule};
 use crate::verdict::{Reason, Severity};
 
@@ -23,7 +24,7 @@ pub(super) const S29: Rule = Rule {
         }
         let loose: Vec<_> = facts
             .guests()
-            .filter(|node| !node.pinned || node.host.is_none())
+            .filter(|node| !facts.is_pinned(node))
             .collect();
         for (host, together) in facts.guests_by_host() {
             let [first, _, ..] = together.as_slice() else {
@@ -78,9 +79,11 @@ pub(super) const ONE_HOST: Rule = Rule {
         let named = facts.guests_by_host();
         let one = match named.as_slice() {
             [(host, on)] if on.len() == guests => Some(*host),
-            [] if facts.definition.hosts.len() == 1 => {
-                facts.definition.hosts.first().map(|host| &host.name)
-            }
+            [] if facts.definition.hosts.len() == 1 => facts
+                .definition
+                .hosts
+                .first()
+                .map(|host| host.name.as_str()),
             _ => None,
         };
         let Some(host) = one else { return };
@@ -101,6 +104,70 @@ pub(super) const ONE_HOST: Rule = Rule {
         );
     },
 };
+
+pub(super) const SEEN: Rule = Rule {
+    id: "placement-seen",
+    title: "no two members were seen on one host, and each where it may run",
+    editions: ALWAYS,
+    statements: &[],
+    sources: &[],
+    explanation: "Where guests run is the platform's decision and changes while the cluster runs. With \
+        `picket check --placement FILE`, the file being what `picket placement show --json` printed, the rules go by \
+        what was seen there instead of what the definition says; and this rule says which members shared a host, \
+        which ran elsewhere than they may, and which nobody could find.",
+    check: seen,
+};
+
+fn seen(facts: &Facts<'_>, out: &mut Vec<Reason>) {
+    let Some(live) = facts.live else { return };
+    const WHY: &str = "members on one host fail together";
+    for (host, together) in facts.guests_by_host() {
+        let there: Vec<_> = together
+            .into_iter()
+            .filter(|node| {
+                let member = live.member(node.name.as_str());
+                member.is_some_and(|member| member.at == SeenAt::Host(host.to_owned()))
+            })
+            .collect();
+        if there.len() > 1 {
+            let message = format!(
+                "{} were seen on one host, `{host}`: when it fails, they fail together",
+                list(there.iter().map(|node| &node.name))
+            );
+            out.push(
+                judged(SEEN.id, Severity::Warning, WHY, message)
+                    .about(place("node", &there[0].name))
+                    .remedy("`picket placement plan` says what would bring them apart"),
+            );
+        }
+    }
+    for node in facts.guests() {
+        let Some(member) = live.member(node.name.as_str()) else {
+            continue;
+        };
+        let reason = match (&member.at, &node.host) {
+            (SeenAt::Unknown(why), _) => judged(
+                SEEN.id,
+                Severity::Unverified,
+                "who cannot be found may be anywhere",
+                format!("where `{}` runs could not be found out: {why}", node.name),
+            )
+            .remedy("look again: `picket placement show`"),
+            (SeenAt::Host(on), Some(said)) if node.pinned && on != said.as_str() => judged(
+                SEEN.id,
+                Severity::Warning,
+                "a pin that is not kept protects nobody",
+                format!(
+                    "`{}` may run on `{said}` only, and was seen on `{on}`",
+                    node.name
+                ),
+            )
+            .remedy("move it back, or say in the definition where it may run"),
+            _ => continue,
+        };
+        out.push(reason.about(place("node", &node.name)));
+    }
+}
 
 pub(super) const ANTI_AFFINITY: Rule = Rule {
     id: "anti-affinity",
@@ -147,11 +214,17 @@ fn anti_affinity(facts: &Facts<'_>, out: &mut Vec<Reason>) {
     };
     let movable: Vec<_> = facts
         .guests()
-        .filter(|node| !node.pinned || node.host.is_none())
+        .filter(|node| !facts.is_pinned(node))
         .collect();
     let platform = &facts.definition.platform;
     if movable.len() > 1 && facts.definition.hosts.len() != 1 {
-        match platform.anti_affinity {
+        // What was seen goes before what is said.
+        let said = match facts.live.and_then(|live| live.kept_apart) {
+            Some(false) => AntiAffinity::None,
+            Some(true) if platform.anti_affinity == AntiAffinity::None => AntiAffinity::Soft,
+            Some(true) | None => platform.anti_affinity,
+        };
+        match said {
             AntiAffinity::None => out.push(nothing_keeps_apart(facts, basis)),
             AntiAffinity::Soft => out.push(
                 reason(

@@ -132,8 +132,8 @@ fn ability(facts: &Facts<'_>, storage: &Storage) -> Ability {
     }
 }
 
-const PROBE: &str = "ask its vendor, or have `picket storage probe` try it, and write down \
-    `persistent_reservations` and `preempt_and_abort`";
+const PROBE: &str = "ask its vendor and write down `persistent_reservations` and `preempt_and_abort`, or have \
+    `picket storage probe --save FILE` try it and name the file as its `probe`";
 
 pub(super) const S50: Rule = Rule {
     id: "S50",

@@ -2,6 +2,7 @@
 
 use cluster::{Definition, FenceDevice, Node, Os, PlatformKind, Storage, StorageKind, Version};
 
+use crate::live::SeenAt;
 use crate::rule::Facts;
 
 /// Which part of the requirement document a platform falls under.
@@ -214,11 +215,39 @@ impl<'a> Facts<'a> {
             .collect()
     }
 
-    /// The hosts on which guests are said to run, each with its guests.
-    pub(super) fn guests_by_host(&self) -> Vec<(&'a cluster::NodeName, Vec<&'a Node>)> {
-        let mut hosts: Vec<(&cluster::NodeName, Vec<&Node>)> = Vec::new();
+    /// The host on which a guest was seen; else the one on which it is said to run.
+    fn host_of(&self, node: &'a Node) -> Option<&'a str> {
+        let said = node.host.as_ref().map(cluster::NodeName::as_str);
+        let Some(live) = self.live.and_then(|live| live.member(node.name.as_str())) else {
+            return said;
+        };
+        match &live.at {
+            SeenAt::Host(host) => Some(host),
+            SeenAt::Nowhere | SeenAt::Unknown(_) => said,
+        }
+    }
+
+    /// Whether a guest may run on one host only, as was seen or else as is said.
+    pub(super) fn is_pinned(&self, node: &Node) -> bool {
+        let live = self.live.and_then(|live| live.member(node.name.as_str()));
+        match live.and_then(|live| live.pinned_to.as_ref()) {
+            Some(hosts) if self.has_pins() => hosts.len() == 1,
+            _ => node.pinned && node.host.is_some(),
+        }
+    }
+
+    /// Whether the platform itself can keep a guest on a host. Under libvirt only people do.
+    fn has_pins(&self) -> bool {
+        !self.kind().has_libvirt()
+    }
+
+    /// The hosts on which guests were seen or are said to run, each with its guests.
+    pub(super) fn guests_by_host(&self) -> Vec<(&'a str, Vec<&'a Node>)> {
+        let mut hosts: Vec<(&str, Vec<&Node>)> = Vec::new();
         for node in self.guests() {
-            let Some(host) = &node.host else { continue };
+            let Some(host) = self.host_of(node) else {
+                continue;
+            };
             match hosts.iter_mut().find(|(name, _)| *name == host) {
                 Some((_, guests)) => guests.push(node),
                 None => hosts.push((host, vec![node])),

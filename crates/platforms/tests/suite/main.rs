@@ -3,6 +3,7 @@
 
 mod build;
 mod drift;
+mod live;
 mod properties;
 mod rules;
 mod statements;

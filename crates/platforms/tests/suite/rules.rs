@@ -415,13 +415,16 @@ fn weight_of(verdict: &platforms::Verdict, rule: &str) -> Option<Severity> {
         .max()
 }
 
+/// What no definition breaks, only what is seen of a cluster: their cases are in `live`.
+const OF_WHAT_IS_SEEN: [&str; 1] = ["placement-seen"];
+
 #[test]
 fn every_rule_has_a_case() {
     let cases = cases();
     let missing: Vec<&str> = RULES
         .iter()
         .map(|rule| rule.id)
-        .filter(|id| !cases.iter().any(|(rule, ..)| rule == id))
+        .filter(|id| !cases.iter().any(|(rule, ..)| rule == id) && !OF_WHAT_IS_SEEN.contains(id))
         .collect();
     assert!(missing.is_empty(), "no case for {missing:?}");
 }

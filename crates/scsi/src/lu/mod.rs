@@ -48,7 +48,7 @@ pub use reserve::Prepared;
 
 use crate::command::Command;
 use crate::opcode::Opcode;
-use crate::pr::{Access, Nexus, Refusal, Reservations};
+use crate::pr::{Access, Nexus, Refusal, RelativePort, Reservations};
 use crate::{AdditionalSense, Sense};
 
 use answers::{task_management_functions, told};
@@ -204,6 +204,11 @@ impl LogicalUnit {
     pub fn resize(&mut self, blocks: u64) {
         self.config.geometry.blocks = blocks;
         self.establish_for_all(AdditionalSense::CAPACITY_DATA_HAS_CHANGED, None);
+    }
+
+    /// The target has other ports now. Registrations with one that is gone stay: it may come back.
+    pub fn set_ports(&mut self, ports: &[RelativePort]) {
+        self.config.ports = ports.to_vec();
     }
 
     /// The target's list of logical units has changed: every nexus is told.

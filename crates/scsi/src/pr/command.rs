@@ -347,17 +347,27 @@ pub fn encode_keys(generation: u32, keys: impl Iterator<Item = Key>) -> Vec<u8> 
     bytes
 }
 
+/// Where the keys begin in READ KEYS data.
+const KEYS: usize = 8;
+
 /// Reads READ KEYS data: the generation and the keys, in their order, repetitions included. A key of zero, which
 /// cannot be registered, is left out.
 ///
 /// # Errors
-/// If the data end before what their header promises: the allocation length was too short, and keys are missing.
+/// If the data end before what their header promises: the allocation length was too short, and keys are missing. Also if
+/// what it promises ends within a key: that one, cut or not, may be the key that is looked for.
 pub fn parse_keys(bytes: &[u8]) -> Result<(u32, Vec<Key>), Truncated> {
     let generation = u32::from_be_bytes(field(bytes, 0)?);
     let body = promised(bytes)?;
-    let keys = body
-        .chunks_exact(8)
-        .filter_map(|chunk| Key::new(u64::from_be_bytes(chunk.try_into().ok()?)))
+    let (whole, rest) = body.as_chunks::<8>();
+    if !rest.is_empty() {
+        let have = KEYS + body.len();
+        let need = have.next_multiple_of(8);
+        return Err(Truncated { need, have });
+    }
+    let keys = whole
+        .iter()
+        .filter_map(|key| Key::new(u64::from_be_bytes(*key)))
         .collect();
     Ok((generation, keys))
 }
@@ -587,6 +597,24 @@ mod tests {
             parse_keys(&bytes[..24]),
             Err(Truncated { need: 32, have: 24 })
         );
+    }
+
+    /// ADDITIONAL LENGTH counts whole keys. Whoever sends another number may have left out the victim's.
+    #[test]
+    fn a_length_that_ends_within_a_key_is_an_error_and_not_a_shorter_list() {
+        let whole = encode_keys(7, [1, 2].into_iter().filter_map(Key::new));
+        for length in (1..16_u8).filter(|length| length % 8 != 0) {
+            let mut bytes = whole.clone();
+            bytes[7] = length;
+            let cut = 8 + usize::from(length);
+            let wrong = Err(Truncated {
+                need: cut.next_multiple_of(8),
+                have: cut,
+            });
+            assert_eq!(parse_keys(&bytes[..cut]), wrong, "{length}");
+            // Bytes that nobody promised do not make it whole.
+            assert_eq!(parse_keys(&bytes), wrong, "{length}");
+        }
     }
 
     fn port() -> impl Strategy<Value = TransportId> {

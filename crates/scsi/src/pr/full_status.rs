@@ -2,7 +2,7 @@
 
 use crate::bytes::field;
 use crate::pr::command::promised;
-use crate::pr::{Key, RelativePort, ReservationType, TransportId, TransportIdError, Truncated};
+use crate::pr::{InitiatorId, Key, RelativePort, ReservationType, TransportIdError, Truncated};
 
 /// One registration, as READ FULL STATUS tells it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -15,8 +15,8 @@ pub struct FullStatus {
     pub holds: Option<ReservationType>,
     /// The target port.
     pub port: RelativePort,
-    /// The initiator port; or why what the device sent is not one of iSCSI.
-    pub initiator: Result<TransportId, TransportIdError>,
+    /// The initiator port; or why what the device sent is none that is known.
+    pub initiator: Result<InitiatorId, TransportIdError>,
 }
 
 /// Length of a descriptor without its TransportID.
@@ -31,7 +31,7 @@ pub fn encode_full_status(generation: u32, registrations: &[FullStatus]) -> Vec<
         let id = registration
             .initiator
             .as_ref()
-            .map_or_else(|_| Vec::new(), TransportId::encode);
+            .map_or_else(|_| Vec::new(), InitiatorId::encode);
         let mut descriptor = [0; DESCRIPTOR];
         descriptor[..8].copy_from_slice(&registration.key.map_or(0, Key::get).to_be_bytes());
         descriptor[12] =
@@ -71,7 +71,7 @@ pub fn parse_full_status(bytes: &[u8]) -> Result<(u32, Vec<FullStatus>), Truncat
             all_target_ports: flags & 0x02 != 0,
             holds: ReservationType::from_code(scope_type & 0x0F).filter(|_| flags & 0x01 != 0),
             port: RelativePort(u16::from_be_bytes(field(rest, 18)?)),
-            initiator: TransportId::parse(id).map(|(id, _)| id),
+            initiator: InitiatorId::parse(id).map(|(id, _)| id),
         });
         rest = &rest[end..];
     }
@@ -83,6 +83,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::pr::TransportId;
 
     #[test]
     fn registrations_round_trip() {
@@ -91,7 +92,9 @@ mod tests {
             all_target_ports: true,
             holds: Some(ReservationType::WriteExclusiveRegistrantsOnly),
             port: RelativePort(2),
-            initiator: Ok(TransportId::Device("iqn.2026-11.example:n1".into())),
+            initiator: Ok(InitiatorId::Iscsi(TransportId::Device(
+                "iqn.2026-11.example:n1".into(),
+            ))),
         };
         let other = FullStatus {
             holds: None,
@@ -104,7 +107,8 @@ mod tests {
     }
 
     #[test]
-    fn a_registration_over_fibre_channel_is_still_a_registration() {
+    fn a_registration_over_any_transport_is_a_registration() {
+        let fibre = InitiatorId::FibreChannel([0x21, 0, 0, 0x24, 0xFF, 0x30, 0xAB, 0xCD]);
         let mut bytes = encode_full_status(
             1,
             &[FullStatus {
@@ -112,10 +116,13 @@ mod tests {
                 all_target_ports: false,
                 holds: None,
                 port: RelativePort(1),
-                initiator: Ok(TransportId::Device("iqn.x".into())),
+                initiator: Ok(fibre.clone()),
             }],
         );
-        bytes[32] = 0x00;
+        let (_, registrations) = parse_full_status(&bytes).unwrap();
+        assert_eq!(registrations[0].initiator, Ok(fibre));
+        // One that nobody knows yet.
+        bytes[32] = 0x0D;
         let (_, registrations) = parse_full_status(&bytes).unwrap();
         assert_eq!(registrations[0].key, Key::new(5));
         assert!(registrations[0].initiator.is_err());

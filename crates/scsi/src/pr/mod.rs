@@ -18,6 +18,7 @@
 mod access;
 mod command;
 mod full_status;
+mod initiator_id;
 mod state;
 mod transport_id;
 mod types;
@@ -29,6 +30,7 @@ pub use command::{
     TypeMask, encode_keys, encode_reservation, parse_keys, parse_reservation,
 };
 pub use full_status::{FullStatus, encode_full_status, parse_full_status};
+pub use initiator_id::InitiatorId;
 pub use state::{Effects, Held, Holder, Registration, Reservations, RestoreError, Surroundings};
 pub use transport_id::{InitiatorPort, TransportId, TransportIdError};
 pub use types::{Key, Nexus, Refusal, RelativePort, ReservationType};

@@ -7,8 +7,8 @@ use crate::AdditionalSense;
 use crate::pr::command::{encode_keys, encode_reservation};
 use crate::pr::full_status::encode_full_status;
 use crate::pr::{
-    Access, FullStatus, InAction, InitiatorPort, Key, Nexus, OutAction, OutParameters, OutRequest,
-    Refusal, RelativePort, ReservationData, ReservationType, TransportId,
+    Access, FullStatus, InAction, InitiatorId, InitiatorPort, Key, Nexus, OutAction, OutParameters,
+    OutRequest, Refusal, RelativePort, ReservationData, ReservationType, TransportId,
 };
 
 /// A nexus and its key.
@@ -246,7 +246,9 @@ impl Reservations {
             all_target_ports: registration.all_target_ports,
             holds: held.map(|held| held.kind),
             port: registration.nexus.port,
-            initiator: Ok(TransportId::Port(registration.nexus.initiator.clone())),
+            initiator: Ok(InitiatorId::Iscsi(TransportId::Port(
+                registration.nexus.initiator.clone(),
+            ))),
         }
     }
 

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::fs::File;
 use std::io::Read as _;
-use std::os::unix::fs::MetadataExt as _;
+use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -46,6 +46,7 @@ pub(super) fn check(document: Document, directory: &Path) -> Result<Config, Vec<
     let discovery = discovery.filter_map(|one| check.account(one)).collect();
     let targets = check.targets(document.target);
     let config = Config {
+        file: None,
         listen: check.portals(document.listen.into_inner()),
         control: Some(check.path(document.control.unwrap_or_else(|| DEFAULT_CONTROL.into()))),
         state: check.path(document.state.unwrap_or_else(|| DEFAULT_STATE.into())),
@@ -114,6 +115,7 @@ impl Check<'_> {
             ping: seconds(given.ping.as_ref(), default.ping),
             silence: seconds(given.silence.as_ref(), default.silence),
             drain: seconds(given.drain.as_ref(), default.drain),
+            journal: seconds(given.journal.as_ref(), default.journal),
             stop: seconds(given.stop.as_ref(), default.stop),
         }
     }
@@ -152,8 +154,18 @@ impl Check<'_> {
             let own = target.own.as_ref().and_then(|own| self.account(own));
             let initiators = self.initiators(&target, own.as_ref());
             let mut numbers = BTreeSet::new();
+            let mut serials = BTreeSet::new();
             let mut luns = Vec::new();
             for lun in target.lun {
+                if let Some(serial) = &lun.serial
+                    && !serials.insert(serial.get_ref().clone())
+                {
+                    // They would be taken for one disk, and have one journal.
+                    self.find(
+                        serial,
+                        "the target has a disk of this serial number already",
+                    );
+                }
                 if !numbers.insert(*lun.number.get_ref()) {
                     self.find(&lun.number, "the target has a disk of this number already");
                 }
@@ -297,10 +309,15 @@ pub(crate) fn account(user: &str, file: &Path) -> Result<Credentials, String> {
 fn secret(path: &Path) -> Result<Secret, String> {
     let shown = path.display();
     let failed = |error: std::io::Error| format!("cannot read {shown}: {error}");
-    let file = File::open(path).map_err(failed)?;
+    // Opening a FIFO would wait until somebody writes to it.
+    let file = File::options()
+        .read(true)
+        .custom_flags(libc::O_NONBLOCK)
+        .open(path)
+        .map_err(failed)?;
     let metadata = file.metadata().map_err(failed)?;
     if !metadata.is_file() {
-        return Err(format!("{shown} is not a file"));
+        return Err(format!("{shown} is not a regular file"));
     }
     if metadata.mode() & 0o077 != 0 {
         let mode = metadata.mode() & 0o777;

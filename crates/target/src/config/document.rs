@@ -44,6 +44,7 @@ pub(super) struct Timeouts {
     pub(super) ping: Option<Spanned<u64>>,
     pub(super) silence: Option<Spanned<u64>>,
     pub(super) drain: Option<Spanned<u64>>,
+    pub(super) journal: Option<Spanned<u64>>,
     pub(super) stop: Option<Spanned<u64>>,
 }
 

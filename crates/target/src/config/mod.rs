@@ -34,6 +34,8 @@ const MAX_TEXT: u64 = 1 << 20;
 /// A configuration whose values agree with each other.
 #[derive(Debug, Clone)]
 pub struct Config {
+    /// The file it was read from, which can be read again; `None` if it was put together otherwise.
+    pub file: Option<PathBuf>,
     /// Where connections are accepted. At least one.
     pub listen: Vec<PortalAddress>,
     /// The control socket; `None` for none.
@@ -87,6 +89,8 @@ pub struct Timeouts {
     pub silence: Duration,
     /// How long commands that are aborted may still run before whoever aborts them is told that it failed.
     pub drain: Duration,
+    /// How long the disk of a journal may take to keep a change of reservations before its command fails.
+    pub journal: Duration,
     /// How long initiators have to log out when the server stops.
     pub stop: Duration,
 }
@@ -98,6 +102,7 @@ impl Default for Timeouts {
             ping: Duration::from_secs(10),
             silence: Duration::from_secs(20),
             drain: Duration::from_secs(60),
+            journal: Duration::from_secs(20),
             stop: Duration::from_secs(5),
         }
     }
@@ -152,7 +157,8 @@ pub struct DiskOptions {
     pub vendor: String,
     /// PRODUCT IDENTIFICATION
     pub product: String,
-    /// PRODUCT SERIAL NUMBER; made from the target's name and the number if there is none.
+    /// PRODUCT SERIAL NUMBER, by which the disk and its reservations are recognised wherever it is. Without one it is made
+    /// from the target's name and what the block device calls itself, or the path.
     pub serial: Option<String>,
 }
 
@@ -203,7 +209,9 @@ pub fn parse(text: &str, path: &Path) -> Result<Config, ConfigError> {
     let wrong = |problems| ConfigError::wrong(path, text, problems);
     let document = document::read(text).map_err(|problem| wrong(vec![problem]))?;
     let directory = path.parent().unwrap_or_else(|| Path::new(""));
-    check::check(document, directory).map_err(wrong)
+    let mut config = check::check(document, directory).map_err(wrong)?;
+    config.file = Some(std::path::absolute(path).unwrap_or_else(|_| path.to_owned()));
+    Ok(config)
 }
 
 #[cfg(test)]

@@ -48,6 +48,17 @@ fn every_mistake_has_its_place() {
     );
 }
 
+/// A serial number is what a disk and its reservations are recognised by.
+#[test]
+fn a_serial_number_is_one_disks() {
+    let found = problems(
+        "listen = [\"127.0.0.1:1\"]\n[[target]]\nname = \"iqn.a\"\n\
+         [[target.lun]]\nnumber = 1\npath = \"/a\"\nserial = \"one\"\n\
+         [[target.lun]]\nnumber = 2\npath = \"/b\"\nserial = \"one\"\n",
+    );
+    assert_eq!((found.len(), found[0].line), (1, 11), "{found:?}");
+}
+
 #[test]
 fn unknown_keys_are_refused() {
     let found = problems("listen = [\"127.0.0.1:1\"]\n[[target]]\nname = \"iqn.a\"\ndisk = 1\n");
@@ -80,7 +91,11 @@ fn secrets_come_from_files_that_others_cannot_read() {
     let config = read("good", "other").unwrap();
     assert_eq!(config.targets[0].own.as_ref().unwrap().name, "t");
     assert!(!format!("{config:?}").contains("twelve"));
+    let fifo = directory.path().join("fifo");
+    let mode = rustix::fs::Mode::RUSR;
+    rustix::fs::mknodat(rustix::fs::CWD, &fifo, rustix::fs::FileType::Fifo, mode, 0).unwrap();
     for (own, initiator, why) in [
+        ("fifo", "other", "not a regular file"),
         ("good", "open", "chmod 600"),
         ("good", "short", "12 to 256"),
         ("missing", "other", "cannot read"),

@@ -11,9 +11,9 @@ use crate::config::{Bytes, DEFAULT_CONTROL, InitiatorName, Name};
 use crate::control::client::{ClientError, ask};
 use crate::control::wire::{Reply, Request};
 use crate::exit::{self, Failure};
-use crate::server::{SessionInfo, TargetInfo, chain};
+use crate::server::{Reloaded, SessionInfo, TargetInfo, chain};
 
-/// Asks a running server or changes it. Changes hold until the server ends.
+/// Asks a running server or changes it. Changes hold until the server ends or reads its configuration again.
 #[derive(Debug, Clone, Args)]
 pub struct ControlCommand {
     /// The server's control socket
@@ -106,6 +106,9 @@ enum What {
         /// Its name, or `*`
         initiator: InitiatorName,
     },
+    /// Read the configuration file again, and serve what it says: all of it, or nothing has changed. Sessions that are not
+    /// concerned go on. What was changed by the other subcommands and is not in the file is undone
+    Reload,
     /// Move the damaged journal of a disk aside and serve it without registrations: only if no fenced node runs
     DiscardJournal {
         /// Of which target
@@ -158,6 +161,7 @@ impl What {
                 secret_file: secret_file.map(std::path::absolute).transpose()?,
             },
             Self::Deny { target, initiator } => Request::Deny { target, initiator },
+            Self::Reload => Request::Reload {},
             Self::DiscardJournal { target, lun } => Request::DiscardJournal { target, lun },
         })
     }
@@ -184,6 +188,13 @@ impl ControlCommand {
         if let Reply::Refused { reason } = reply {
             return Err(Failure::new(exit::REFUSED, reason));
         }
+        if let Reply::Reloaded { changes } = &reply
+            && !changes.trouble.is_empty()
+            && !self.json
+        {
+            let text = format!("{}{}", show_changes(changes), changes.trouble.join("\n"));
+            return Err(Failure::new(exit::UNCLEAN, text));
+        }
         if self.json {
             let text = serde_json::to_string_pretty(&reply).unwrap_or_default();
             return Ok(format!("{text}\n"));
@@ -192,10 +203,22 @@ impl ControlCommand {
             Reply::Targets { targets } => targets.iter().map(show_target).collect(),
             Reply::Sessions { sessions } => sessions.iter().map(show_session).collect(),
             Reply::Metrics { text } => text,
+            Reply::Reloaded { changes } => show_changes(&changes),
             Reply::Done { note } => note.map(|note| note + "\n").unwrap_or_default(),
             Reply::Refused { reason } => reason,
         })
     }
+}
+
+fn show_changes(changes: &Reloaded) -> String {
+    if changes.done.is_empty() {
+        return "nothing has changed\n".to_owned();
+    }
+    changes
+        .done
+        .iter()
+        .map(|line| format!("{line}\n"))
+        .collect()
 }
 
 fn show_session(session: &SessionInfo) -> String {

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use crate::config::{
     DiskOptions, InitiatorName, InitiatorOptions, LunOptions, Name, TargetOptions, account,
 };
-use crate::server::{Admin, SessionInfo, TargetInfo};
+use crate::server::{Admin, Reloaded, SessionInfo, TargetInfo};
 
 /// What an administrator asks for.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -89,6 +89,8 @@ pub enum Request {
         /// Who.
         initiator: InitiatorName,
     },
+    /// Reads the configuration file again.
+    Reload {},
     /// Moves a damaged journal aside: whoever asks has made sure that no fenced node runs.
     DiscardJournal {
         /// Of which target.
@@ -117,6 +119,12 @@ pub enum Reply {
     Metrics {
         /// The text.
         text: String,
+    },
+    /// To [`Request::Reload`].
+    Reloaded {
+        /// What has changed, and what does not end.
+        #[serde(flatten)]
+        changes: Reloaded,
     },
     /// It has been done.
     Done {
@@ -155,6 +163,10 @@ impl Request {
                 return Ok(Reply::Metrics {
                     text: admin.metrics(),
                 });
+            }
+            Self::Reload {} => {
+                let changes = admin.reload().map_err(|error| error.to_string())?;
+                return Ok(Reply::Reloaded { changes });
             }
             Self::DropSession { id } => admin.drop_session(id).map_err(text)?,
             Self::AddTarget { name } => {

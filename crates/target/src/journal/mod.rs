@@ -206,11 +206,17 @@ impl<D: Directory> Journal<D> {
         &self.identity
     }
 
-    /// Whether the last [`Self::store`] failed: which state is on the disk is not known, and even a state that has not
+    /// Whether the last [`Self::store`] failed, or was doubted: which state is on the disk is not known, and even a state that has not
     /// changed must be stored before it is acknowledged.
     #[must_use]
     pub const fn is_unsure(&self) -> bool {
         self.unsure
+    }
+
+    /// What was stored last must not be there: until the next successful [`Self::store`] the disk has another state than is
+    /// in force.
+    pub const fn doubt(&mut self) {
+        self.unsure = true;
     }
 
     /// Makes a state durable: all of it with APTPL, none of it without. Waits for the disk.

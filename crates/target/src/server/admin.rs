@@ -5,6 +5,7 @@ use std::sync::{Arc, MutexGuard};
 use std::time::Duration;
 
 use deadline::Deadline;
+use scsi::lu::MediumFailure;
 use serde::{Deserialize, Serialize};
 
 use crate::config::{InitiatorName, InitiatorOptions, LunOptions, Name, TargetOptions};
@@ -12,12 +13,12 @@ use crate::journal::{Identity, Journal, JournalError};
 use crate::server::letter::{Ending, Letter};
 use crate::server::sessions::Session;
 use crate::server::targets::Target;
-use crate::server::unit::{Unit, UnitError, journal_name};
+use crate::server::unit::{Closed, Unit, UnitError};
 use crate::server::{Server, Shared, StartError};
 use crate::store::Health;
 
 /// How long sessions have to end that are dropped.
-const DROP_LIMIT: Duration = Duration::from_secs(30);
+pub(crate) const DROP_LIMIT: Duration = Duration::from_secs(30);
 
 /// Why a change is not made.
 #[derive(Debug, thiserror::Error)]
@@ -51,6 +52,9 @@ pub enum AdminError {
     /// Sessions, or commands at a disk, did not end in time. The change is made, but what was removed may still be in use.
     #[error("what was removed is still in use: commands at the disk do not end")]
     InUse,
+    /// What was removed is in use no more, and what initiators had written to it may be lost.
+    #[error("removed, but what was written cannot be made durable: {0}")]
+    Unwritten(MediumFailure),
     /// The target cannot be served.
     #[error(transparent)]
     Target(#[from] StartError),
@@ -66,6 +70,14 @@ pub enum AdminError {
     /// A bug in the server.
     #[error("the server is broken: a change before this one failed half-way")]
     Broken,
+}
+
+const fn result(closed: Closed) -> Result<(), AdminError> {
+    match closed {
+        Closed::Clean => Ok(()),
+        Closed::InUse => Err(AdminError::InUse),
+        Closed::Unwritten(failure) => Err(AdminError::Unwritten(failure)),
+    }
 }
 
 /// An error with all that it comes from.
@@ -223,7 +235,7 @@ impl UnitInfo {
 /// A handle to a running server, for whoever administers it. It does not keep the server running.
 #[derive(Debug, Clone)]
 pub struct Admin {
-    shared: Arc<Shared>,
+    pub(super) shared: Arc<Shared>,
 }
 
 impl Server {
@@ -341,16 +353,12 @@ impl Admin {
         self.shared.sessions.post(&Letter::End(Ending::Dropped), of);
         let ended = self.await_absence(of);
         let deadline = Deadline::after(DROP_LIMIT);
-        let open = target
-            .units()
-            .values()
-            .filter(|unit| !unit.close(deadline))
-            .count();
-        ended.and(if open == 0 {
-            Ok(())
-        } else {
-            Err(AdminError::InUse)
-        })
+        let units = target.units();
+        let closed: Vec<_> = units.values().map(|unit| unit.close(deadline)).collect();
+        closed
+            .into_iter()
+            .map(result)
+            .fold(ended, |sofar, one| sofar.and(one))
     }
 
     /// Serves another disk.
@@ -366,17 +374,8 @@ impl Admin {
         }
         let unit = self.shared.open_unit(target.name.as_str(), lun);
         units.insert(lun.number, unit.map_err(AdminError::Unit)?);
-        self.change_units(&target, units);
+        self.shared.change_units(&target, units);
         Ok(())
-    }
-
-    fn change_units(&self, target: &Target, units: crate::server::Units) {
-        target.set_units(units);
-        for unit in target.units().values() {
-            unit.luns_changed();
-        }
-        let of = |session: &Session| session.target == target.name.as_str();
-        self.shared.sessions.post(&Letter::UnitsChanged, of);
     }
 
     /// Serves a disk no more. Commands that have not ended are aborted; when this returns nothing is written to it any
@@ -392,19 +391,15 @@ impl Admin {
             target: target.name.to_string(),
             lun,
         })?;
-        self.change_units(&target, units);
+        self.shared.change_units(&target, units);
         let deadline = Deadline::after(DROP_LIMIT);
+        let closed = unit.close(deadline);
         // Once no session knows it any more, its medium and its journal are closed.
-        let closed = unit.close(deadline)
-            && self
-                .shared
-                .sessions
-                .await_that(|| Arc::strong_count(&unit) == 1, deadline);
-        if closed {
-            Ok(())
-        } else {
-            Err(AdminError::InUse)
+        let last = || Arc::strong_count(&unit) == 1;
+        if closed == Closed::InUse || !self.shared.sessions.await_that(last, deadline) {
+            return Err(AdminError::InUse);
         }
+        result(closed)
     }
 
     /// Lets an initiator log in. What is said of the same name and user already is replaced.
@@ -473,9 +468,13 @@ impl Admin {
             number: lun,
             disk: served.options().clone(),
         };
+        let name = served.name().journal();
         drop(served);
-        self.remove_unit(target, lun)?;
-        let name = journal_name(target.as_str(), lun);
+        match self.remove_unit(target, lun) {
+            // Nobody could write to it since it was opened; it is removed.
+            Ok(()) | Err(AdminError::Unwritten(_)) => {}
+            Err(error) => return Err(error),
+        }
         let identity = Identity::new(&name).ok_or(AdminError::Broken)?;
         let moved = Journal::discard(&self.shared.config.state, &identity);
         let moved = moved.map_err(AdminError::Journal);

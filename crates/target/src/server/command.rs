@@ -257,7 +257,8 @@ impl Connection<'_> {
         let length = usize::try_from(length).unwrap_or(usize::MAX);
         let data = self.slots.buffer(task).unwrap_or_default();
         let data = &data[..data.len().min(length)];
-        let after = unit.parameters(nexus, cdb.bytes(), data, ticket, (&self.link.owner, id));
+        let issuer = (nexus, task);
+        let after = unit.parameters(issuer, cdb.bytes(), data, ticket, (&self.link.owner, id));
         match after {
             After::Done(answer) => self.answer(task, answer),
             // The letter that says so is under way.
@@ -266,7 +267,7 @@ impl Connection<'_> {
             After::Flush(operation, ticket, answer) => {
                 self.order(task, ticket, operation, Then::Say(answer));
             }
-            After::Drain(answer) => self.after(id, 1, AfterDrain::Answered(task, answer)),
+            After::Ordered(order) => self.await_order(id, unit, order),
         }
     }
 
@@ -428,6 +429,8 @@ impl Connection<'_> {
 
     /// Another nexus has aborted a task.
     pub(super) fn aborted_by_another(&mut self, task: TaskId, answer: bool) {
+        // Who aborts it need not wait for the disk of the journal.
+        self.give_up_orders(|order| order.task == task);
         // If it waited, it leaves the table with its ticket.
         let waited = self.slots.take_state(task).is_some();
         if waited {
@@ -500,9 +503,12 @@ impl Connection<'_> {
             TaskManagement::LOGICAL_UNIT_RESET | TaskManagement::TARGET_WARM_RESET => {
                 view.unit.reset(&owner, drain)
             }
+            // What another nexus aborted before is not known to the protocol any more, and may be at the medium still.
+            TaskManagement::ABORT_TASK_SET => view.unit.abort_own(&owner, drain, |_, _| true),
+            _ if tasks.is_empty() => view.unit.abort_own(&owner, drain, |_, aborted| aborted),
             _ => view
                 .unit
-                .abort_own(&owner, drain, |task| tasks.contains(&task)),
+                .abort_own(&owner, drain, |task, _| tasks.contains(&task)),
         };
         let known = matches!(
             function,
@@ -517,27 +523,37 @@ impl Connection<'_> {
                 .protocol
                 .managed(id, TaskManagementResponse::NOT_SUPPORTED);
         }
-        if views.is_empty() {
+        let of_one_unit = !matches!(
+            function,
+            TaskManagement::ABORT_TASK | TaskManagement::TARGET_WARM_RESET
+        );
+        if views.is_empty() && of_one_unit {
             return self.protocol.managed(id, TaskManagementResponse::NO_LUN);
         }
+        // They need not be waited for: they never come into force.
+        self.give_up_orders(|order| tasks.contains(&order.task));
         let letters = views.iter().filter(|view| wait(view)).count();
         for task in tasks {
             self.forget(*task);
         }
-        self.after(drain, letters, AfterDrain::Managed(id));
+        let response = match function {
+            TaskManagement::ABORT_TASK if tasks.is_empty() => TaskManagementResponse::NO_TASK,
+            _ => TaskManagementResponse::COMPLETE,
+        };
+        self.after(drain, letters, AfterDrain::Managed(id, response));
     }
 
     /// Tasks are gone, or it cannot be said that they are.
     pub(super) fn drain_over(&mut self, then: AfterDrain, gone: bool) {
-        let response = if gone {
-            TaskManagementResponse::COMPLETE
-        } else {
-            TaskManagementResponse::REJECTED
-        };
         match then {
-            AfterDrain::Managed(id) => self.protocol.managed(id, response),
+            AfterDrain::Managed(id, response) if gone => self.protocol.managed(id, response),
+            AfterDrain::Managed(id, _) => {
+                self.protocol.managed(id, TaskManagementResponse::REJECTED);
+            }
             AfterDrain::Answered(task, answer) if gone => self.answer(task, answer),
             AfterDrain::Answered(task, _) => self.answer(task, Answer::internal()),
+            // It ends by a letter of its own, or is given up.
+            AfterDrain::Ordered(..) => {}
         }
     }
 

@@ -21,9 +21,10 @@ use crate::server::command::{Errand, Step};
 use crate::server::letter::{DrainId, Ending, Letter};
 use crate::server::link::Link;
 use crate::server::login::{LoggedIn, Normal, View};
+use crate::server::order::{GivenUp, Order};
 use crate::server::receiver::{ReceiveError, Received};
 use crate::server::slots::Slots;
-use crate::server::unit::Answer;
+use crate::server::unit::{Answer, Unit};
 use crate::store::Lane;
 
 /// Why a connection ended.
@@ -92,10 +93,12 @@ pub(super) struct Pending {
 /// What happens then.
 #[derive(Debug)]
 pub(super) enum AfterDrain {
-    /// A task management function is answered.
-    Managed(ManagementId),
+    /// A task management function is answered, with this if all goes well.
+    Managed(ManagementId, u8),
     /// A command is answered.
     Answered(TaskId, Answer),
+    /// An order has ended: [`Letter::Settled`] says how.
+    Ordered(Arc<Unit>, Arc<Order>),
 }
 
 /// A connection.
@@ -226,6 +229,7 @@ impl<'a> Connection<'a> {
             match letter {
                 Letter::Aborted { task, answer } => self.aborted_by_another(task, answer),
                 Letter::Drained(id) => self.drained(id),
+                Letter::Settled { id, answer, drains } => self.settled(id, answer, drains),
                 Letter::UnitsChanged => self.look_at_units(),
                 Letter::End(Ending::Reinstated) => return Err(Ended::Reinstated),
                 Letter::End(Ending::Dropped) => return Err(Ended::Dropped),
@@ -324,6 +328,35 @@ impl<'a> Connection<'a> {
         });
     }
 
+    /// Waits for an order, as long as the disk of a journal may take.
+    pub(super) fn await_order(&mut self, id: DrainId, unit: Arc<Unit>, order: Arc<Order>) {
+        self.pending.push(Pending {
+            id,
+            letters: 1,
+            until: Instant::now() + self.shared.config.timeouts.journal,
+            then: AfterDrain::Ordered(unit, order),
+        });
+    }
+
+    /// An order has ended.
+    fn settled(&mut self, id: DrainId, answer: Answer, drains: bool) {
+        let Some(at) = self.pending.iter().position(|pending| pending.id == id) else {
+            return;
+        };
+        if let AfterDrain::Ordered(_, order) = self.pending.swap_remove(at).then {
+            let then = AfterDrain::Answered(order.task, answer);
+            self.after(id, usize::from(drains), then);
+        }
+    }
+
+    /// Gives up orders, without an answer. Those that have ended already end by the letter that is there.
+    pub(super) fn give_up_orders(&mut self, which: impl Fn(&Order) -> bool) {
+        self.pending.retain(|pending| match &pending.then {
+            AfterDrain::Ordered(_, order) if which(order) => order.give_up() == GivenUp::Late,
+            _ => true,
+        });
+    }
+
     fn drained(&mut self, id: DrainId) {
         let Some(at) = self.pending.iter().position(|pending| pending.id == id) else {
             return;
@@ -342,24 +375,47 @@ impl<'a> Connection<'a> {
             .partition(|pending| pending.until <= now);
         self.pending = rest;
         for pending in late {
+            let Pending { id, then, .. } = pending;
+            if let AfterDrain::Ordered(unit, order) = then {
+                self.give_up_order(id, unit, order);
+                continue;
+            }
             tracing::error!(
                 peer = %self.link.peer,
                 "aborted commands are still at the disk: whoever aborted them is told that it failed"
             );
-            self.drain_over(pending.then, false);
+            self.drain_over(then, false);
+        }
+    }
+
+    /// The disk of a journal has taken too long.
+    fn give_up_order(&mut self, id: DrainId, unit: Arc<Unit>, order: Arc<Order>) {
+        let how = order.give_up();
+        match unit.given_up(how) {
+            None if how == GivenUp::Late => self.await_order(id, unit, order),
+            None => {}
+            Some(answer) => {
+                tracing::error!(
+                    peer = %self.link.peer,
+                    disk = %unit.path().display(),
+                    "the disk of the journal takes too long: a change of reservations is given up ({how:?})"
+                );
+                self.answer(order.task, answer);
+            }
         }
     }
 
     /// Everything that belongs to the connection ends; what still runs at a disk is waited for, since until then the
     /// nexus may not come back.
     fn wind_up(&mut self) {
+        self.give_up_orders(|_| true);
         let id = self.drain_id();
         let owner = Arc::clone(&self.link.owner);
         let views = self.normal.as_ref().map(|normal| normal.views.clone());
         let views = views.unwrap_or_default();
         let mut letters = views
             .iter()
-            .filter(|view| view.unit.abort_own(&owner, id, |_| true))
+            .filter(|view| view.unit.abort_own(&owner, id, |_, _| true))
             .count();
         // Tasks that wait for data or memory leave with their states.
         self.slots.drain_states().for_each(drop);

@@ -2,6 +2,8 @@
 
 use iscsi::session::TaskId;
 
+use crate::server::unit::Answer;
+
 /// A wait for tasks to be gone, as the connection that waits calls it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) struct DrainId(pub(crate) u64);
@@ -29,6 +31,15 @@ pub(crate) enum Letter {
     },
     /// The tasks of this wait are gone.
     Drained(DrainId),
+    /// A change of reservations has ended.
+    Settled {
+        /// What the wait for it is called.
+        id: DrainId,
+        /// How its command is answered.
+        answer: Answer,
+        /// Not yet: [`Letter::Drained`] follows.
+        drains: bool,
+    },
     /// The target has other logical units now.
     UnitsChanged,
     /// The connection is to end.

@@ -111,10 +111,12 @@ impl Directory for Door<'_> {
         }
         let authentication = match applicant.target {
             Some(target) => self.shared.targets.admit(target, applicant.initiator)?.1,
-            None if self.shared.config.discovery.is_empty() => Authentication::None,
-            None => Authentication::Chap {
-                accounts: self.shared.config.discovery.clone(),
-                own: None,
+            None => match self.shared.discovery() {
+                accounts if accounts.is_empty() => Authentication::None,
+                accounts => Authentication::Chap {
+                    accounts,
+                    own: None,
+                },
             },
         };
         Ok(Admission {
@@ -225,6 +227,7 @@ fn welcome(
         target: target.name.as_str().to_owned(),
         nexus: nexus.clone(),
         peer: link.peer,
+        local: link.local,
         authenticated: established.authenticated.clone(),
         owner: Arc::clone(&link.owner),
     };
@@ -232,8 +235,11 @@ fn welcome(
         .sessions
         .enter(arrival, deadline)
         .map_err(|_| LoginStatus::NO_RESOURCES)?;
-    // Asked again: an administrator who changes who may log in ends the sessions that are there, and from now on this is
-    // one of them.
+    // Asked again: an administrator who changes who may log in, or where, ends the sessions that are there, and from now on
+    // this is one of them.
+    if !shared.listens_at(link.local, group) {
+        return Err(LoginStatus::NO_RESOURCES);
+    }
     let (target, authentication) = shared.targets.admit(name, &established.initiator)?;
     if matches!(authentication, Authentication::Chap { .. }) && established.authenticated.is_none()
     {
@@ -329,7 +335,6 @@ mod tests {
         let name = "iqn.2026-11.org.example:disks";
         let around = Surroundings {
             target: name,
-            lun: 0,
             ports: vec![RelativePort(1)],
             journals: directory.path(),
             gate: None,
@@ -351,6 +356,7 @@ mod tests {
                 target: name.to_owned(),
                 nexus: nexus.clone(),
                 peer: "127.0.0.1:1".parse().unwrap(),
+                local: "127.0.0.1:2".parse().unwrap(),
                 authenticated: None,
                 owner: Arc::new(Mailbox::new().unwrap()),
             };

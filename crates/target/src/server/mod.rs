@@ -6,13 +6,16 @@ mod admin;
 mod buffer;
 mod command;
 mod connection;
+mod identity;
 mod letter;
 mod link;
 mod login;
 mod mailbox;
 mod metrics;
+mod order;
 mod portal;
 mod receiver;
+mod reload;
 mod sender;
 mod sessions;
 mod slots;
@@ -25,10 +28,11 @@ use std::io;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
 use deadline::Deadline;
+use iscsi::login::Credentials;
 use scsi::pr::RelativePort;
 
 use crate::config::{Config, LunOptions, PortalAddress, TargetOptions};
@@ -38,11 +42,12 @@ pub use admin::{
     Admin, AdminError, RegistrationInfo, ReservationInfo, SessionInfo, TargetInfo, UnitInfo,
 };
 pub(crate) use mailbox::Mailbox;
+pub use reload::{ReloadError, Reloaded};
 pub use unit::{Gate, UnitError};
 
 use letter::{Ending, Letter};
 use portal::{Guests, Portal};
-use sessions::Sessions;
+use sessions::{Session, Sessions};
 use targets::{Access, Target, Targets, Units};
 use unit::{Surroundings, Unit};
 
@@ -86,6 +91,18 @@ pub enum StartError {
     System(#[from] io::Error),
 }
 
+/// Why an end is not a clean one. The server has ended all the same.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum StopError {
+    /// What initiators have written, and was acknowledged while there was a write cache, may be lost.
+    #[error("what was written cannot be made durable: {}", .0.join("; "))]
+    Unwritten(Vec<String>),
+    /// Commands did not end.
+    #[error("commands are still at the disks")]
+    Unfinished,
+}
+
 /// What the server has done since its start.
 #[derive(Debug, Default)]
 struct Counters {
@@ -102,7 +119,10 @@ struct Shared {
     targets: Targets,
     sessions: Arc<Sessions>,
     guests: Arc<Guests>,
-    portals: Mutex<Vec<PortalAddress>>,
+    /// Where connections are accepted.
+    portals: Mutex<Vec<Portal>>,
+    /// Who may look for targets; anybody if empty.
+    discovery: RwLock<Vec<Credentials>>,
     stopping: AtomicBool,
     counters: Counters,
     gate: Option<Arc<dyn Gate>>,
@@ -133,10 +153,9 @@ impl Shared {
     /// Where targets are reached, as an initiator that came to `local` can reach them: what listens on all addresses is
     /// told by the address it came to.
     fn addresses(&self, local: SocketAddr) -> Vec<String> {
-        let portals = self.portals.lock().map(|portals| portals.clone());
-        portals
-            .unwrap_or_default()
-            .into_iter()
+        self.portals()
+            .iter()
+            .map(Portal::listens)
             .filter_map(|portal| {
                 let mut address = portal.address;
                 if address.ip().is_unspecified() {
@@ -150,22 +169,83 @@ impl Shared {
             .collect()
     }
 
-    fn ports(&self) -> Vec<RelativePort> {
-        let mut ports: Vec<_> = self
-            .config
-            .listen
+    fn portals(&self) -> MutexGuard<'_, Vec<Portal>> {
+        // Nothing that is done under this lock can leave it half done.
+        self.portals.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn portals_configured(&self) -> Vec<PortalAddress> {
+        self.portals()
             .iter()
-            .map(|portal| portal.group)
+            .map(|portal| portal.configured)
+            .collect()
+    }
+
+    /// Whether a connection that came to `local` came through a portal of this group.
+    fn listens_at(&self, local: SocketAddr, group: u16) -> bool {
+        let of = |portal: &Portal| {
+            let PortalAddress {
+                address,
+                group: its,
+            } = portal.listens();
+            let ip = address.ip();
+            its == group
+                && address.port() == local.port()
+                && (ip == local.ip() || ip.is_unspecified() && ip.is_ipv4() == local.is_ipv4())
+        };
+        self.portals().iter().any(of)
+    }
+
+    /// Portals come and go. Those that went.
+    fn change_portals(&self, opened: Vec<Portal>, closed: &[PortalAddress]) -> Vec<Portal> {
+        let mut portals = self.portals();
+        let former = portals
+            .extract_if(.., |portal| closed.contains(&portal.configured))
             .collect();
+        for portal in &opened {
+            portal.begin();
+        }
+        portals.extend(opened);
+        drop(portals);
+        let ports = self.ports();
+        for target in self.targets.all() {
+            for unit in target.units().values() {
+                unit.set_ports(&ports);
+            }
+        }
+        former
+    }
+
+    fn ports(&self) -> Vec<RelativePort> {
+        let portals = self.portals_configured();
+        let mut ports: Vec<_> = portals.iter().map(|portal| portal.group).collect();
         ports.sort_unstable();
         ports.dedup();
         ports.into_iter().map(RelativePort).collect()
     }
 
+    fn discovery(&self) -> Vec<Credentials> {
+        let discovery = self.discovery.read();
+        discovery.unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn is_stopping(&self) -> bool {
+        self.stopping.load(Ordering::Acquire)
+    }
+
+    /// A target has other disks: who is logged in is told.
+    fn change_units(&self, target: &Target, units: Units) {
+        target.set_units(units);
+        for unit in target.units().values() {
+            unit.luns_changed();
+        }
+        let of = |session: &Session| session.target == target.name.as_str();
+        self.sessions.post(&Letter::UnitsChanged, of);
+    }
+
     fn open_unit(&self, target: &str, lun: &LunOptions) -> Result<Arc<Unit>, UnitError> {
         let around = Surroundings {
             target,
-            lun: lun.number,
             ports: self.ports(),
             journals: &self.config.state,
             gate: self.gate.clone(),
@@ -214,7 +294,6 @@ fn make_durably(directory: &Path) -> io::Result<()> {
 #[derive(Debug)]
 pub struct Server {
     shared: Arc<Shared>,
-    portals: Vec<Portal>,
 }
 
 impl Server {
@@ -241,60 +320,72 @@ impl Server {
                 address: portal.address,
                 source,
             })?;
-            listeners.push((listener, portal.group));
+            listeners.push((listener, *portal));
         }
         let shared = Arc::new(Shared {
             targets: Targets::default(),
             sessions: Arc::default(),
             guests: Arc::default(),
             portals: Mutex::default(),
+            discovery: RwLock::new(config.discovery.clone()),
             stopping: AtomicBool::new(false),
             counters: Counters::default(),
             gate,
             changes: Mutex::new(()),
             config,
         });
+        // From here on whatever fails ends the threads of the portals.
+        let server = Self { shared };
+        let shared = &server.shared;
+        for (listener, configured) in listeners {
+            let portal = Portal::prepare(shared, listener, configured)?;
+            shared.portals().push(portal);
+        }
         for target in &shared.config.targets {
             shared.targets.add(shared.open_target(target)?);
         }
-        let mut portals = Vec::new();
-        let mut addresses = Vec::new();
-        for (listener, group) in listeners {
-            let portal = Portal::open(&shared, listener, group)?;
-            addresses.push(portal.at(group));
-            portals.push(portal);
+        for portal in shared.portals().iter() {
+            portal.begin();
         }
-        if let Ok(mut known) = shared.portals.lock() {
-            *known = addresses;
-        }
-        Ok(Self { shared, portals })
+        Ok(server)
     }
 
     /// Where connections are accepted: with the ports that were chosen where none was given.
     #[must_use]
     pub fn portals(&self) -> Vec<SocketAddr> {
-        self.portals.iter().map(|portal| portal.address).collect()
+        let portals = self.shared.portals();
+        portals
+            .iter()
+            .map(|portal| portal.listens().address)
+            .collect()
     }
 
     /// Ends: nothing is accepted any more, initiators are asked to log out and have some seconds for it, what is at the
-    /// disks is finished.
-    pub fn stop(mut self) {
-        self.end();
+    /// disks is finished, what is cached is written.
+    ///
+    /// # Errors
+    /// [`StopError`]
+    pub fn stop(mut self) -> Result<(), StopError> {
+        self.end()
     }
 
-    fn end(&mut self) {
+    fn end(&mut self) -> Result<(), StopError> {
         if self.shared.stopping.swap(true, Ordering::AcqRel) {
-            return;
+            return Ok(());
         }
-        self.portals.clear();
+        // Not under the lock: their threads may be waiting for it.
+        let portals = std::mem::take(&mut *self.shared.portals());
+        drop(portals);
         for owner in self.shared.guests.owners() {
             owner.post(Letter::End(Ending::Stopping));
         }
         let patience = self.shared.config.timeouts.stop + LAST_LIMIT;
         let deadline = Deadline::after(patience);
-        if !self.shared.sessions.await_absence(|_| true, deadline) {
+        let all_gone = self.shared.sessions.await_absence(|_| true, deadline);
+        if !all_gone {
             tracing::warn!("sessions remain: commands are still at the disks");
         }
+        let mut lost = Vec::new();
         for target in self.shared.targets.all() {
             for (lun, unit) in target.units().iter() {
                 let begun = Instant::now();
@@ -305,15 +396,22 @@ impl Server {
                         lun,
                         "what was written cannot be made durable: {failure}"
                     );
+                    lost.push(format!("{target} LUN {lun}: {failure}"));
                 }
                 tracing::debug!(lun, took = ?begun.elapsed(), "flushed");
             }
+        }
+        match (lost.is_empty(), all_gone) {
+            (false, _) => Err(StopError::Unwritten(lost)),
+            (true, false) => Err(StopError::Unfinished),
+            (true, true) => Ok(()),
         }
     }
 }
 
 impl Drop for Server {
     fn drop(&mut self) {
-        self.end();
+        // What is wrong has been logged. Whoever wants to know it calls `stop`.
+        let _ = self.end();
     }
 }

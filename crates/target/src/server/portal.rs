@@ -144,17 +144,28 @@ impl Drop for Guest {
     }
 }
 
+/// What the thread of a portal is told.
+#[derive(Debug, PartialEq, Eq)]
+enum Call {
+    /// Connections are accepted from now on.
+    Begin,
+    /// No more.
+    End,
+}
+
 /// A listening socket and its thread.
 #[derive(Debug)]
 pub(crate) struct Portal {
-    /// Where it really listens: with a port, if none was given.
-    pub(crate) address: SocketAddr,
-    stop: Arc<Mailbox<()>>,
+    /// As the configuration has it: perhaps without a port.
+    pub(crate) configured: PortalAddress,
+    /// Where it really listens.
+    address: SocketAddr,
+    calls: Arc<Mailbox<Call>>,
     thread: Option<thread::JoinHandle<()>>,
 }
 
 impl Portal {
-    /// Listens. Nothing is accepted before [`Self::open`].
+    /// Listens. Nothing is accepted before [`Self::begin`].
     pub(crate) fn bind(address: SocketAddr) -> io::Result<TcpListener> {
         let socket = socket2::Socket::new(
             socket2::Domain::for_address(address),
@@ -172,46 +183,70 @@ impl Portal {
         Ok(socket.into())
     }
 
-    /// Accepts connections on a thread of its own.
-    pub(crate) fn open(
+    /// With a thread that is to accept connections, and waits for [`Self::begin`].
+    pub(crate) fn prepare(
         shared: &Arc<Shared>,
         listener: TcpListener,
-        group: u16,
+        configured: PortalAddress,
     ) -> io::Result<Self> {
         let address = listener.local_addr()?;
-        let stop = Arc::new(Mailbox::new()?);
-        let bell = Arc::clone(&stop);
+        let calls = Arc::new(Mailbox::new()?);
+        let bell = Arc::clone(&calls);
         let shared = Arc::clone(shared);
+        let group = configured.group;
         let thread = thread::Builder::new()
             .name(format!("portal {group}"))
-            .spawn(move || accept(&shared, &listener, group, &bell))?;
+            .spawn(move || {
+                if begins(&bell) {
+                    accept(&shared, &listener, group, &bell);
+                }
+            })?;
         Ok(Self {
+            configured,
             address,
-            stop,
+            calls,
             thread: Some(thread),
         })
     }
 
-    pub(crate) fn at(&self, group: u16) -> PortalAddress {
+    /// Accepts connections from now on.
+    pub(crate) fn begin(&self) {
+        self.calls.post(Call::Begin);
+    }
+
+    /// Where it really listens.
+    pub(crate) const fn listens(&self) -> PortalAddress {
         PortalAddress {
             address: self.address,
-            group,
+            group: self.configured.group,
         }
     }
 }
 
 impl Drop for Portal {
     fn drop(&mut self) {
-        self.stop.post(());
+        self.calls.post(Call::End);
         if let Some(thread) = self.thread.take() {
             let _ = thread.join();
         }
     }
 }
 
-fn accept(shared: &Arc<Shared>, listener: &TcpListener, group: u16, stop: &Mailbox<()>) {
+/// Waits for the first call. Whether connections are to be accepted.
+fn begins(calls: &Mailbox<Call>) -> bool {
+    const A_WHILE: Duration = Duration::from_secs(3600);
+    let mut told = Vec::new();
+    while told.is_empty() {
+        calls.wait(A_WHILE);
+        calls.take(&mut told);
+    }
+    !told.contains(&Call::End)
+}
+
+/// Accepts connections until the next call, which is to end.
+fn accept(shared: &Arc<Shared>, listener: &TcpListener, group: u16, calls: &Mailbox<Call>) {
     loop {
-        let bell = stop.bell();
+        let bell = calls.bell();
         let mut places = [
             PollFd::new(listener, PollFlags::IN),
             PollFd::new(&bell, PollFlags::IN),

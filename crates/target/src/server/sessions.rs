@@ -20,6 +20,8 @@ pub(crate) struct Session {
     pub(crate) target: String,
     pub(crate) nexus: Nexus,
     pub(crate) peer: SocketAddr,
+    /// Where it came in.
+    pub(crate) local: SocketAddr,
     pub(crate) authenticated: Option<String>,
     pub(crate) since: SystemTime,
     pub(crate) owner: Owner,
@@ -32,6 +34,7 @@ pub(crate) struct Arrival {
     pub(crate) target: String,
     pub(crate) nexus: Nexus,
     pub(crate) peer: SocketAddr,
+    pub(crate) local: SocketAddr,
     pub(crate) authenticated: Option<String>,
     pub(crate) owner: Owner,
 }
@@ -129,6 +132,7 @@ impl Sessions {
             target: arrival.target,
             nexus: arrival.nexus,
             peer: arrival.peer,
+            local: arrival.local,
             authenticated: arrival.authenticated,
             since: SystemTime::now(),
             owner: arrival.owner,

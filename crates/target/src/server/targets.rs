@@ -85,6 +85,17 @@ impl Target {
         *self.access.write().unwrap_or_else(PoisonError::into_inner) = access;
     }
 
+    /// Whether who proved to be `user`, or proved nothing, could log in now.
+    pub(crate) fn would_let_in(&self, initiator: &str, user: Option<&str>) -> bool {
+        match self.lets_in(initiator) {
+            None => false,
+            Some(Authentication::Chap { accounts, .. }) => {
+                user.is_some_and(|user| accounts.iter().any(|account| account.name == user))
+            }
+            Some(Authentication::None) => true,
+        }
+    }
+
     fn lets_in(&self, initiator: &str) -> Option<Authentication> {
         let access = self.access.read().unwrap_or_else(PoisonError::into_inner);
         access.of(initiator)

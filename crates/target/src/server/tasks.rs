@@ -32,7 +32,7 @@ pub(crate) struct Entry {
     pub(crate) task: TaskId,
     owner: Owner,
     running: bool,
-    aborted: bool,
+    pub(crate) aborted: bool,
 }
 
 impl Entry {

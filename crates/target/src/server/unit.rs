@@ -2,8 +2,8 @@
 //!
 //! One lock covers what the logical unit knows and its task table, so that a command is judged and entered in one step:
 //! a PREEMPT AND ABORT finds it either not yet judged (it will conflict) or in the table (it is aborted and, if it runs,
-//! waited for). The medium is never touched under this lock. Changes of reservations come one after the other, under a
-//! lock of their own that is held while the journal is written: everybody else goes on meanwhile.
+//! waited for). The medium is never touched under this lock. Changes of reservations come one after the other, on a thread
+//! of their own that waits for the journal (`order`): everybody else goes on meanwhile.
 
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -12,19 +12,20 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use deadline::Deadline;
 use iscsi::session::TaskId;
 use scsi::lu::{
-    Begun, Config, Continued, Extent, Geometry, Identity, Limits, LocalNaa, LogicalUnit,
-    MediumFailure, NexusId, NoRoom, Operation, Prepared, Reply,
+    Begun, Config, Continued, Extent, Geometry, Identity, Limits, LogicalUnit, MediumFailure,
+    NexusId, NoRoom, Operation, Reply,
 };
 use scsi::pr::{Nexus, RelativePort, Reservations};
 use scsi::{AdditionalSense, Opcode, Sense, SenseKey, Status};
-use sha2::{Digest as _, Sha256};
 
 use crate::config::DiskOptions;
 use crate::journal::{self, Journal, JournalError};
+use crate::server::identity::UnitName;
 use crate::server::letter::DrainId;
 use crate::server::mailbox::Mailbox;
+use crate::server::order::Order;
 use crate::server::tasks::{Owner, Place, Tasks, Tell};
-use crate::store::{self, Health, OpenError, Store};
+use crate::store::{self, Health, OpenError, Store, Workers};
 
 /// PERSISTENT RESERVE OUT.
 const PERSISTENT_RESERVE_OUT: u8 = Opcode::PERSISTENT_RESERVE_OUT.0;
@@ -87,7 +88,7 @@ impl Answer {
         }
     }
 
-    fn of(unit: &LogicalUnit, reply: Reply) -> Self {
+    pub(crate) fn of(unit: &LogicalUnit, reply: Reply) -> Self {
         Self {
             status: reply.status,
             sense: reply
@@ -128,14 +129,17 @@ pub(crate) enum After {
     Medium(Operation, Ticket),
     /// It has ended well; the answer is for when the medium has done this too.
     Flush(Operation, Ticket, Answer),
-    /// It has ended; the answer is for when the drain is over.
-    Drain(Answer),
+    /// It waits for its turn, and for the disk of the journal: a letter will say what has become of it.
+    Ordered(Arc<Order>),
 }
 
-/// Holds operations up between the task table and the medium: a test's way to make a medium slow.
+/// Holds operations up between the task table and the medium: a test's way to make a disk slow.
 pub trait Gate: Send + Sync {
     /// Called on the thread that is about to touch the medium.
     fn pass(&self);
+
+    /// Called on the thread that is about to make reservations durable.
+    fn keep(&self) {}
 }
 
 /// A task's place in the table of its logical unit, as long as it may touch the medium.
@@ -160,6 +164,16 @@ impl Ticket {
     /// Whether it was aborted before it ended. Known once it has ended.
     pub(crate) fn aborted(&self) -> bool {
         self.aborted.load(Ordering::Acquire)
+    }
+
+    /// Where it stands in the table.
+    pub(crate) const fn place(&self) -> Place {
+        self.place
+    }
+
+    /// It is about to have an effect. `false`: it must not.
+    pub(crate) fn start(&self, state: &mut State) -> bool {
+        state.tasks.start(self.place)
     }
 
     fn leave(&self) {
@@ -201,10 +215,11 @@ impl Drop for Ticket {
     }
 }
 
+/// What is covered by the unit's one lock.
 #[derive(Debug)]
-struct State {
-    unit: LogicalUnit,
-    tasks: Tasks,
+pub(crate) struct State {
+    pub(crate) unit: LogicalUnit,
+    pub(crate) tasks: Tasks,
     /// It is served no more.
     closed: bool,
 }
@@ -225,6 +240,7 @@ pub(crate) struct Counters {
 /// A logical unit that is served.
 pub(crate) struct Unit {
     options: DiskOptions,
+    name: UnitName,
     serial: String,
     store: Arc<Store>,
     blocks: u64,
@@ -232,9 +248,11 @@ pub(crate) struct Unit {
     /// WCE, as it is in the state: changed under its lock, looked at without.
     write_cache: AtomicBool,
     /// `None`: what it kept cannot be relied on.
-    journal: Mutex<Option<Journal>>,
+    pub(crate) journal: Mutex<Option<Journal>>,
+    /// The thread that changes reservations.
+    pub(crate) clerk: Workers,
     barred: bool,
-    gate: Option<Arc<dyn Gate>>,
+    pub(crate) gate: Option<Arc<dyn Gate>>,
     pub(crate) counters: Counters,
 }
 
@@ -246,6 +264,17 @@ impl std::fmt::Debug for Unit {
     }
 }
 
+/// How a unit was left.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Closed {
+    /// Everything is on the disk.
+    Clean,
+    /// Tasks have not ended.
+    InUse,
+    /// What was written cannot be made durable.
+    Unwritten(MediumFailure),
+}
+
 /// A unit whose lock was poisoned: a thread ended in the midst of a change, and nothing it knows can be relied on.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Broken;
@@ -254,30 +283,9 @@ pub(crate) struct Broken;
 #[derive(Clone)]
 pub(crate) struct Surroundings<'a> {
     pub(crate) target: &'a str,
-    pub(crate) lun: u16,
     pub(crate) ports: Vec<RelativePort>,
     pub(crate) journals: &'a Path,
     pub(crate) gate: Option<Arc<dyn Gate>>,
-}
-
-/// What names a unit for ever: 60 bits of a digest of where it is.
-fn designator(target: &str, lun: u16) -> LocalNaa {
-    let digest = Sha256::new()
-        .chain_update(target.as_bytes())
-        .chain_update([0])
-        .chain_update(lun.to_be_bytes())
-        .finalize();
-    let mut value = [0; 8];
-    value.copy_from_slice(&digest[..8]);
-    LocalNaa::new(u64::from_be_bytes(value))
-}
-
-/// What a unit's journal is called.
-pub(crate) fn journal_name(target: &str, lun: u16) -> String {
-    let bytes = designator(target, lun).bytes();
-    bytes
-        .iter()
-        .fold("naa.".to_owned(), |text, byte| format!("{text}{byte:02x}"))
 }
 
 fn field<const N: usize>(
@@ -297,9 +305,11 @@ impl Unit {
         options: &DiskOptions,
         around: &Surroundings<'_>,
     ) -> Result<Self, UnitError> {
-        let name = journal_name(around.target, around.lun);
         let store = Store::open(&options.path, &options.store)?;
-        let identity = journal::Identity::new(&name).unwrap_or_else(|| unreachable!("plain"));
+        // After opening: a file that was missing is there now.
+        let name = UnitName::of(around.target, options);
+        let identity = name.journal();
+        let identity = journal::Identity::new(&identity).unwrap_or_else(|| unreachable!("plain"));
         let (journal, reservations, barred) = match Journal::open(around.journals, &identity) {
             Ok((journal, reservations)) => (Some(journal), reservations, false),
             Err(error @ JournalError::Damaged { .. }) => {
@@ -311,17 +321,14 @@ impl Unit {
             }
             Err(error) => return Err(UnitError::Journal(error)),
         };
-        let serial = options
-            .serial
-            .clone()
-            .unwrap_or_else(|| name[4..].to_owned());
+        let serial = options.serial.clone().unwrap_or_else(|| name.digits());
         let config = Config {
             identity: Identity {
                 vendor: field("the vendor", &options.vendor)?,
                 product: field("the product", &options.product)?,
                 revision: field("the revision", "0001")?,
                 serial: field("the serial number", &serial)?,
-                naa: designator(around.target, around.lun),
+                naa: name.naa(),
                 target_name: around.target.to_owned(),
             },
             geometry: Geometry {
@@ -343,6 +350,7 @@ impl Unit {
         };
         Ok(Self {
             options: options.clone(),
+            name,
             serial,
             blocks: store.blocks(),
             write_cache: AtomicBool::new(options.write_cache),
@@ -353,6 +361,7 @@ impl Unit {
                 closed: false,
             }),
             journal: Mutex::new(journal),
+            clerk: Workers::new(1),
             barred,
             gate: around.gate.clone(),
             counters: Counters::default(),
@@ -369,6 +378,10 @@ impl Unit {
 
     pub(crate) fn path(&self) -> &PathBuf {
         &self.options.path
+    }
+
+    pub(crate) const fn name(&self) -> &UnitName {
+        &self.name
     }
 
     pub(crate) fn serial(&self) -> &str {
@@ -394,7 +407,7 @@ impl Unit {
         Some((state.unit.reservations().clone(), state.tasks.len()))
     }
 
-    fn lock(&self) -> Result<MutexGuard<'_, State>, Broken> {
+    pub(crate) fn lock(&self) -> Result<MutexGuard<'_, State>, Broken> {
         self.state.lock().map_err(|_| Broken)
     }
 
@@ -414,6 +427,13 @@ impl Unit {
     pub(crate) fn luns_changed(&self) {
         if let Ok(mut state) = self.lock() {
             state.unit.luns_changed();
+        }
+    }
+
+    /// The target has other ports now.
+    pub(crate) fn set_ports(&self, ports: &[RelativePort]) {
+        if let Ok(mut state) = self.lock() {
+            state.unit.set_ports(ports);
         }
     }
 
@@ -479,23 +499,23 @@ impl Unit {
         }
     }
 
-    /// The parameter list of a command is there. For PERSISTENT RESERVE OUT this waits for the disk of the journal, and
-    /// for others who change reservations.
+    /// The parameter list of a command is there; that of PERSISTENT RESERVE OUT makes an [`Order`].
     pub(crate) fn parameters(
         self: &Arc<Self>,
-        nexus: NexusId,
+        (nexus, task): (NexusId, TaskId),
         cdb: &[u8],
         data: &[u8],
         ticket: Ticket,
         (owner, drain): (&Owner, DrainId),
     ) -> After {
-        let reserves = cdb.first() == Some(&PERSISTENT_RESERVE_OUT);
-        let mut journal = None;
-        if reserves {
-            let Ok(guard) = self.journal.lock() else {
-                return After::Done(Answer::internal());
-            };
-            journal = Some(guard);
+        if cdb.first() == Some(&PERSISTENT_RESERVE_OUT) {
+            let order = Order::new(ticket, (nexus, task), (cdb, data), (owner, drain));
+            let order = Arc::new(order);
+            if self.order(&order) {
+                return After::Ordered(order);
+            }
+            let how = order.give_up();
+            return After::Done(self.given_up(how).unwrap_or_else(Answer::internal));
         }
         let Ok(mut guard) = self.lock() else {
             return After::Done(Answer::internal());
@@ -514,61 +534,10 @@ impl Unit {
             }
             Continued::Medium(operation) => After::Medium(operation, ticket),
             Continued::Reservation(prepared) => {
-                drop(guard);
-                let journal = journal.as_mut().and_then(|journal| journal.as_mut());
-                self.reserve(prepared, journal, &ticket, (owner, drain))
+                // Only PERSISTENT RESERVE OUT changes reservations.
+                let reply = state.unit.abandon(prepared);
+                After::Done(Answer::of(&state.unit, reply))
             }
-        }
-    }
-
-    /// Makes a change of reservations durable if it must be, lets it count, and aborts whom it aborts.
-    fn reserve(
-        &self,
-        prepared: Prepared,
-        journal: Option<&mut Journal>,
-        ticket: &Ticket,
-        (owner, drain): (&Owner, DrainId),
-    ) -> After {
-        let unsure = journal.as_ref().is_some_and(|journal| journal.is_unsure());
-        let kept = if prepared.must_persist() || unsure {
-            match journal.map(|journal| journal.store(prepared.next())) {
-                Some(Ok(())) => true,
-                Some(Err(error)) => {
-                    let source = std::error::Error::source(&error);
-                    let why = source.map(ToString::to_string).unwrap_or_default();
-                    tracing::error!(disk = %self.path().display(), "reservations are not kept: {error}: {why}");
-                    false
-                }
-                None => false,
-            }
-        } else {
-            true
-        };
-        let Ok(mut guard) = self.lock() else {
-            return After::Done(Answer::internal());
-        };
-        let State { unit, tasks, .. } = &mut *guard;
-        if !kept {
-            let reply = unit.abandon(prepared);
-            return After::Done(Answer::of(unit, reply));
-        }
-        let (issuer, victims) = (prepared.issuer(), prepared.aborts().to_vec());
-        let reply = unit.commit(prepared);
-        let answer = Answer::of(unit, reply);
-        let tell = Tell::Aborted {
-            answer: unit.task_aborted_status(),
-        };
-        let (concerned, running) = tasks.abort(
-            |place, entry| place != ticket.place && victims.contains(&entry.nexus),
-            |_| tell,
-        );
-        for nexus in concerned.into_iter().filter(|nexus| *nexus != issuer) {
-            unit.commands_cleared(nexus);
-        }
-        if tasks.drain(running, owner, drain) {
-            After::Drain(answer)
-        } else {
-            After::Done(answer)
         }
     }
 
@@ -609,20 +578,20 @@ impl Unit {
         }
     }
 
-    /// ABORT TASK, ABORT TASK SET, the end of a connection: tasks of this connection end. Whether there is something to
-    /// wait for; then `drain` is reported.
+    /// ABORT TASK, ABORT TASK SET, the end of a connection: tasks of this connection end. `which` of them, is told by their
+    /// numbers, and by whether they were aborted before. Whether there is something to wait for; then `drain` is reported.
     pub(crate) fn abort_own(
         &self,
         owner: &Owner,
         drain: DrainId,
-        which: impl Fn(TaskId) -> bool,
+        which: impl Fn(TaskId, bool) -> bool,
     ) -> bool {
         let mut state = match self.state.lock() {
             Ok(state) => state,
             Err(poisoned) => poisoned.into_inner(),
         };
         let (_, running) = state.tasks.abort(
-            |_, entry| entry.is_of(owner) && which(entry.task),
+            |_, entry| entry.is_of(owner) && which(entry.task, entry.aborted),
             |_| Tell::Nothing,
         );
         state.tasks.drain(running, owner, drain)
@@ -681,16 +650,22 @@ impl Unit {
     }
 
     /// The unit is served no more: nobody is let through from now on, all tasks end without status, and what is cached is
-    /// written: nobody is left who could ask for it. Whether tasks are gone by `deadline`.
-    pub(crate) fn close(&self, deadline: Deadline) -> bool {
-        let gone = self.end_tasks(deadline);
-        if gone && let Err(failure) = self.store.flush() {
-            let disk = self.path().display();
-            tracing::error!(%disk, "what was written cannot be made durable: {failure}");
+    /// written: nobody is left who could ask for it.
+    pub(crate) fn close(&self, deadline: Deadline) -> Closed {
+        if !self.end_tasks(deadline) {
+            return Closed::InUse;
         }
-        gone
+        match self.store.flush() {
+            Ok(()) => Closed::Clean,
+            Err(failure) => {
+                let disk = self.path().display();
+                tracing::error!(%disk, "what was written cannot be made durable: {failure}");
+                Closed::Unwritten(failure)
+            }
+        }
     }
 
+    /// Whether tasks are gone by `deadline`.
     fn end_tasks(&self, deadline: Deadline) -> bool {
         let Ok(owner) = Mailbox::new().map(Arc::new) else {
             return false;

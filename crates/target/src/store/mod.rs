@@ -50,7 +50,7 @@ pub use error::OpenError;
 pub use lane::{Done, Finished, IoPath, Lane, Started, Ticket};
 use patience::Patience;
 use ranges::{Held, Ranges};
-use workers::Workers;
+pub(crate) use workers::Workers;
 
 /// How a medium is served.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -1,4 +1,4 @@
-//! Threads that wait for a disk. Each medium has its own: a disk that hangs holds up nobody else.
+//! Threads that wait for a disk. Each medium, and each journal, has its own: a disk that hangs holds up nobody else.
 
 use std::collections::VecDeque;
 use std::fmt;
@@ -15,12 +15,21 @@ pub(super) const MOST: usize = 16;
 const PATIENCE: Duration = Duration::from_secs(10);
 
 /// A piece of work. Does not panic.
-pub(super) type Job = Box<dyn FnOnce() + Send>;
+pub(crate) type Job = Box<dyn FnOnce() + Send>;
 
 /// The threads, and the work they have not begun.
-#[derive(Debug, Default)]
-pub(super) struct Workers {
+#[derive(Debug)]
+pub(crate) struct Workers {
     shared: Arc<Shared>,
+    /// The most threads.
+    most: usize,
+}
+
+impl Default for Workers {
+    /// As many as a medium has.
+    fn default() -> Self {
+        Self::new(MOST)
+    }
 }
 
 #[derive(Debug, Default)]
@@ -45,15 +54,28 @@ impl fmt::Debug for Queue {
 }
 
 impl Workers {
+    /// With so many threads at most. With one, jobs are done one after the other, in their order.
+    pub(crate) fn new(most: usize) -> Self {
+        Self {
+            shared: Arc::default(),
+            most,
+        }
+    }
+
+    /// How many jobs have not begun.
+    pub(crate) fn waiting(&self) -> usize {
+        self.shared.lock().jobs.len()
+    }
+
     /// Hands a job over. The queue has no limit of its own: each job belongs to a command, and the server bounds these.
-    pub(super) fn push(&self, job: Job) {
+    pub(crate) fn push(&self, job: Job) {
         let mut queue = self.shared.lock();
         queue.jobs.push_back(job);
         // Idle threads that were woken count as idle until they run: each takes one of the jobs that wait.
         if queue.idle >= queue.jobs.len() {
             drop(queue);
             self.shared.work.notify_one();
-        } else if queue.threads < MOST {
+        } else if queue.threads < self.most {
             queue.threads += 1;
             drop(queue);
             if self.spawn().is_err() {
@@ -145,6 +167,24 @@ mod tests {
         ended.sort_by_key(|(number, _)| *number);
         assert!(ended.iter().map(|(number, _)| *number).eq(0..200));
         assert!(threads.len() <= MOST);
+    }
+
+    #[test]
+    fn a_single_thread_keeps_the_order() {
+        let workers = Workers::new(1);
+        let (release, hang) = mpsc::channel::<()>();
+        let (done, all) = mpsc::channel();
+        workers.push(Box::new(move || {
+            let _ = hang.recv();
+        }));
+        for number in 0..100 {
+            let done = done.clone();
+            workers.push(Box::new(move || done.send(number).unwrap()));
+        }
+        drop(done);
+        assert!(workers.waiting() >= 100);
+        drop(release);
+        assert!(all.iter().eq(0..100));
     }
 
     #[test]

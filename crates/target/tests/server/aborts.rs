@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use deadline::Deadline;
 use disk::initiator::{Payload, TaskEnd};
-use iscsi::pdu::TaskManagement;
+use iscsi::pdu::{TaskManagement, TaskManagementResponse};
 use iscsi::session::TaskId;
 use scsi::pr::OutAction;
 use scsi::{AdditionalSense, SenseKey, Status};
@@ -352,6 +352,63 @@ fn abort_task_waits_for_its_task_alone() {
     let medium = fixture.medium();
     let written = medium.iter().filter(|byte| **byte == 0xEE).count() / BLOCK;
     assert_eq!(written, writes.len() - 1);
+}
+
+/// Another nexus has cleared the task set, which says nothing to the connection whose tasks they were but by a unit
+/// attention; what it then aborts itself may be at the medium all the same.
+fn a_task_that_another_nexus_aborted(
+    abort: impl Fn(&mut Initiator, TaskId) -> u8 + Sync,
+    answer: u8,
+) {
+    let door = Arc::new(Door::default());
+    let fixture = Fixture::gated(&door);
+    let mut victim = fixture.connect("victim");
+    let mut other = fixture.connect("other");
+    let _opens = OpensAtEnd(&door);
+    door.shut();
+    let writes = send_writes(&fixture, &mut victim, &door, 0xEE);
+    std::thread::scope(|scope| {
+        let clearing = scope.spawn(|| other.0.manage(TaskManagement::CLEAR_TASK_SET, LUN, soon()));
+        let cleared = AdditionalSense::COMMANDS_CLEARED_BY_ANOTHER_INITIATOR;
+        let deadline = soon();
+        while !victim
+            .settle()
+            .iter()
+            .any(|told| told.additional == cleared)
+        {
+            assert!(!deadline.has_passed(), "the task set is not cleared");
+        }
+        let aborting = scope.spawn(|| abort(&mut victim, writes[0]));
+        std::thread::sleep(Duration::from_millis(400));
+        assert!(
+            !aborting.is_finished(),
+            "answered while a write was at the medium"
+        );
+        assert!(!clearing.is_finished());
+        door.open();
+        assert_eq!(aborting.join().unwrap(), answer);
+        assert_eq!(clearing.join().unwrap().unwrap(), 0);
+    });
+    let after = fixture.medium();
+    std::thread::sleep(Duration::from_millis(200));
+    assert_eq!(fixture.medium(), after);
+    victim.settle();
+    assert_eq!(victim.write(0, &[1; BLOCK]), Status::GOOD);
+}
+
+#[test]
+fn abort_task_waits_for_a_task_that_another_nexus_aborted() {
+    let abort = |victim: &mut Initiator, task| victim.0.abort(task, soon()).unwrap();
+    a_task_that_another_nexus_aborted(abort, TaskManagementResponse::NO_TASK);
+}
+
+#[test]
+fn abort_task_set_waits_for_tasks_that_another_nexus_aborted() {
+    let abort = |victim: &mut Initiator, _| {
+        let function = TaskManagement::ABORT_TASK_SET;
+        victim.0.manage(function, LUN, soon()).unwrap()
+    };
+    a_task_that_another_nexus_aborted(abort, TaskManagementResponse::COMPLETE);
 }
 
 #[test]

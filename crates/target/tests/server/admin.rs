@@ -10,7 +10,7 @@ use iscsi::pdu::Lun;
 use scsi::{AdditionalSense, Status};
 use target::control::{ClientError, ControlSocket, MetricsListener, Reply, Request, ask};
 
-use crate::harness::{BLOCK, Fixture, Initiator, SIZE, TARGET, options, soon};
+use crate::harness::{BLOCK, Fixture, Initiator, LUN, SIZE, TARGET, options, soon};
 
 fn done() -> Reply {
     Reply::Done { note: None }
@@ -28,6 +28,86 @@ fn add_lun(fixture: &Fixture, target: &str, lun: u16, file: &str) -> Request {
         direct: false,
         no_write_cache: false,
     }
+}
+
+/// A disk that became shorter cannot keep what was written to it.
+#[test]
+fn who_removes_a_disk_or_ends_the_server_hears_that_writes_are_lost() {
+    for ending in 0..3 {
+        let fixture = Fixture::start();
+        let mut node = fixture.connect("node");
+        assert_eq!(node.write(0, &[7; BLOCK]), Status::GOOD);
+        let disk = fixture.directory.path().join("disk.img");
+        let file = std::fs::File::options().write(true).open(disk).unwrap();
+        file.set_len(SIZE / 2).unwrap();
+        let admin = fixture.server.admin();
+        let target = TARGET.parse().unwrap();
+        let said = match ending {
+            0 => admin.remove_unit(&target, 0).unwrap_err().to_string(),
+            1 => admin.remove_target(&target).unwrap_err().to_string(),
+            _ => fixture.server.stop().unwrap_err().to_string(),
+        };
+        assert!(said.contains("cannot be made durable"), "{ending}: {said}");
+        if ending == 0 {
+            // It is removed all the same.
+            let mut disk = crate::harness::lun(0, fixture.directory.path().join("new.img"));
+            disk.disk.store.patience = Duration::from_secs(1);
+            admin.add_unit(&target, &disk).unwrap();
+        }
+    }
+}
+
+/// What a disk is recognised by, and who is registered with it.
+fn told(node: &mut Initiator, lun: Lun) -> (Vec<u8>, Vec<u8>, usize) {
+    let mut page = |page| {
+        let (done, data) = node.run_on(lun, &[0x12, 1, page, 0, 255, 0], Payload::In(255));
+        assert_eq!(done.status, Status::GOOD);
+        data
+    };
+    let (serial, designators) = (page(0x80), page(0x83));
+    let mut cdb = [0; 10];
+    (cdb[0], cdb[8]) = (0x5E, 64);
+    let keys = loop {
+        let (done, data) = node.run_on(lun, &cdb, Payload::In(64));
+        match done.unit_attention() {
+            Some(_) => {}
+            None => break data.len() / 8 - 1,
+        }
+    };
+    (serial, designators, keys)
+}
+
+/// Its identity and its registrations belong to a disk, and not to the number under which it is served.
+#[test]
+fn another_disk_under_an_old_number_is_another_one() {
+    let fixture = Fixture::start();
+    let admin = fixture.server.admin();
+    let target = TARGET.parse().unwrap();
+    let file = |name: &str| fixture.directory.path().join(name);
+    let serve = |number, name| {
+        let disk = crate::harness::lun(number, file(name));
+        admin.add_unit(&target, &disk).unwrap();
+    };
+    let mut node = fixture.connect("node");
+    node.register(7, true);
+    let first = told(&mut node, LUN);
+    assert_eq!(first.2, 1);
+    admin.remove_unit(&target, 0).unwrap();
+    serve(0, "other.img");
+    // Whoever used the old one is told so before anything else.
+    let (done, _) = node.run(&[0; 6], Payload::None);
+    let news = done.unit_attention().map(|sense| sense.additional);
+    assert_eq!(news, Some(AdditionalSense::POWER_ON_OR_RESET));
+    let other = told(&mut node, LUN);
+    assert_ne!(other.0, first.0, "the serial number");
+    assert_ne!(other.1, first.1, "the designators");
+    assert_eq!(other.2, 0, "registrations of the old disk");
+    // The old one comes back under another number, with all that it had.
+    serve(5, "disk.img");
+    node.settle();
+    let fifth = Lun([0, 5, 0, 0, 0, 0, 0, 0]);
+    assert_eq!(told(&mut node, fifth), first);
+    assert_eq!(told(&mut node, LUN), other);
 }
 
 #[test]

@@ -50,6 +50,7 @@ pub(crate) struct Fixture {
 /// A configuration with one target and one disk, open to anybody.
 pub(crate) fn config(directory: &Path) -> Config {
     Config {
+        file: None,
         listen: vec!["127.0.0.1:0".parse().unwrap()],
         control: None,
         state: directory.join("state"),
@@ -94,6 +95,19 @@ impl Fixture {
         change(&mut config);
         let gate = gate.map(|gate| Arc::clone(gate) as Arc<dyn Gate>);
         let server = Server::start_with(config, gate).unwrap();
+        Self { server, directory }
+    }
+
+    /// With a gate before the journals, and not before the media.
+    pub(crate) fn with_journals(
+        change: impl FnOnce(&mut Config),
+        gate: &Arc<Door>,
+        directory: TempDir,
+    ) -> Self {
+        let mut config = config(directory.path());
+        change(&mut config);
+        let gate = Arc::new(BeforeJournals(Arc::clone(gate)));
+        let server = Server::start_with(config, Some(gate)).unwrap();
         Self { server, directory }
     }
 
@@ -301,6 +315,17 @@ impl Gate for Door {
         }
         state.before -= 1;
         state.passed += 1;
+    }
+}
+
+/// The same before the disk of the journals.
+struct BeforeJournals(Arc<Door>);
+
+impl Gate for BeforeJournals {
+    fn pass(&self) {}
+
+    fn keep(&self) {
+        self.0.pass();
     }
 }
 

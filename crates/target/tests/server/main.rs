@@ -4,5 +4,7 @@ mod aborts;
 mod admin;
 mod bad_input;
 mod harness;
+mod journals;
 mod power;
+mod reload;
 mod sessions;

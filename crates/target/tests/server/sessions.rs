@@ -243,7 +243,7 @@ fn the_server_ends_in_time_with_sessions_that_do_not_listen() {
     let mut node = fixture.connect("node");
     assert_eq!(node.write(0, &[9; BLOCK]), Status::GOOD);
     let begun = Instant::now();
-    fixture.server.stop();
+    fixture.server.stop().unwrap();
     let took = begun.elapsed();
     assert!(took < Duration::from_secs(5), "{took:?}");
     let medium = std::fs::read(fixture.directory.path().join("disk.img")).unwrap();

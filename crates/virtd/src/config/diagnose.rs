@@ -5,6 +5,7 @@ use std::ops::Range;
 
 use annotate_snippets::renderer::DecorStyle;
 use annotate_snippets::{AnnotationKind, Group, Level, Renderer, Snippet};
+use hypervisor::address::redact;
 
 /// Whether the daemon can go on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -15,7 +16,7 @@ pub enum Severity {
     Error,
 }
 
-/// One remark on the file: what, where, and the remedy.
+/// One remark on the file: what, where, and the remedy. What could be a password in an address is blotted out of its words.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Diagnostic {
     severity: Severity,
@@ -42,7 +43,7 @@ impl Diagnostic {
         Self {
             severity,
             span,
-            title,
+            title: redact(&title),
             label: String::new(),
             help: None,
         }
@@ -51,14 +52,14 @@ impl Diagnostic {
     /// Adds what to say at the place itself.
     #[must_use]
     pub fn label(mut self, label: impl Into<String>) -> Self {
-        self.label = label.into();
+        self.label = redact(&label.into());
         self
     }
 
     /// Adds the remedy.
     #[must_use]
     pub fn help(mut self, help: impl Into<String>) -> Self {
-        self.help = Some(help.into());
+        self.help = Some(redact(&help.into()));
         self
     }
 

@@ -16,6 +16,8 @@ pub mod section;
 use std::fmt;
 use std::path::{Path, PathBuf};
 
+use hypervisor::address::redact;
+
 pub use diagnose::{Diagnostic, Severity};
 pub use model::{Config, Limits};
 
@@ -120,7 +122,8 @@ pub fn load(path: &Path) -> Result<Loaded, ConfigError> {
 pub fn parse(source: &str, path: &str) -> Result<Loaded, ConfigError> {
     let report = |remarks| Report {
         path: path.to_owned(),
-        source: source.to_owned(),
+        // Pictures go to terminals and logs; a password that somebody wrote into an address does not.
+        source: redact(source),
         remarks,
     };
     let items = grammar::parse(source).map_err(|error| ConfigError::Wrong(report(vec![error])))?;

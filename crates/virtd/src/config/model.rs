@@ -70,6 +70,15 @@ pub(super) fn read(root: &View<'_>) -> Option<Config> {
     let listeners = read_listeners(root, &main);
     let fleet = read_fleet(root, &main);
     let policy = groups::read(root);
+    if let Some(place) = fleet.as_ref().and_then(|fleet| fleet.front())
+        && policy.is_open()
+    {
+        root.remarks().add(
+            Diagnostic::warning(place, "no groups restrict who may fence what lies behind this interface")
+                .label("whoever holds the key may switch every guest that this login can")
+                .help("add `groups { group { ip = \"…\"; uuid = \"…\"; } }` with the members of each cluster"),
+        );
+    }
     let limits = read_limits(&main);
     let audit_log = main.text("audit_log").map_or_else(
         || Some(PathBuf::from(audit::DEFAULT_PATH)),

@@ -5,11 +5,13 @@
 //! guests do not migrate. A mode in which the host cluster tracks guests, or a message bus does,
 //! is another row of [`MODES`].
 
+mod ended;
 pub mod standalone;
 mod workers;
 
 use std::fmt;
 use std::future::Future;
+use std::ops::Range;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Instant;
@@ -21,6 +23,7 @@ use tokio_util::sync::CancellationToken;
 use crate::audit::{Auditor, Outcome};
 use crate::config::grammar::Spanned;
 use crate::config::section::View;
+pub use ended::Ended;
 
 /// A future that a trait object can return.
 pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
@@ -50,11 +53,28 @@ pub const NOT_IN_THIS_BUILD: [&str; 6] = [
 
 /// A fleet as configured, not yet connected to anything.
 pub trait FleetPlan: fmt::Debug + Send + Sync {
-    /// The plan in one line. Two plans of the same line make the same fleet, so that a reload can
-    /// keep the one that runs.
+    /// The plan in one line, without secrets.
     fn describe(&self) -> String;
 
-    /// Makes the fleet. It connects, and reconnects for ever, on its own; nothing is awaited here.
+    /// As [`Self::describe`], and different when a secret has changed; for comparison only. The secret does not follow from it.
+    fn identity(&self) -> String {
+        self.describe()
+    }
+
+    /// Where the configuration names something that reaches farther than one host, so that it matters more who may ask.
+    fn front(&self) -> Option<Range<usize>> {
+        None
+    }
+
+    /// Reads what the configuration only names: secrets, certificates.
+    ///
+    /// # Errors
+    /// What is missing or open to others, in words for the administrator.
+    fn prepare(&mut self) -> Result<(), String> {
+        Ok(())
+    }
+
+    /// Makes the fleet; two plans of the same identity make the same. It connects, and reconnects for ever, on its own; nothing is awaited here.
     ///
     /// # Errors
     /// When it cannot even begin, in words for the administrator.
@@ -217,6 +237,12 @@ pub trait Fleet: Send + Sync {
 
     /// Asks everybody whether they are there.
     fn health(&self, deadline: Deadline) -> BoxFuture<'_, Health>;
+
+    /// Ends when the fleet has been dropped by everybody and has closed its sessions, or failed to. To be taken before it is
+    /// dropped.
+    fn farewell(&self) -> BoxFuture<'static, ()> {
+        Box::pin(std::future::ready(()))
+    }
 }
 
 /// A deadline for tokio's clock.

@@ -32,7 +32,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::audit::{Auditor, Outcome, Record, Subject};
 use crate::config::Limits;
-use crate::fleet::{Fleet, Presence};
+use crate::fleet::{BoxFuture, Ended, Fleet, Presence};
 use crate::history::{Fingerprint, Fingerprints, History, MIN_REPLAYS, Replays, Seen};
 use crate::identity::Requester;
 use crate::limits::Places;
@@ -199,6 +199,16 @@ impl Service {
     pub fn set_rules(&self, rules: Rules) {
         *lock(&self.places) = Self::places_for(rules.limits);
         *self.rules.write().unwrap_or_else(PoisonError::into_inner) = rules;
+    }
+
+    /// Lets go of the fleet: nobody is asked any more. The future ends when its sessions are closed, which waits for requests that
+    /// still run.
+    pub fn end_fleet(&self) -> BoxFuture<'static, ()> {
+        let ended: Arc<dyn Fleet> = Arc::new(Ended);
+        let mut rules = self.rules.write().unwrap_or_else(PoisonError::into_inner);
+        let fleet = std::mem::replace(&mut rules.fleet, ended);
+        drop(rules);
+        fleet.farewell()
     }
 
     /// The places for connections.

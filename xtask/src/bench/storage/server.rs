@@ -8,10 +8,10 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result, ensure};
 use tempfile::TempDir;
 
+use crate::bench::cost;
+
 const TARGET: &str = "iqn.2026-11.example:bench";
 const PORTAL: &str = "127.0.0.1:3260";
-/// Clock ticks per second as the kernel tells them to programs, whatever its own are (`USER_HZ`).
-const TICKS: f64 = 100.0;
 /// How long a program may take to do what it does at once.
 const PATIENCE: Duration = Duration::from_secs(20);
 
@@ -98,9 +98,7 @@ impl Server {
 
     /// User and system time so far, in seconds.
     pub(super) fn processor_time(&self) -> Result<f64> {
-        let stat = self.proc("stat")?;
-        let ticks = ticks(&stat).context("a stat that is none")?;
-        Ok(f64::from(ticks) / TICKS)
+        Ok(cost::so_far(self.child.id())? / 1e3)
     }
 
     /// In MiB.
@@ -205,23 +203,4 @@ fn tgt(program: &str, directory: &Path) -> Command {
     command.env("TGT_IPC_SOCKET", directory.join("socket"));
     command.args(["-C", "93"]);
     command
-}
-
-/// User and system time in a line of `/proc/PID/stat`.
-fn ticks(stat: &str) -> Option<u32> {
-    let mut fields = stat.rsplit_once(") ")?.1.split(' ').skip(11);
-    let mut number = || fields.next()?.parse::<u32>().ok();
-    Some(number()? + number()?)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn processor_time_is_behind_a_name_that_may_hold_anything() {
-        let stat = "7 (a ) b) S 1 7 7 0 -1 4194560 5 0 0 0 40 2 0 0 20 0 3 0 9 1 2";
-        assert_eq!(ticks(stat), Some(42));
-        assert_eq!(ticks("7 (a"), None);
-    }
 }

@@ -146,11 +146,57 @@ fn leftovers_that_nobody_can_tell_apart_are_left_and_warned_about() {
     world.machines[0].reboot(true);
     let (result, _, log) = said(world.node(1), Action::On);
     assert_eq!(result, Ok(Exit::OK));
-    assert!(log.contains("does not tell by whom"), "{log}");
+    assert!(
+        log.contains("by this node before a restart, or by another"),
+        "{log}"
+    );
     assert_eq!(world.registrations(), [6]);
     world.off(2, 1).unwrap();
     assert!(!world.node(1).may_write());
     assert_eq!(world.registrations(), [2]);
+}
+
+/// One of two sessions was made anew. Its old registration can only be removed together with that of the path that is in use,
+/// or by giving that one another key for a while, under which nobody would look for it to fence this node. So it stays: the
+/// path in use loses nothing at any moment, and whoever fences this node removes all of them.
+#[test]
+fn a_session_that_is_renewed_leaves_a_registration_and_costs_no_path_its_access() {
+    for at in 0..24 {
+        let mut world = World::unfenced(2, 1, 2);
+        world.machines[0].renewed = Some(1);
+        let (lun, in_use) = (world.luns[0].clone(), world.node(1).nexus(0));
+        world.luns[0].before(at, move || {
+            let inner = lun.lock();
+            assert!(
+                inner
+                    .reservations
+                    .permits(&in_use, scsi::pr::Access::Writes)
+            );
+            assert_eq!(inner.reservations.key_of(&in_use), Some(key(1)));
+        });
+        assert_eq!(world.node(1).run(Action::On), Ok(Exit::OK));
+        world.luns[0].undisturbed();
+        assert_eq!(world.node(1).writable(), 2);
+        assert_eq!(world.registrations(), [5]);
+        world.off(2, 1).unwrap();
+        assert_eq!(world.registrations(), [2]);
+        assert!(!world.node(1).may_write());
+    }
+}
+
+/// Ports of Fibre Channel have names that say nothing of the machine: what is registered already is told, and not refused.
+#[test]
+fn over_fibre_channel_the_ports_are_named() {
+    let mut world = World::unfenced(2, 1, 2);
+    world.luns[0].lock().fibre = true;
+    world.machines[0].reboot(true);
+    let (result, _, log) = said(world.node(1), Action::On);
+    assert_eq!(result, Ok(Exit::OK));
+    let port = "over Fibre Channel port 0x2131800000000000, Fibre Channel port 0x2131800000000001";
+    assert!(log.contains(port), "{log}");
+    assert_eq!(world.node(1).writable(), 2);
+    world.off(2, 1).unwrap();
+    assert!(!world.node(1).may_write());
 }
 
 #[test]

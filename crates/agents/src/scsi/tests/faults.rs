@@ -11,12 +11,13 @@ use super::*;
 #[test]
 fn a_fault_at_any_command_never_makes_a_wrong_success() {
     let (mut successes, mut failures) = (0, 0);
-    for fault in [
+    let lost = [
         Fault::LostBefore,
         Fault::LostAfter,
         Fault::NotSent,
         Fault::Attention,
-    ] {
+    ];
+    for fault in lost.into_iter().chain(Fault::ABORTED).chain(Fault::BUSY) {
         for paths in [1, 2] {
             for at in 0..24 {
                 let world = World::new(2, 1, paths);
@@ -90,6 +91,55 @@ fn many_unit_attentions_are_only_news() {
     let world = World::unfenced(2, 1, 1);
     world.luns[0].lock().faults = vec![Fault::Attention; 8].into();
     assert_eq!(world.off(1, 2), Ok(Exit::OK));
+}
+
+/// A device that has no room for a command for a while has not said no.
+#[test]
+fn a_device_that_is_busy_is_asked_again() {
+    let busy: Vec<Fault> = Fault::BUSY.into_iter().cycle().take(7).collect();
+    for action in [Action::On, Action::Off(key(2)), Action::Monitor] {
+        let world = World::unfenced(2, 1, 1);
+        world.luns[0].lock().faults = busy.clone().into();
+        assert_eq!(world.node(1).run(action), Ok(Exit::OK), "{action:?}");
+    }
+    let world = World::unfenced(2, 1, 1);
+    world.luns[0].lock().faults = vec![Fault::Attention; 12].into();
+    assert_eq!(world.off(1, 2), Ok(Exit::OK));
+}
+
+#[test]
+fn a_device_that_stays_busy_costs_the_deadline_and_is_no_answer() {
+    let world = World::unfenced(2, 1, 1);
+    world.luns[0]
+        .lock()
+        .busy
+        .push((world.node(1).name.clone(), 0));
+    for action in [Action::Off(key(2)), Action::Status(key(2)), Action::On] {
+        let mut around = Memory::new(Duration::from_millis(700));
+        let start = Instant::now();
+        let failure = world.node(1).act(action, &mut around).unwrap_err();
+        assert_eq!(
+            failure.kind,
+            fence_agent::FailureKind::TimedOut,
+            "{failure}"
+        );
+        assert!(failure.message.contains("busy"), "{failure}");
+        assert!(start.elapsed() < Duration::from_secs(2));
+    }
+    assert!(world.node(2).may_write());
+}
+
+#[test]
+fn a_path_over_which_the_device_is_busy_is_gone_around() {
+    let world = World::unfenced(2, 1, 2);
+    world.luns[0]
+        .lock()
+        .busy
+        .push((world.node(1).name.clone(), 0));
+    let mut around = Memory::new(Duration::from_secs(3));
+    let off = world.node(1).act(Action::Off(key(2)), &mut around);
+    assert_eq!(off, Ok(Exit::OK));
+    assert!(!world.node(2).may_write());
 }
 
 #[test]

@@ -10,9 +10,11 @@ use disk::{Address, Completion, Data, DeviceError, LostBy, Request, ScsiDevice};
 use fence_agent::Failure;
 use fence_agent::memory::Memory;
 use scsi::pr::{
-    Access, Capabilities, InAction, InitiatorPort, Key, Nexus, OutAction, OutParameters,
-    OutRequest, Refusal, RelativePort, Reservations, Surroundings,
+    Access, Capabilities, InAction, InitiatorId, InitiatorPort, Key, Nexus, OutAction,
+    OutParameters, OutRequest, Refusal, RelativePort, Reservations, Surroundings,
+    encode_full_status, parse_full_status,
 };
+use scsi::vpd::{self, CodeSet, Designator, DesignatorType};
 use scsi::{AdditionalSense, Opcode, Sense, SenseKey, Status};
 
 use crate::scsi::act::Work;
@@ -35,6 +37,41 @@ pub(super) enum Fault {
     NotSent,
     /// A unit attention takes its place.
     Attention,
+    /// The device has no room for it: BUSY, TASK SET FULL, not ready yet.
+    Busy(u8),
+    /// It is aborted, and may have been carried out: with TASK ABORTED, or with ABORTED COMMAND.
+    Aborted { with_sense: bool, carried_out: bool },
+}
+
+impl Fault {
+    /// Every way to be busy.
+    pub(super) const BUSY: [Self; 4] = [Self::Busy(0), Self::Busy(1), Self::Busy(2), Self::Busy(3)];
+    /// Every way to be aborted.
+    pub(super) const ABORTED: [Self; 4] = {
+        const fn aborted(with_sense: bool, carried_out: bool) -> Fault {
+            Fault::Aborted {
+                with_sense,
+                carried_out,
+            }
+        }
+        [
+            aborted(false, false),
+            aborted(false, true),
+            aborted(true, false),
+            aborted(true, true),
+        ]
+    };
+}
+
+/// How a device says that it has no room for a command.
+fn busy(way: u8) -> Completion {
+    let not_ready = |what| check(Sense::new(SenseKey::NOT_READY, what));
+    match way {
+        0 => ended(Status::BUSY),
+        1 => ended(Status::TASK_SET_FULL),
+        2 => not_ready(AdditionalSense::BECOMING_READY),
+        _ => not_ready(AdditionalSense::ACCESS_STATE_TRANSITION),
+    }
 }
 
 /// What a disk can do, and what becomes of its commands.
@@ -48,14 +85,20 @@ pub(super) struct Inner {
     /// The service actions of PERSISTENT RESERVE OUT, with their outcome.
     pub orders: Vec<(Nexus, OutAction, Status)>,
     pub no_full_status: bool,
+    /// Its initiators are ports of Fibre Channel.
+    pub fibre: bool,
     pub no_abort: bool,
     pub no_aptpl: bool,
+    /// What it calls itself.
+    pub naa: Option<u64>,
     /// The faults of the next commands.
     pub faults: VecDeque<Fault>,
     /// Paths that nothing comes through: machine's initiator name and number of the path.
     pub dead: Vec<(String, usize)>,
     /// Paths that swallow commands.
     pub hung: Vec<(String, usize)>,
+    /// Paths over which the device never has room for a command.
+    pub busy: Vec<(String, usize)>,
     /// Runs before the n-th command from now.
     hook: Option<(usize, Hook)>,
 }
@@ -82,6 +125,11 @@ impl Lun {
         self.lock().hook = Some((at, Hook(Box::new(what))));
     }
 
+    /// What was to run has not, and does not.
+    pub(super) fn undisturbed(&self) {
+        self.lock().hook = None;
+    }
+
     fn due(&self) -> Option<Hook> {
         let mut inner = self.lock();
         match &mut inner.hook {
@@ -102,6 +150,7 @@ impl Inner {
         }
         let answer = match (Opcode(request.cdb[0]), request.data) {
             (Opcode::PERSISTENT_RESERVE_IN, Data::In(buffer)) => self.tell(request.cdb, buffer),
+            (Opcode::INQUIRY, Data::In(buffer)) => self.identify(request.cdb, buffer),
             (Opcode::PERSISTENT_RESERVE_OUT, Data::Out(list)) => {
                 self.change(nexus, request.cdb, list).map(|()| 0)
             }
@@ -116,18 +165,32 @@ impl Inner {
                 transferred,
             },
             Err(Refusal::Check(sense)) => check(sense),
-            Err(conflict) => Completion {
-                status: conflict.status(),
-                sense: None,
-                transferred: 0,
-            },
+            Err(conflict) => ended(conflict.status()),
         }
+    }
+
+    /// INQUIRY of the device identification page.
+    fn identify(&self, cdb: &[u8], buffer: &mut [u8]) -> Result<usize, Refusal> {
+        let page = vpd::DEVICE_IDENTIFICATION;
+        let refused = Refusal::illegal(AdditionalSense::INVALID_FIELD_IN_CDB);
+        let naa = self.naa.filter(|_| cdb[1..3] == [1, page]).ok_or(refused)?;
+        let bytes = naa.to_be_bytes().to_vec();
+        let naa = Designator::of_unit(CodeSet::BINARY, DesignatorType::NAA, bytes);
+        let data = vpd::encode(page, &vpd::encode_designators(&[naa]));
+        buffer[..data.len()].copy_from_slice(&data);
+        Ok(data.len())
     }
 
     fn tell(&self, cdb: &[u8], buffer: &mut [u8]) -> Result<usize, Refusal> {
         let (action, allocation) = InAction::parse(cdb)?;
         if action == InAction::ReadFullStatus && self.no_full_status {
             return Err(Refusal::illegal(AdditionalSense::INVALID_FIELD_IN_CDB));
+        }
+        if action == InAction::ReadFullStatus && self.fibre {
+            let data = self.full_status_over_fibre();
+            let length = data.len().min(buffer.len()).min(usize::from(allocation));
+            buffer[..length].copy_from_slice(&data[..length]);
+            return Ok(length);
         }
         let data = self.reservations.data(action).unwrap_or_else(|| {
             let capabilities = Capabilities {
@@ -139,6 +202,22 @@ impl Inner {
         let length = data.len().min(buffer.len()).min(usize::from(allocation));
         buffer[..length].copy_from_slice(&data[..length]);
         Ok(length)
+    }
+
+    /// Every initiator port as one of Fibre Channel.
+    fn full_status_over_fibre(&self) -> Vec<u8> {
+        let data = self.reservations.data(InAction::ReadFullStatus).unwrap();
+        let (generation, mut all) = parse_full_status(&data).unwrap();
+        for (one, registration) in all.iter_mut().zip(self.reservations.registrations()) {
+            let initiator = &registration.nexus.initiator;
+            let [.., node] = *initiator.name().as_bytes() else {
+                unreachable!("names have a number")
+            };
+            let mut name = [0x21, node, 0, 0, 0, 0, 0, 0];
+            name[2..].copy_from_slice(&initiator.isid());
+            one.initiator = Ok(InitiatorId::FibreChannel(name));
+        }
+        encode_full_status(generation, &all)
     }
 
     fn change(&mut self, nexus: &Nexus, cdb: &[u8], list: &[u8]) -> Result<(), Refusal> {
@@ -178,8 +257,15 @@ impl Inner {
 
 fn check(sense: Sense) -> Completion {
     Completion {
-        status: Status::CHECK_CONDITION,
         sense: Some(sense),
+        ..ended(Status::CHECK_CONDITION)
+    }
+}
+
+fn ended(status: Status) -> Completion {
+    Completion {
+        status,
+        sense: None,
         transferred: 0,
     }
 }
@@ -217,6 +303,9 @@ impl ScsiDevice for Wire {
         if inner.dead.contains(&self.place) {
             return Err(not_sent());
         }
+        if inner.busy.contains(&self.place) {
+            return Ok(busy(0));
+        }
         match inner.faults.pop_front().unwrap_or(Fault::None) {
             Fault::None => Ok(inner.carry_out(&self.nexus, request)),
             Fault::LostBefore => Err(lost()),
@@ -228,6 +317,20 @@ impl ScsiDevice for Wire {
             Fault::LostAfter => {
                 inner.carry_out(&self.nexus, request);
                 Err(lost())
+            }
+            Fault::Busy(way) => Ok(busy(way)),
+            Fault::Aborted {
+                with_sense,
+                carried_out,
+            } => {
+                if carried_out {
+                    inner.carry_out(&self.nexus, request);
+                }
+                Ok(if with_sense {
+                    check(Sense::new(SenseKey::ABORTED_COMMAND, AdditionalSense::NONE))
+                } else {
+                    ended(Status::TASK_ABORTED)
+                })
             }
         }
     }
@@ -250,6 +353,8 @@ pub(super) struct Machine {
     pub paths: usize,
     /// How often it has started: with new initiator session ids each time.
     pub boots: u8,
+    /// The path whose session alone was made anew.
+    pub renewed: Option<usize>,
     /// Whether it knows its own initiator ports, as our initiator does and a device node does not.
     pub tells_port: bool,
     /// Whether it knows its initiator name.
@@ -262,6 +367,8 @@ pub(super) struct Machine {
     pub known: Option<Vec<Key>>,
     /// The keys that a victim has by other schemes.
     pub also: Vec<Key>,
+    /// More names of disks: the disk, and the number of the path that the name leads to.
+    pub more: Vec<(usize, usize)>,
 }
 
 impl Machine {
@@ -272,6 +379,7 @@ impl Machine {
             luns: luns.to_vec(),
             paths,
             boots: 0,
+            renewed: None,
             tells_port: false,
             tells_name: true,
             claims: None,
@@ -279,6 +387,7 @@ impl Machine {
             store: Store::at(&directory.join(format!("node{number}/cluster"))),
             known: None,
             also: Vec::new(),
+            more: Vec::new(),
         }
     }
 
@@ -289,9 +398,11 @@ impl Machine {
     }
 
     pub(super) fn nexus(&self, path: usize) -> Nexus {
+        let renewed = u8::from(self.renewed == Some(path));
         let path = u8::try_from(path).unwrap();
+        let isid = [0x80, 0, 0, self.boots, renewed, path];
         Nexus {
-            initiator: InitiatorPort::new(&self.name, [0x80, 0, 0, self.boots, 0, path]).unwrap(),
+            initiator: InitiatorPort::new(&self.name, isid).unwrap(),
             port: RelativePort(1),
         }
     }
@@ -323,8 +434,11 @@ impl Machine {
 
     pub(super) fn devices(&self) -> Vec<Device> {
         let name = |at| format!("/dev/lun{at}");
+        let more = (0..self.more.len()).map(|at| format!("/dev/more{at}"));
         (0..self.luns.len())
-            .map(|at| Device::parse(&name(at)).unwrap())
+            .map(name)
+            .chain(more)
+            .map(|name| Device::parse(&name).unwrap())
             .collect()
     }
 
@@ -375,6 +489,10 @@ pub(super) enum Action {
 
 impl Reach for Machine {
     fn paths(&self, device: &Device) -> Result<Vec<Address>, Failure> {
+        if let Some(at) = device.name.strip_prefix("/dev/more") {
+            let (lun, path) = self.more[at.parse::<usize>().unwrap()];
+            return Ok(vec![format!("/dev/lun{lun}/{path}").parse().unwrap()]);
+        }
         let path = |at| format!("{}/{at}", device.name).parse().unwrap();
         Ok((0..self.paths).map(path).collect())
     }

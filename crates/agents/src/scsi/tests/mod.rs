@@ -3,6 +3,7 @@
 mod actions;
 mod faults;
 mod memory;
+mod names;
 mod random;
 mod table;
 mod watchdog;
@@ -26,6 +27,9 @@ impl World {
     fn new(machines: u64, luns: usize, paths: usize) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let luns: Vec<Lun> = (0..luns).map(|_| Lun::default()).collect();
+        for (naa, lun) in (0x3000_0000_0000_0001..).zip(&luns) {
+            lun.lock().naa = Some(naa);
+        }
         let machine = |number| Machine::new(number, &luns, paths, directory.path());
         Self {
             machines: (1..=machines).map(machine).collect(),

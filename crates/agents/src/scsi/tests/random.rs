@@ -44,6 +44,7 @@ fn fault() -> impl Strategy<Value = Fault> {
         1 => Just(Fault::LostAfter),
         1 => Just(Fault::NotSent),
         1 => Just(Fault::Attention),
+        1 => prop::sample::select(&Fault::ABORTED),
     ]
 }
 

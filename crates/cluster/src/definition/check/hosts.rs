@@ -38,6 +38,37 @@ pub(super) fn check(check: &mut Check<'_>) {
         }
     }
     manager(check);
+    access(check);
+}
+
+/// Options of the access hold no secret, and none twice.
+fn access(check: &mut Check<'_>) {
+    let Some(access) = &check.definition.platform.access else {
+        return;
+    };
+    for name in access.options.keys() {
+        let path = [
+            "platform".into(),
+            "access".into(),
+            "options".into(),
+            name.as_str().into(),
+        ];
+        if name.smells_of_a_secret() {
+            check.advise_key(
+                path,
+                format!("`{name}` seems to be a secret, and a definition is read by many"),
+                format!(
+                    "write `secrets = {{ {name} = \"/path/of/a/file\" }}`: the file then holds it"
+                ),
+            );
+        } else if access.secrets.contains_key(name) {
+            check.advise_key(
+                path,
+                format!("`{name}` stands in `options` and in `secrets`"),
+                "remove it from `options`",
+            );
+        }
+    }
 }
 
 /// What manages the hosts must be made for their platform.

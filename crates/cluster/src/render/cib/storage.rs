@@ -145,7 +145,7 @@ fn activated<'a>(definition: &Definition, volume: &Volume, id: String) -> Primit
         .with("lvname", volume.name.as_str())
         .with("vg_access_mode", access)
         .with("activation_mode", activation)
-        .operated(definition.options.operation_timeout, SELDOM)
+        .operated(patience(definition), SELDOM)
 }
 
 /// Volumes of shared groups that are active on all nodes and hold no file system of the definition.
@@ -162,12 +162,21 @@ fn bare_volumes(definition: &Definition) -> impl Iterator<Item = &Volume> {
     })
 }
 
+/// The most an operation of a lock manager or of a clustered volume may take: never less than these
+/// agents ask for in their metadata (90 s, and 100 s for the stop of `controld`). Whoever comes back waits there for the others to give locks away.
+fn patience(definition: &Definition) -> Span {
+    definition
+        .options
+        .operation_timeout
+        .max(Span::from_secs(100))
+}
+
 /// The lock managers. What they serve hangs on a node where one has failed until the node is fenced.
 fn locking(definition: &Definition) -> Option<Element> {
     if !definition.needs_dlm() {
         return None;
     }
-    let timeout = definition.options.operation_timeout;
+    let timeout = patience(definition);
     let mut members = vec![
         Primitive::ocf("cluster.dlm", "pacemaker", "controld")
             .operated(timeout, SELDOM)

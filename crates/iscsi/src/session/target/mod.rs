@@ -97,7 +97,9 @@ pub enum TargetEvent {
         fault: Fault,
     },
     /// A task management function. `tasks` are stopped; once none of them can have any effect any more, it is answered
-    /// with [`TargetConnection::managed`].
+    /// with [`TargetConnection::managed`]. ABORT TASK without a task is about one that has ended here, or never was: if
+    /// another nexus aborted it ([`TargetConnection::abort`]), it may still have an effect, and is waited for all the same
+    /// before [`TaskManagementResponse::NO_TASK`] is answered.
     Manage {
         /// What it is called here.
         id: ManagementId,

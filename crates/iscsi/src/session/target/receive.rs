@@ -352,14 +352,11 @@ impl TargetConnection {
             }
             TaskManagement::ABORT_TASK => {
                 // With one connection what has not arrived yet was not sent before this request.
-                let Some(task) = self.open_task(request.referenced) else {
-                    let response = TaskManagementResponse::NO_TASK;
-                    return self.answer_management(request.tag, response);
-                };
+                let task = self.open_task(request.referenced);
                 let tag = request.referenced;
-                let stopped = self.stop(|task| task.tag == tag);
-                debug_assert!(stopped.is_empty() || stopped == [task]);
-                vec![task]
+                let stopped = self.stop(|one| task.is_some() && one.tag == tag);
+                debug_assert!(stopped.is_empty() || stopped.first() == task.as_ref());
+                task.into_iter().collect()
             }
             TaskManagement::ABORT_TASK_SET
             | TaskManagement::CLEAR_TASK_SET

@@ -42,6 +42,7 @@ impl Cluster<'_> {
             definition: &definition,
             edition,
             placements: &placements,
+            live: None,
         };
         let mut reasons = Vec::new();
         levels(&facts, &mut reasons);

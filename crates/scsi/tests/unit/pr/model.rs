@@ -9,9 +9,9 @@ use std::collections::BTreeSet;
 
 use proptest::prelude::*;
 use scsi::pr::{
-    Access, Held, Holder, InAction, Key, Nexus, OutAction, OutParameters, Refusal, RelativePort,
-    ReservationType, Reservations, TransportId, access, parse_full_status, parse_keys,
-    parse_reservation,
+    Access, Held, Holder, InAction, InitiatorId, Key, Nexus, OutAction, OutParameters, Refusal,
+    RelativePort, ReservationType, Reservations, TransportId, access, parse_full_status,
+    parse_keys, parse_reservation,
 };
 
 use crate::pr::common::{RequestBuilder, nexus_at};
@@ -467,7 +467,7 @@ fn compare_data(unit: &Unit, state: &Reservations) -> Result<(), TestCaseError> 
     let (_, full) = parse_full_status(&full).unwrap();
     prop_assert_eq!(full.len(), unit.registered.len());
     for status in full {
-        let Ok(TransportId::Port(initiator)) = status.initiator else {
+        let Ok(InitiatorId::Iscsi(TransportId::Port(initiator))) = status.initiator else {
             return Err(TestCaseError::fail("a registration of no port"));
         };
         let person = who(&Nexus {

@@ -3,8 +3,9 @@
 use crate::pr::common::{RequestBuilder, nexus, nexus_at, port, registered};
 use scsi::AdditionalSense as Code;
 use scsi::pr::{
-    Held, Holder, InAction, Key, OutAction, Refusal, Registration, RelativePort, ReservationType,
-    Reservations, RestoreError, TransportId, parse_full_status, parse_keys, parse_reservation,
+    Held, Holder, InAction, InitiatorId, Key, OutAction, Refusal, Registration, RelativePort,
+    ReservationType, Reservations, RestoreError, TransportId, parse_full_status, parse_keys,
+    parse_reservation,
 };
 
 const WE: ReservationType = ReservationType::WriteExclusive;
@@ -439,7 +440,8 @@ fn what_is_read_is_what_is() {
     let (_, full) = parse_full_status(&data(InAction::ReadFullStatus)).unwrap();
     let holders: Vec<_> = full.iter().map(|one| one.holds).collect();
     assert_eq!(holders, [Some(WERO), None, None]);
-    assert_eq!(full[2].initiator, Ok(TransportId::Port(port("c"))));
+    let third = InitiatorId::Iscsi(TransportId::Port(port("c")));
+    assert_eq!(full[2].initiator, Ok(third));
     let all = held(WEAR);
     let (_, reservation) =
         parse_reservation(&all.data(InAction::ReadReservation).unwrap()).unwrap();

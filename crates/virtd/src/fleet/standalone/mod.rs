@@ -5,11 +5,16 @@
 //! know" unless another one has the guest running. A guest that leaves by live migration is noticed,
 //! written down, and from then on unknown: following it needs hosts that form a cluster.
 //!
+//! A hypervisor may also be the management interface of many hosts (vCenter, RHEV-M, a Hyper-V cluster). It follows its guests
+//! itself, so they may migrate among its hosts, and all requests share one login ([`session`]).
+//!
 //! Requests for one guest are carried out one after the other. A reboot holds its guest until it has
 //! been started again, although its requester has had the answer since the power-off was confirmed.
 
 mod host;
 mod locks;
+mod plan;
+mod session;
 mod survey;
 mod watch;
 
@@ -18,7 +23,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use deadline::Deadline;
-use hypervisor::libvirt::Libvirt;
 use hypervisor::{Evidence, GuestRef, Hypervisor, Observation, PoweredOff};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout_at};
@@ -26,22 +30,20 @@ use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use super::{
-    BoxFuture, Fleet, FleetError, FleetPlan, Health, Inventory, Mode, Order, Presence, Rebooting,
+    BoxFuture, Fleet, FleetError, Health, Inventory, Mode, Order, Presence, Rebooting,
     StatusReport, tokio_instant,
 };
 use crate::audit::Auditor;
-use crate::config::diagnose::Diagnostic;
-use crate::config::grammar::Spanned;
-use crate::config::section::View;
 use host::{CallError, Host};
 use locks::{Guard, Locks};
+use session::Sessions;
 use survey::Survey;
 use watch::Departures;
 
 /// How this mode is configured.
 pub(super) const MODE: Mode = Mode {
     backend: "libvirt",
-    read: read_plan,
+    read: plan::read,
 };
 
 /// How long the second half of a reboot may take. Nobody waits for it but later requests for the
@@ -51,84 +53,12 @@ const RESTART_LIMIT: Duration = Duration::from_secs(60);
 /// How much longer the other hypervisors are waited for once one has the guest running.
 const GRACE: Duration = Duration::from_millis(500);
 
-/// Most hypervisors of one daemon.
-const MAX_URIS: usize = 32;
-
-/// The hypervisors to ask, by URI.
-#[derive(Debug)]
-struct Plan {
-    uris: Vec<String>,
-}
-
-/// Reads `uri`, `uri1`, `uri2` … up to the first gap, as C does.
-fn read_plan(view: &View<'_>, backend: &Spanned) -> Option<Box<dyn FleetPlan>> {
-    let mut uris: Vec<String> = Vec::new();
-    let mut gap = None;
-    for number in 0..MAX_URIS {
-        let key = if number == 0 {
-            "uri".to_owned()
-        } else {
-            format!("uri{number}")
-        };
-        match (view.text(&key), &gap) {
-            (None, None) => gap = Some(key),
-            (None, Some(_)) => {}
-            (Some(uri), Some(missing)) => view.remarks().add(
-                Diagnostic::warning(
-                    uri.span.clone(),
-                    format!("`{}` is not read", view.path_of(&key)),
-                )
-                .label(format!("`{missing}` is missing"))
-                .help("number the hypervisors uri, uri1, uri2 and so on, without a gap"),
-            ),
-            (Some(uri), None) if uris.contains(&uri.text) => view.remarks().add(
-                Diagnostic::warning(
-                    uri.span.clone(),
-                    format!("`{}` names the same hypervisor again", view.path_of(&key)),
-                )
-                .label("asked only once")
-                .help("remove it"),
-            ),
-            (Some(uri), None) => uris.push(uri.text.clone()),
-        }
-    }
-    if uris.is_empty() {
-        let place = if view.place().is_empty() {
-            backend.span.clone()
-        } else {
-            view.place()
-        };
-        view.remarks().add(
-            Diagnostic::error(place, "the libvirt back end has no hypervisor to ask")
-                .label("no `uri`")
-                .help("add `backends { libvirt { uri = \"qemu:///system\"; } }`"),
-        );
-        return None;
-    }
-    Some(Box::new(Plan { uris }))
-}
-
-impl FleetPlan for Plan {
-    fn describe(&self) -> String {
-        format!("standalone: {}", self.uris.join(", "))
-    }
-
-    fn build(&self, auditor: &Auditor) -> Result<Arc<dyn Fleet>, String> {
-        let mut hypervisors: Vec<Arc<dyn Hypervisor>> = Vec::new();
-        for uri in &self.uris {
-            hypervisors.push(Arc::new(Libvirt::new(uri)));
-        }
-        let mut fleet = Standalone::new(hypervisors, auditor);
-        fleet.locks = Locks::of_this_process();
-        Ok(Arc::new(fleet))
-    }
-}
-
 /// The fleet of hosts that form no cluster.
 pub struct Standalone {
     hosts: Arc<Vec<Host>>,
     locks: Arc<Locks>,
     departures: Arc<Departures>,
+    sessions: Sessions,
 }
 
 impl Standalone {
@@ -143,6 +73,7 @@ impl Standalone {
             hosts: Arc::new(hypervisors.into_iter().map(Host::new).collect()),
             locks: Arc::default(),
             departures,
+            sessions: Sessions::default(),
         }
     }
 
@@ -321,16 +252,16 @@ impl Standalone {
             .map(|host| host.question(deadline, move |hypervisor| hypervisor.list(deadline)))
             .collect();
         let mut inventory = Inventory::default();
-        let mut by_uuid: BTreeMap<Uuid, Observation> = BTreeMap::new();
+        let mut by_identity: BTreeMap<Identity, Observation> = BTreeMap::new();
         for call in calls {
             match call.await {
                 Ok(guests) => guests
                     .into_iter()
-                    .for_each(|seen| merge(&mut by_uuid, seen)),
+                    .for_each(|seen| merge(&mut by_identity, seen)),
                 Err(error) => inventory.silent.push(FleetError::from(error).to_string()),
             }
         }
-        inventory.guests = by_uuid.into_values().collect();
+        inventory.guests = by_identity.into_values().collect();
         inventory
             .guests
             .sort_by_cached_key(|seen| (seen.guest.name.to_lowercase(), seen.guest.name.clone()));
@@ -387,11 +318,16 @@ fn enter(
     Ok(())
 }
 
+/// What tells guests of a list apart: the UUID; the name where a platform lists guests without their UUIDs (vCenter by REST).
+type Identity = (Uuid, Option<String>);
+
 /// Of a guest that two hypervisors know, the one that runs is shown.
-fn merge(guests: &mut BTreeMap<Uuid, Observation>, seen: Observation) {
-    match guests.get_mut(&seen.guest.uuid) {
+fn merge(guests: &mut BTreeMap<Identity, Observation>, seen: Observation) {
+    let uuid = seen.guest.uuid;
+    let identity = (uuid, uuid.is_nil().then(|| seen.guest.name.clone()));
+    match guests.get_mut(&identity) {
         None => {
-            guests.insert(seen.guest.uuid, seen);
+            guests.insert(identity, seen);
         }
         Some(known) if !known.active && seen.active => *known = seen,
         Some(_) => {}
@@ -435,6 +371,10 @@ impl Fleet for Standalone {
     fn health(&self, deadline: Deadline) -> BoxFuture<'_, Health> {
         Box::pin(self.do_health(deadline))
     }
+
+    fn farewell(&self) -> BoxFuture<'static, ()> {
+        Box::pin(self.sessions.ended())
+    }
 }
 
 #[cfg(test)]
@@ -473,5 +413,27 @@ mod tests {
         restarted.unwrap();
         assert_eq!(off.unwrap().len(), 1);
         assert!(!host.guest("vm1").unwrap().active);
+    }
+
+    /// A platform may list guests without their UUIDs; they are different guests all the same.
+    #[tokio::test]
+    async fn a_list_without_uuids_holds_every_guest_once() {
+        let host = MemoryHypervisor::new("memory");
+        for name in ["vm1", "vm2"] {
+            let mut guest = MemoryGuest::running(name);
+            guest.uuid = Uuid::nil();
+            host.add(guest);
+        }
+        let auditor = Auditor::none();
+        let fleet = Standalone::new(vec![Arc::new(host.clone()), Arc::new(host)], &auditor);
+        let inventory = fleet
+            .do_list(Deadline::after(Duration::from_secs(20)))
+            .await;
+        let names: Vec<&str> = inventory
+            .guests
+            .iter()
+            .map(|seen| seen.guest.name.as_str())
+            .collect();
+        assert_eq!(names, ["vm1", "vm2"]);
     }
 }

@@ -15,6 +15,8 @@ pub(super) struct Survey {
     pub(super) absent: Vec<String>,
     /// Who gave no answer, and why.
     pub(super) silent: Vec<String>,
+    /// How many of the silent ones could be asked and refused to say: a login that is not good, for example.
+    pub(super) refused: usize,
 }
 
 impl Survey {
@@ -30,7 +32,10 @@ impl Survey {
             Err(error) if error.kind() == ErrorKind::NoSuchGuest => {
                 self.absent.push(name.to_owned());
             }
-            Err(error) => self.silent.push(error.to_string()),
+            Err(error) => {
+                self.refused += usize::from(error.kind() == ErrorKind::Refused);
+                self.silent.push(error.to_string());
+            }
         }
     }
 
@@ -55,10 +60,15 @@ impl Survey {
                     self.absent.join(", ")
                 ))
             } else {
-                FleetError::Unreachable(format!(
+                let text = format!(
                     "whether there is a guest `{wanted}` cannot be known: {}",
                     self.silent.join("; ")
-                ))
+                );
+                if self.refused == self.silent.len() {
+                    FleetError::Refused(text)
+                } else {
+                    FleetError::Unreachable(text)
+                }
             });
         };
         let uuid = first.guest.uuid;
@@ -191,6 +201,21 @@ mod tests {
         let unsure = survey(vec![answer(None), unreachable()]);
         assert_eq!(unsure.presence(), Presence::CannotTell);
         let error = unsure.identity(&vm1()).unwrap_err();
+        assert!(matches!(error, FleetError::Unreachable(_)), "{error}");
+        let refused = || {
+            Err(hypervisor::Error::Refused {
+                by: "strict".to_owned(),
+                guest: String::new(),
+                detail: "on purpose".to_owned(),
+            })
+        };
+        let error = survey(vec![answer(None), refused()])
+            .identity(&vm1())
+            .unwrap_err();
+        assert!(matches!(error, FleetError::Refused(_)), "{error}");
+        let error = survey(vec![unreachable(), refused()])
+            .identity(&vm1())
+            .unwrap_err();
         assert!(matches!(error, FleetError::Unreachable(_)), "{error}");
     }
 

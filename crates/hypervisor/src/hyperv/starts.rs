@@ -1,0 +1,117 @@
+//! Orders to start a guest that may still take effect.
+//!
+//! A host answers an order with a job and carries it out later. Until then it says "off", from which nobody may conclude that
+//! the guest stays off. So orders are remembered until the guest was seen on, their job has ended, or no order can be that old.
+
+use std::collections::HashMap;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use uuid::Uuid;
+
+use crate::state::STARTING;
+use crate::{GuestState, Observation};
+
+/// An order is carried out within this time, or never.
+const LONGEST: Duration = Duration::from_secs(120);
+/// Guests remembered at most.
+const MOST: usize = 4096;
+
+/// See the module's documentation.
+#[derive(Debug, Default)]
+pub(super) struct Starts(Mutex<HashMap<Uuid, Instant>>);
+
+impl Starts {
+    /// To be called before a host is told to start a guest.
+    pub(super) fn ordered(&self, guest: Uuid) {
+        let now = Instant::now();
+        let mut orders = self.orders();
+        orders.insert(guest, now);
+        if orders.len() > MOST {
+            orders.retain(|_, since| since.elapsed() < LONGEST);
+        }
+    }
+
+    /// The order has ended, well or not.
+    pub(super) fn ended(&self, guest: Uuid) {
+        self.orders().remove(&guest);
+    }
+
+    /// Makes of what was seen what it is worth. The look began at `since`.
+    pub(super) fn judge(&self, seen: &mut Observation, since: Instant) {
+        let mut orders = self.orders();
+        let Some(ordered) = orders.get(&seen.guest.uuid).copied() else {
+            return;
+        };
+        if seen.active && since > ordered || ordered.elapsed() >= LONGEST {
+            orders.remove(&seen.guest.uuid);
+        } else if !seen.active && seen.state == GuestState::ShutOff && !seen.resumable {
+            STARTING.clone_into(&mut seen.reason);
+        }
+    }
+
+    fn orders(&self) -> MutexGuard<'_, HashMap<Uuid, Instant>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use jiff::Timestamp;
+
+    use super::*;
+    use crate::{Guest, Power};
+
+    fn look(starts: &Starts, state: GuestState, since: Instant) -> Power {
+        let mut seen = Observation {
+            guest: Guest {
+                name: "vm".to_owned(),
+                uuid: Uuid::nil(),
+            },
+            state,
+            reason: String::new(),
+            active: state != GuestState::ShutOff,
+            persistent: true,
+            resumable: false,
+            by: "test".to_owned(),
+            at: Timestamp::UNIX_EPOCH,
+        };
+        starts.judge(&mut seen, since);
+        seen.power()
+    }
+
+    #[test]
+    fn a_guest_that_was_told_to_start_is_not_off_until_it_was_seen_on() {
+        let starts = Starts::default();
+        let before = Instant::now();
+        assert_eq!(look(&starts, GuestState::ShutOff, before), Power::Off);
+        starts.ordered(Uuid::nil());
+        assert_eq!(
+            look(&starts, GuestState::ShutOff, Instant::now()),
+            Power::Unknown
+        );
+        assert_eq!(
+            look(&starts, GuestState::Running, before),
+            Power::On,
+            "an old look lifts nothing"
+        );
+        assert_eq!(
+            look(&starts, GuestState::ShutOff, Instant::now()),
+            Power::Unknown
+        );
+        assert_eq!(
+            look(&starts, GuestState::Running, Instant::now()),
+            Power::On
+        );
+        assert_eq!(
+            look(&starts, GuestState::ShutOff, Instant::now()),
+            Power::Off
+        );
+        starts.ordered(Uuid::nil());
+        starts.ended(Uuid::nil());
+        assert_eq!(
+            look(&starts, GuestState::ShutOff, Instant::now()),
+            Power::Off
+        );
+    }
+}

@@ -1,0 +1,322 @@
+//! A failover cluster: the owner is asked, and followed.
+
+use std::time::{Duration, Instant};
+
+use hypervisor::hyperv::{Address, HyperV};
+use hypervisor::{Deadline, ErrorKind, Hypervisor as _, Managed as _, Power};
+
+use crate::common::{Rig, VM1, VM2, VM3, named, negotiate, soon};
+
+#[test]
+fn any_node_leads_to_the_owner() {
+    let rig = Rig::cluster();
+    for first in 0..3 {
+        let mut settings = rig.settings();
+        settings.hosts.rotate_left(first);
+        let cluster = HyperV::new(settings);
+        let seen = cluster.observe(&named("vm1"), soon()).unwrap();
+        assert_eq!(seen.power(), Power::On);
+        assert!(seen.by.contains("HV1"), "{}", seen.by);
+        assert_eq!(
+            cluster.observe(&named(VM2), soon()).unwrap().power(),
+            Power::Off
+        );
+    }
+    let cluster = rig.hyperv();
+    let off = cluster.power_off(&named("vm1"), soon()).unwrap();
+    assert!(
+        off.evidence
+            .observation
+            .by
+            .contains("its owner in the cluster"),
+        "{}",
+        off.evidence.observation.by
+    );
+    assert_eq!(rig.truth(VM1), (3, 0, 1));
+    cluster.power_on(&named("vm1"), None, soon()).unwrap();
+    assert_eq!(rig.truth(VM1), (2, 1, 1));
+}
+
+#[test]
+fn only_clustered_guests_are_known() {
+    let rig = Rig::cluster();
+    let cluster = rig.hyperv();
+    let names: Vec<String> = cluster
+        .list(soon())
+        .unwrap()
+        .into_iter()
+        .map(|seen| seen.guest.name)
+        .collect();
+    assert_eq!(names, ["vm1", "vm2", "vm3"]);
+    for guest in ["alone", "nobody", "HV1", "Cluster Group"] {
+        let error = cluster.power_off(&named(guest), soon()).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::NoSuchGuest, "{guest}: {error}");
+    }
+}
+
+#[test]
+fn a_guest_is_followed_when_it_moves_during_the_operation() {
+    for at in [0, 200, 400, 700] {
+        let rig = Rig::cluster();
+        rig.run("behave stop 1200");
+        let cluster = rig.hyperv();
+        cluster.health(soon()).unwrap();
+        std::thread::scope(|scope| {
+            let off = scope.spawn(|| cluster.power_off(&named("vm1"), soon()));
+            std::thread::sleep(Duration::from_millis(at));
+            // The migration has won over the order: it runs on HV3.
+            rig.run(&format!("state {VM1} 2"));
+            std::thread::sleep(Duration::from_millis(20));
+            rig.run(&format!("behave stop 100\nmove {VM1} HV3 50"));
+            let off = off.join().unwrap().unwrap();
+            assert!(
+                off.evidence.observation.by.contains("HV3"),
+                "{at}: {}",
+                off.evidence.observation.by
+            );
+        });
+        assert_eq!(rig.truth(VM1).0, 3, "{at}");
+    }
+}
+
+#[test]
+fn a_guest_under_migration_is_on() {
+    let rig = Rig::cluster();
+    rig.run(&format!("move {VM1} HV2 60000"));
+    let seen = rig.hyperv().observe(&named("vm1"), soon()).unwrap();
+    assert_eq!(
+        (seen.power(), seen.reason.as_str()),
+        (Power::On, "migrating")
+    );
+}
+
+#[test]
+fn a_dead_owner_is_waited_for_until_the_cluster_has_moved_the_guest() {
+    for how in ["hang", "close"] {
+        let rig = Rig::cluster();
+        rig.run(&format!("kill HV1 {how} HV2 2500"));
+        let mut settings = rig.settings();
+        settings.step = Duration::from_millis(700);
+        let cluster = HyperV::new(settings);
+        let error = cluster
+            .observe(&named("vm1"), Deadline::after(Duration::from_millis(1500)))
+            .unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Unreachable, "{error}");
+        let off = cluster
+            .power_off(&named("vm1"), Deadline::after(Duration::from_secs(15)))
+            .unwrap();
+        assert!(
+            off.evidence.observation.by.contains("HV2"),
+            "{}",
+            off.evidence.observation.by
+        );
+        assert_eq!(rig.truth(VM1).0, 3);
+    }
+}
+
+/// The owner is dead and the cluster does nothing: the guest is never called off.
+#[test]
+fn a_dead_owner_proves_nothing() {
+    let rig = Rig::cluster();
+    rig.run("kill HV1 close");
+    let cluster = rig.hyperv();
+    let begun = Instant::now();
+    let error = cluster
+        .power_off(&named("vm1"), Deadline::after(Duration::from_secs(3)))
+        .unwrap_err();
+    assert!(
+        matches!(error.kind(), ErrorKind::Unreachable | ErrorKind::CannotKnow),
+        "{error}"
+    );
+    assert!(
+        error.to_string().contains("HV1") && error.to_string().contains("down"),
+        "{error}"
+    );
+    assert!(begun.elapsed() < Duration::from_secs(5));
+    let off = cluster.power_off(&named("vm2"), soon()).unwrap();
+    assert_eq!(
+        off.evidence.observation.power(),
+        Power::Off,
+        "the others go on"
+    );
+}
+
+#[test]
+fn the_owner_dies_during_the_operation() {
+    let rig = Rig::cluster();
+    rig.run("behave stop 60000");
+    let mut settings = rig.settings();
+    settings.step = Duration::from_millis(700);
+    let cluster = HyperV::new(settings);
+    std::thread::scope(|scope| {
+        let off = scope
+            .spawn(|| cluster.power_off(&named("vm1"), Deadline::after(Duration::from_secs(15))));
+        std::thread::sleep(Duration::from_millis(700));
+        rig.run(&format!("behave stop 100\nstate {VM1} 2"));
+        std::thread::sleep(Duration::from_millis(20));
+        rig.run("kill HV1 hang HV3 1500");
+        let off = off.join().unwrap().unwrap();
+        assert!(
+            off.evidence.observation.by.contains("HV3"),
+            "{}",
+            off.evidence.observation.by
+        );
+    });
+    assert_eq!(rig.truth(VM1).0, 3);
+}
+
+#[test]
+fn the_list_goes_on_without_a_node() {
+    let rig = Rig::cluster();
+    rig.run("kill HV1 close");
+    let list = rig.hyperv().list(soon()).unwrap();
+    let shown: Vec<(&str, Power)> = list
+        .iter()
+        .map(|seen| (seen.guest.name.as_str(), seen.power()))
+        .collect();
+    assert_eq!(
+        shown,
+        [
+            ("vm1", Power::Unknown),
+            ("vm2", Power::Off),
+            ("vm3", Power::Unknown)
+        ]
+    );
+}
+
+#[test]
+fn a_resource_that_is_coming_up_is_not_off() {
+    let rig = Rig::cluster();
+    rig.run(&format!("resource {VM2} 129"));
+    let cluster = rig.hyperv();
+    assert_eq!(
+        cluster.observe(&named("vm2"), soon()).unwrap().power(),
+        Power::Unknown
+    );
+    rig.run(&format!("resource {VM2} -"));
+    assert_eq!(
+        cluster.observe(&named("vm2"), soon()).unwrap().power(),
+        Power::Off
+    );
+}
+
+#[test]
+fn a_node_that_calls_itself_otherwise_is_refused() {
+    let rig = Rig::cluster();
+    let mut settings = rig.settings();
+    let (one, two) = (settings.hosts[0].port, settings.hosts[1].port);
+    (settings.hosts[0].port, settings.hosts[1].port) = (two, one);
+    let error = HyperV::new(settings)
+        .power_off(&named("vm1"), soon())
+        .unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Refused, "{error}");
+    assert!(error.to_string().contains("HV1=ADDRESS"), "{error}");
+    assert_eq!(rig.truth(VM1), (2, 0, 0));
+}
+
+#[test]
+fn an_owner_that_does_not_know_the_guest_proves_nothing() {
+    let rig = Rig::cluster();
+    rig.fault("op=Enumerate:Msvm_ComputerSystem count=* do=is:without:x");
+    let cluster = rig.hyperv();
+    cluster.health(soon()).unwrap();
+    // The cluster's word is older than the move: its resource says HV1, the guest is nowhere.
+    rig.fault("op=Enumerate:MSCluster_Resource count=* do=is:without:State");
+    let error = cluster.observe(&named("vm1"), soon()).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Unreachable, "{error}");
+}
+
+#[test]
+fn roles_and_guests_with_other_names() {
+    let rig = Rig::new(&format!(
+        "node HV1\nnode HV2\ncluster HVC\nguest web {VM1} HV1 2 role1\nguest db {VM2} HV2 2 web\nguest db {VM3} HV1 2 role3\n"
+    ));
+    let cluster = rig.hyperv();
+    // The role `web` has another guest.
+    let error = cluster.power_off(&named("web"), soon()).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Refused, "{error}");
+    // Two guests are called db, and no role.
+    let error = cluster.power_off(&named("db"), soon()).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Refused, "{error}");
+    assert!(
+        [VM1, VM2, VM3]
+            .iter()
+            .all(|guest| rig.truth(guest) == (2, 0, 0))
+    );
+    cluster.power_off(&named(VM3), soon()).unwrap();
+    assert_eq!(rig.truth(VM3), (3, 0, 1));
+    // One guest is called so, and its role otherwise.
+    let rig = Rig::new(&format!(
+        "node HV1\ncluster HVC\nguest web {VM1} HV1 2 role1\n"
+    ));
+    rig.hyperv().power_off(&named("web"), soon()).unwrap();
+    assert_eq!(rig.truth(VM1), (3, 0, 1));
+}
+
+#[test]
+fn rights_are_proven_on_every_node() {
+    let rig = Rig::cluster();
+    rig.hyperv().may_switch(None, soon()).unwrap();
+    for user in ["nocluster", "blind", "reader"] {
+        let mut settings = rig.settings();
+        settings.login = negotiate(user);
+        let error = HyperV::new(settings).may_switch(None, soon()).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Refused, "{user}: {error}");
+    }
+    rig.run("kill HV3 close");
+    rig.hyperv()
+        .may_switch(None, soon())
+        .expect("a node that is down for the cluster has no guests");
+    rig.run("nodestate HV3 0");
+    let error = rig.hyperv().may_switch(None, soon()).unwrap_err();
+    assert_eq!(
+        error.kind(),
+        ErrorKind::Unreachable,
+        "up, and out of reach: {error}"
+    );
+}
+
+#[test]
+fn no_cluster_there_says_so() {
+    let rig = Rig::host();
+    let mut settings = rig.settings();
+    settings.cluster = true;
+    let error = HyperV::new(settings)
+        .observe(&named("vm1"), soon())
+        .unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Refused);
+    assert!(
+        error.to_string().contains("no node of a failover cluster"),
+        "{error}"
+    );
+}
+
+#[test]
+fn all_nodes_dead_is_unreachable() {
+    let rig = Rig::cluster();
+    rig.run("kill HV1 close\nkill HV2 close\nkill HV3 hang");
+    let mut settings = rig.settings();
+    settings.step = Duration::from_millis(500);
+    let begun = Instant::now();
+    let error = HyperV::new(settings)
+        .power_off(&named("vm1"), Deadline::after(Duration::from_secs(3)))
+        .unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Unreachable, "{error}");
+    assert!(begun.elapsed() < Duration::from_secs(5));
+}
+
+#[test]
+fn a_node_that_was_not_given_is_looked_for_by_its_name() {
+    let rig = Rig::cluster();
+    let mut settings = rig.settings();
+    // Only HV2 is given, under its address; HV1 has no such name here.
+    settings.hosts = vec![Address {
+        node: None,
+        ..settings.hosts[1].clone()
+    }];
+    let error = HyperV::new(settings)
+        .observe(&named("vm1"), soon())
+        .unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Unreachable, "{error}");
+    assert!(error.to_string().contains("HV1"), "{error}");
+}

@@ -1,0 +1,196 @@
+//! Who is let in, how, and what they may.
+
+use std::time::Duration;
+
+use https::Trust;
+use hypervisor::hyperv::{HyperV, Login};
+use hypervisor::{ErrorKind, Hypervisor as _, Managed as _};
+use ntlm::Credentials;
+use test_servers::hyperv::host::{Rights, User};
+use test_servers::identity::Identity;
+use zeroize::Zeroizing;
+
+use crate::common::{Rig, VM1, named, negotiate, policy, soon};
+
+const WORLD: &str = "node HV1\nguest vm1 564D1FCB-2B1C-4B8E-8C52-9B54D1A9B2E1 HV1 2\n";
+
+fn credentials(login: &str, password: &str) -> Login {
+    Login::Negotiate(Credentials::new(login, Zeroizing::new(password.to_owned())))
+}
+
+fn refused(rig: &Rig, login: Login, words: &str) {
+    let mut settings = rig.settings();
+    settings.login = login;
+    let host = HyperV::new(settings);
+    for error in [
+        host.may_switch(None, soon()).unwrap_err(),
+        host.observe(&named("vm1"), soon()).unwrap_err(),
+        host.list(soon()).unwrap_err(),
+        host.power_off(&named("vm1"), soon()).unwrap_err(),
+    ] {
+        assert_eq!(error.kind(), ErrorKind::Refused, "{error}");
+        assert!(error.to_string().contains(words), "{error}");
+        assert!(!error.to_string().contains("s3cret"), "{error}");
+    }
+    assert_eq!(rig.truth(VM1), (2, 0, 0));
+}
+
+#[test]
+fn wrong_credentials_are_refused_and_say_so() {
+    let rig = Rig::new(WORLD);
+    refused(
+        &rig,
+        credentials("CORP\\ann", "wrong"),
+        "wrong user name or password",
+    );
+    refused(
+        &rig,
+        credentials("CORP\\nobody", "s3cret <é>"),
+        "wrong user name or password",
+    );
+    refused(
+        &rig,
+        credentials("OTHER\\ann", "s3cret <é>"),
+        "wrong user name or password",
+    );
+    refused(&rig, credentials("", ""), "wrong user name or password");
+}
+
+#[test]
+fn accounts_are_written_as_on_windows() {
+    let mut policy = policy();
+    policy.users.push(User {
+        domain: "HV1".to_owned(),
+        name: "loc".to_owned(),
+        password: "pw".to_owned(),
+        rights: Rights::ALL,
+    });
+    let rig = Rig::with(WORLD, &policy, None);
+    for (login, password) in [
+        ("CORP\\ann", "s3cret <é>"),
+        ("corp\\ANN", "s3cret <é>"),
+        ("ann", "s3cret <é>"),
+        ("ann@corp.example", "s3cret <é>"),
+        (".\\loc", "pw"),
+        ("HV1\\loc", "pw"),
+        ("loc", "pw"),
+    ] {
+        let mut settings = rig.settings();
+        settings.login = credentials(login, password);
+        HyperV::new(settings)
+            .health(soon())
+            .unwrap_or_else(|error| panic!("{login}: {error}"));
+    }
+}
+
+#[test]
+fn missing_rights_are_named_by_monitor() {
+    let rig = Rig::new(WORLD);
+    refused(&rig, negotiate("blind"), "Hyper-V Administrators");
+    refused(&rig, negotiate("closed"), "Access is denied");
+    let mut settings = rig.settings();
+    settings.login = negotiate("reader");
+    let host = HyperV::new(settings);
+    host.observe(&named("vm1"), soon()).unwrap();
+    for guest in [None, Some(&named("vm1"))] {
+        let error = host.may_switch(guest, soon()).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Refused, "{error}");
+    }
+    let error = host.power_off(&named("vm1"), soon()).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Refused, "{error}");
+    assert_eq!(rig.truth(VM1), (2, 0, 0));
+}
+
+#[test]
+fn proving_the_right_switches_nobody() {
+    let rig = Rig::host();
+    let host = rig.hyperv();
+    for guest in [None, Some(named("vm1")), Some(named("vm2"))] {
+        host.may_switch(guest.as_ref(), soon()).unwrap();
+    }
+    assert_eq!(rig.truth(VM1), (2, 0, 0));
+    let error = host.may_switch(Some(&named("nobody")), soon()).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::NoSuchGuest, "{error}");
+}
+
+#[test]
+fn basic_is_taken_only_where_it_is_enabled() {
+    let basic = || Login::Basic {
+        user: "ann".to_owned(),
+        password: Zeroizing::new("s3cret <é>".to_owned()),
+    };
+    let rig = Rig::new(WORLD);
+    refused(&rig, basic(), "it offers Negotiate");
+    let mut policy = policy();
+    policy.basic = true;
+    let rig = Rig::with(WORLD, &policy, None);
+    refused(&rig, basic(), "it offers Negotiate, Basic");
+    policy.unencrypted = true;
+    let rig = Rig::with(WORLD, &policy, None);
+    let mut settings = rig.settings();
+    settings.login = basic();
+    HyperV::new(settings)
+        .power_off(&named("vm1"), soon())
+        .unwrap();
+    policy.negotiate = false;
+    let rig = Rig::with(WORLD, &policy, None);
+    refused(&rig, negotiate("ann"), "it offers Basic");
+}
+
+#[test]
+fn over_tls_with_and_without_binding() {
+    for strict in [false, true] {
+        for identity in [
+            Identity::signed(&["127.0.0.1"]).unwrap(),
+            Identity::self_signed(&["127.0.0.1"]).unwrap(),
+        ] {
+            let mut policy = policy();
+            policy.strict_binding = strict;
+            let rig = Rig::with(WORLD, &policy, Some(&identity));
+            let host = rig.hyperv();
+            host.may_switch(None, soon()).unwrap();
+            host.power_off(&named("vm1"), soon()).unwrap();
+            assert_eq!(rig.truth(VM1), (3, 0, 1));
+        }
+    }
+}
+
+#[test]
+fn certificates_are_verified() {
+    let identity = Identity::signed(&["127.0.0.1"]).unwrap();
+    let rig = Rig::with(WORLD, &policy(), Some(&identity));
+    let mut settings = rig.settings();
+    settings.trust = Trust::System;
+    let error = HyperV::new(settings.clone()).health(soon()).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Unreachable, "{error}");
+    settings.trust = Trust::Anybody;
+    HyperV::new(settings).health(soon()).unwrap();
+}
+
+#[test]
+fn tls_and_plain_mixed_up_say_which() {
+    let identity = Identity::signed(&["127.0.0.1"]).unwrap();
+    let tls = Rig::with(WORLD, &policy(), Some(&identity));
+    let mut settings = tls.settings();
+    settings.scheme = https::Scheme::Http;
+    let error = HyperV::new(settings).health(soon()).unwrap_err();
+    assert!(error.to_string().contains("ssl"), "{error}");
+    let plain = Rig::new(WORLD);
+    let mut settings = plain.settings();
+    settings.scheme = https::Scheme::Https;
+    let error = HyperV::new(settings).health(soon()).unwrap_err();
+    assert!(error.to_string().contains("5986"), "{error}");
+    assert_eq!(error.kind(), ErrorKind::Unreachable);
+}
+
+#[test]
+fn nobody_there_is_unreachable_at_once() {
+    let rig = Rig::new(WORLD);
+    let mut settings = rig.settings();
+    drop(rig);
+    settings.step = Duration::from_secs(60);
+    let begun = std::time::Instant::now();
+    let error = HyperV::new(settings).health(soon()).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Unreachable, "{error}");
+    assert!(begun.elapsed() < Duration::from_secs(2));
+}

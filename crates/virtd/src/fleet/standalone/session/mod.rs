@@ -1,0 +1,451 @@
+//! One login on a management interface, for all guests.
+//!
+//! ```text
+//!          one call, the others wait              refused                      after a pause, one call
+//! nobody ───────────────────────────▶ logged in ──────────▶ held off ─────────────────────────────▶ logged in, or held off
+//!                                        │  ▲  idle: asked for its health now and then, so that the session lasts
+//!                                        └──┘
+//! the last user is gone ──▶ logged out, on a thread of its own
+//! ```
+//!
+//! Platforms lock an account after a few wrong passwords. Two hundred guests that are asked for once a minute would do that in
+//! seconds, so a refused login is answered from memory until its pause is over. The password file is read again at a reload, which
+//! starts afresh.
+//!
+//! A login that may look and not switch is of no use, and would be found out by the first guest that must be fenced. So asking for
+//! health asks for the privilege as well, now and then.
+
+use std::collections::HashMap;
+use std::future::Future;
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use deadline::Deadline;
+use hypervisor::{
+    Error, Event, Evidence, GuestRef, Hypervisor, Managed, Observation, PoweredOff, Revival,
+};
+use tokio::sync::oneshot;
+use uuid::Uuid;
+
+/// How long logging out may take.
+const LOG_OUT_LIMIT: Duration = Duration::from_secs(5);
+/// A session that nobody has used for this long is used. The shortest idle limit of a platform is five minutes.
+const IDLE: Duration = Duration::from_secs(120);
+/// How long the interface may take to answer then. Less than the end of the daemon waits for sessions to be closed.
+const HEALTH_LIMIT: Duration = Duration::from_secs(6);
+/// How long an answer about the right to switch guests holds: that it is there, and that it is not.
+const PRIVILEGE: (Duration, Duration) = (Duration::from_secs(300), Duration::from_secs(30));
+/// How long a refused login is not tried again: at first, and at most. vCenter locks an account after five refusals within three
+/// minutes, unless told otherwise.
+const PAUSES: (Duration, Duration) = (Duration::from_secs(15), Duration::from_secs(300));
+/// How long calls wait for the one that logs in. A platform that hangs must not make them wait in line.
+const TURN_LIMIT: Duration = Duration::from_secs(2);
+
+/// The sessions of a fleet, to learn of their end.
+#[derive(Debug, Default)]
+pub(super) struct Sessions(Mutex<Vec<oneshot::Receiver<()>>>);
+
+impl Sessions {
+    /// Adds an interface, and hands out what its guests are reached through: a session from the first call until it is dropped.
+    pub(super) fn begin(&mut self, managed: Arc<dyn Managed>) -> Arc<dyn Hypervisor> {
+        self.begin_with(managed, IDLE, None)
+    }
+
+    /// The same for an interface that finds guests by their names only: those of the guests that were looked at are remembered, so that
+    /// the fleet, which acts on guests by their UUIDs, finds them.
+    pub(super) fn begin_by_name(&mut self, managed: Arc<dyn Managed>) -> Arc<dyn Hypervisor> {
+        self.begin_with(managed, IDLE, Some(Names::default()))
+    }
+
+    fn begin_with(
+        &mut self,
+        managed: Arc<dyn Managed>,
+        idle: Duration,
+        names: Option<Names>,
+    ) -> Arc<dyn Hypervisor> {
+        let (alive, gone) = mpsc::channel();
+        let mut session = self.make(managed, alive);
+        session.names = names;
+        let session = Arc::new(session);
+        let weak = Arc::downgrade(&session);
+        let keeper = move || keep_alive(&weak, &gone, idle);
+        if let Err(error) = thread::Builder::new()
+            .name("keep-alive".to_owned())
+            .spawn(keeper)
+        {
+            tracing::error!(%error, "no thread that keeps the session on {} alive", session.name());
+        }
+        session
+    }
+
+    fn make(&mut self, managed: Arc<dyn Managed>, alive: mpsc::Sender<()>) -> Session {
+        let (ended, end) = oneshot::channel();
+        self.0
+            .get_mut()
+            .unwrap_or_else(PoisonError::into_inner)
+            .push(end);
+        Session {
+            managed,
+            state: Mutex::new(State {
+                used: Instant::now(),
+                proven: false,
+                probing: false,
+                refused: None,
+                privilege: Privilege::default(),
+            }),
+            changed: Condvar::new(),
+            names: None,
+            ended: Some(ended),
+            _alive: alive,
+        }
+    }
+
+    /// Ends when all sessions have been closed, or could not be. Only the first caller waits.
+    pub(super) fn ended(&self) -> impl Future<Output = ()> + Send + 'static {
+        let ends = std::mem::take(&mut *self.0.lock().unwrap_or_else(PoisonError::into_inner));
+        async move {
+            for end in ends {
+                let _ = end.await;
+            }
+        }
+    }
+}
+
+struct Session {
+    managed: Arc<dyn Managed>,
+    state: Mutex<State>,
+    /// Somebody's turn has ended.
+    changed: Condvar,
+    names: Option<Names>,
+    /// Told when the session has been closed.
+    ended: Option<oneshot::Sender<()>>,
+    /// Dropped with the session, which ends the thread that keeps it alive.
+    _alive: mpsc::Sender<()>,
+}
+
+/// What guests are called that were looked at.
+#[derive(Debug, Default)]
+struct Names(Mutex<HashMap<Uuid, String>>);
+
+/// More guests than any platform has; then all are forgotten, and learnt again by the next looks.
+const MAX_NAMES: usize = 65_536;
+
+impl Names {
+    fn learn(&self, seen: &Observation) {
+        let mut names = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if names.len() >= MAX_NAMES {
+            names.clear();
+        }
+        names.insert(seen.guest.uuid, seen.guest.name.clone());
+    }
+
+    /// How the platform finds `guest`.
+    fn of(&self, guest: &GuestRef) -> GuestRef {
+        let names = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let name = match guest {
+            GuestRef::Uuid(uuid) => names.get(uuid),
+            GuestRef::Name(_) => None,
+        };
+        name.map_or_else(|| guest.clone(), |name| GuestRef::Name(name.clone()))
+    }
+}
+
+#[derive(Debug)]
+struct State {
+    /// When it was last called.
+    used: Instant,
+    /// Whether somebody has been let in since the start or since the last refusal.
+    proven: bool,
+    /// Whether a call is under way that will tell.
+    probing: bool,
+    refused: Option<Refused>,
+    privilege: Privilege,
+}
+
+/// What was last said about the right to switch guests.
+#[derive(Debug, Default)]
+struct Privilege {
+    /// Until when that holds.
+    until: Option<Instant>,
+    /// The refusal, if it was one.
+    refused: Option<Error>,
+}
+
+/// A login that was refused.
+#[derive(Debug, Clone)]
+struct Refused {
+    by: String,
+    detail: String,
+    /// Until then nobody tries again.
+    until: Instant,
+    pause: Duration,
+}
+
+impl Refused {
+    /// The answer to whoever asks meanwhile.
+    fn again(&self, now: Instant) -> Error {
+        Error::Refused {
+            by: self.by.clone(),
+            guest: String::new(),
+            detail: format!(
+                "{} (not tried again for {} s, lest the account be locked; a reload tries at once)",
+                self.detail,
+                self.until.saturating_duration_since(now).as_secs() + 1
+            ),
+        }
+    }
+
+    /// How long to wait after another refusal. One that came while this one holds was under way already.
+    fn next(&self, now: Instant) -> Duration {
+        if now < self.until {
+            self.pause
+        } else {
+            (self.pause * 2).min(PAUSES.1)
+        }
+    }
+}
+
+/// The turn of a call that will tell whether the login is good.
+struct Turn<'a>(&'a Session);
+
+impl Drop for Turn<'_> {
+    fn drop(&mut self) {
+        self.0.state().probing = false;
+        self.0.changed.notify_all();
+    }
+}
+
+impl Session {
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Makes a call, unless logging in has just been refused.
+    fn ask<T>(
+        &self,
+        deadline: Deadline,
+        call: impl FnOnce(&dyn Managed) -> Result<T, Error>,
+    ) -> Result<T, Error> {
+        let turn = self.admit(deadline)?;
+        let result = call(&*self.managed);
+        for remark in self.managed.remarks() {
+            tracing::warn!("{}: {remark}", self.name());
+        }
+        self.learn(result.as_ref().err(), Instant::now());
+        drop(turn);
+        result
+    }
+
+    /// Lets a call through. As long as nobody has been let in, one at a time: a wrong password is wrong for all.
+    fn admit(&self, deadline: Deadline) -> Result<Option<Turn<'_>>, Error> {
+        let latest = deadline.within(TURN_LIMIT);
+        let mut state = self.state();
+        loop {
+            let now = Instant::now();
+            state.used = now;
+            if let Some(refused) = &state.refused
+                && now < refused.until
+            {
+                return Err(refused.again(now));
+            }
+            if state.proven || latest.has_passed() {
+                return Ok(None);
+            }
+            if !state.probing {
+                state.probing = true;
+                return Ok(Some(Turn(self)));
+            }
+            let waited = self.changed.wait_timeout(state, latest.remaining());
+            state = waited.unwrap_or_else(PoisonError::into_inner).0;
+        }
+    }
+
+    /// What only somebody logged in can be told ends the pause.
+    fn learn(&self, error: Option<&Error>, now: Instant) {
+        let mut state = self.state();
+        match error {
+            Some(error @ Error::Refused { by, detail, .. }) if error.is_refused_login() => {
+                let pause = state
+                    .refused
+                    .as_ref()
+                    .map_or(PAUSES.0, |refused| refused.next(now));
+                let until = now.checked_add(pause).unwrap_or(now);
+                state.refused = Some(Refused {
+                    by: by.clone(),
+                    detail: detail.clone(),
+                    until,
+                    pause,
+                });
+                state.proven = false;
+            }
+            None
+            | Some(
+                Error::NoSuchGuest { .. } | Error::Refused { .. } | Error::NotConfirmed { .. },
+            ) => {
+                state.refused = None;
+                state.proven = true;
+            }
+            Some(_) => {}
+        }
+    }
+
+    /// Asks for the right to switch guests, if that was not done lately. What the platform does not tell is no reason to complain.
+    fn check_privilege(&self, deadline: Deadline) -> Result<(), Error> {
+        let now = Instant::now();
+        let mut state = self.state();
+        if state.privilege.until.is_some_and(|until| now < until) {
+            return state.privilege.refused.clone().map_or(Ok(()), Err);
+        }
+        // Others go by what was said before, until this call has its answer.
+        state.privilege.until = now.checked_add(PRIVILEGE.1);
+        drop(state);
+        let answer = self.ask(deadline, |managed| managed.may_switch(None, deadline));
+        let (valid, refused) = match &answer {
+            Ok(()) => (PRIVILEGE.0, None),
+            Err(refused @ Error::Refused { .. }) => (PRIVILEGE.1, Some(refused.clone())),
+            Err(error) => {
+                tracing::debug!("whether guests may be switched cannot be told: {error}");
+                (PRIVILEGE.1, None)
+            }
+        };
+        self.state().privilege = Privilege {
+            until: now.checked_add(valid),
+            refused: refused.clone(),
+        };
+        refused.map_or(Ok(()), Err)
+    }
+
+    /// How the platform finds `guest`.
+    fn call(&self, guest: &GuestRef) -> GuestRef {
+        self.names
+            .as_ref()
+            .map_or_else(|| guest.clone(), |names| names.of(guest))
+    }
+
+    /// What was looked at must be whom the caller meant: a name may have passed to another guest.
+    fn recognise(&self, guest: &GuestRef, seen: &Observation) -> Result<(), Error> {
+        if let Some(names) = &self.names {
+            names.learn(seen);
+            if !seen.guest.is(guest) {
+                return Err(Error::NotConfirmed {
+                    guest: guest.clone(),
+                    by: seen.by.clone(),
+                    saw: format!("its name belongs to another guest now: {seen}"),
+                });
+            }
+        }
+        Ok(())
+    }
+
+    fn idle_for(&self) -> Duration {
+        self.state().used.elapsed()
+    }
+}
+
+/// Uses the session whenever nobody else has for `idle`, until it is dropped.
+fn keep_alive(session: &Weak<Session>, gone: &Receiver<()>, idle: Duration) {
+    let mut wait = idle;
+    let mut well = true;
+    while gone.recv_timeout(wait) == Err(RecvTimeoutError::Timeout) {
+        let Some(session) = session.upgrade() else {
+            return;
+        };
+        wait = idle.saturating_sub(session.idle_for());
+        if !wait.is_zero() {
+            continue;
+        }
+        wait = idle;
+        let health = session.health(Deadline::after(HEALTH_LIMIT));
+        match &health {
+            Ok(()) if !well => tracing::info!("{} answers again", session.name()),
+            Err(error) if well => tracing::warn!("{error}"),
+            Ok(()) | Err(_) => {}
+        }
+        well = health.is_ok();
+    }
+}
+
+impl Drop for Session {
+    fn drop(&mut self) {
+        let managed = Arc::clone(&self.managed);
+        let ended = self.ended.take();
+        let log_out = move || {
+            match managed.log_out(Deadline::after(LOG_OUT_LIMIT)) {
+                Ok(()) => tracing::debug!("logged out of {}", managed.name()),
+                Err(error) => {
+                    tracing::warn!("the session is left to the platform's idle limit: {error}");
+                }
+            }
+            drop(managed);
+            if let Some(ended) = ended {
+                let _ = ended.send(());
+            }
+        };
+        // Whoever drops the last reference may be a thread that must not wait.
+        if let Err(error) = thread::Builder::new()
+            .name("log-out".to_owned())
+            .spawn(log_out)
+        {
+            tracing::error!(%error, "no thread to log out of {}", self.managed.name());
+        }
+    }
+}
+
+impl Hypervisor for Session {
+    fn name(&self) -> &str {
+        self.managed.name()
+    }
+
+    fn list(&self, deadline: Deadline) -> Result<Vec<Observation>, Error> {
+        self.ask(deadline, |managed| managed.list(deadline))
+    }
+
+    fn observe(&self, guest: &GuestRef, deadline: Deadline) -> Result<Observation, Error> {
+        let called = self.call(guest);
+        let seen = self.ask(deadline, |managed| managed.observe(&called, deadline))?;
+        self.recognise(guest, &seen)?;
+        Ok(seen)
+    }
+
+    fn power_off(&self, guest: &GuestRef, deadline: Deadline) -> Result<PoweredOff, Error> {
+        let called = self.call(guest);
+        if called != *guest {
+            // Nothing is switched by a name that belongs to another guest by now.
+            self.observe(guest, deadline)?;
+        }
+        let off = self.ask(deadline, |managed| managed.power_off(&called, deadline))?;
+        self.recognise(guest, &off.evidence.observation)?;
+        Ok(off)
+    }
+
+    fn power_on(
+        &self,
+        guest: &GuestRef,
+        revival: Option<&Revival>,
+        deadline: Deadline,
+    ) -> Result<Evidence, Error> {
+        let called = self.call(guest);
+        if called != *guest {
+            self.observe(guest, deadline)?;
+        }
+        let on = self.ask(deadline, |managed| {
+            managed.power_on(&called, revival, deadline)
+        })?;
+        self.recognise(guest, &on.observation)?;
+        Ok(on)
+    }
+
+    fn health(&self, deadline: Deadline) -> Result<(), Error> {
+        self.check_privilege(deadline)?;
+        self.ask(deadline, |managed| managed.health(deadline))
+    }
+
+    fn watch(&self) -> Receiver<Event> {
+        self.managed.watch()
+    }
+}
+
+#[cfg(test)]
+mod tests;
