@@ -59,28 +59,38 @@ impl<'a> Scan<'a> {
     }
 
     fn vms(&mut self, take: &mut impl FnMut(Listed, &str)) -> Result<(), Unusable> {
-        let mut is_empty = false;
+        if self.open()? {
+            self.elements(take)?;
+        }
+        loop {
+            match self.next()? {
+                Event::Eof => return Ok(()),
+                other => between(&other)?,
+            }
+        }
+    }
+
+    /// Reads up to the list's beginning; false when that is its end too.
+    fn open(&mut self) -> Result<bool, Unusable> {
         loop {
             let event = self.next()?;
-            let (start, empty) = match event {
-                Event::Start(start) => (start, false),
-                Event::Empty(start) => (start, true),
-                other => {
-                    between(&other)?;
-                    continue;
-                }
+            let (Event::Start(start) | Event::Empty(start)) = &event else {
+                between(&event)?;
+                continue;
             };
-            if local(&start) != "vms" {
-                let found = xml::printable(local(&start));
-                return Err(Unusable::Other {
-                    wanted: "vms",
-                    found,
-                });
+            if local(start) == "vms" {
+                return Ok(matches!(event, Event::Start(_)));
             }
-            is_empty |= empty;
-            break;
+            let found = xml::printable(local(start));
+            return Err(Unusable::Other {
+                wanted: "vms",
+                found,
+            });
         }
-        while !is_empty {
+    }
+
+    fn elements(&mut self, take: &mut impl FnMut(Listed, &str)) -> Result<(), Unusable> {
+        loop {
             let from = self.at();
             match self.next()? {
                 Event::Start(start) if local(&start) == "vm" => {
@@ -92,15 +102,9 @@ impl<'a> Scan<'a> {
                     return Err(missing(if id(&start).is_some() { "name" } else { "id" }));
                 }
                 Event::Start(start) => self.skip(&start)?,
-                Event::End(_) => break,
+                Event::End(_) => return Ok(()),
                 Event::Eof => return Err(Unusable::NotXml("it ends within the list".to_owned())),
                 _ => {}
-            }
-        }
-        loop {
-            match self.next()? {
-                Event::Eof => return Ok(()),
-                other => between(&other)?,
             }
         }
     }
@@ -117,10 +121,10 @@ impl<'a> Scan<'a> {
                     status = Some(self.status()?);
                 }
                 Event::Empty(start) if local(&start) == "name" && name.is_none() => {
-                    name = Some(String::new())
+                    name = Some(String::new());
                 }
                 Event::Empty(start) if local(&start) == "status" && status.is_none() => {
-                    status = Some(None)
+                    status = Some(None);
                 }
                 Event::Start(start) => self.skip(&start)?,
                 Event::End(_) => break,
