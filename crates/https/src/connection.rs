@@ -15,10 +15,13 @@ use crate::{Endpoint, Error, Interrupt, Request, Response, Scheme, dial, tls};
 /// and knows no proxies.
 pub struct Connection {
     transport: Transport,
+    endpoint: Endpoint,
     peer: String,
     authority: String,
     limit: usize,
     usable: bool,
+    /// Why the server does not go on, if it said so between two requests.
+    farewell: Option<String>,
     answered: bool,
 }
 
@@ -48,16 +51,18 @@ impl Connection {
         let socket = dial::dial(endpoint, interrupt.as_ref(), deadline)?;
         let mut connection = Self {
             transport: Transport::new(socket, client, interrupt),
+            endpoint: endpoint.clone(),
             peer: endpoint.peer(),
             authority: endpoint.authority(),
             limit: Self::LIMIT,
             usable: true,
+            farewell: None,
             answered: false,
         };
         let begun = Instant::now();
         match connection.transport.handshake(deadline) {
             Ok(()) => Ok(connection),
-            Err(trouble) => Err(connection.untrusted(&trouble, endpoint, begun)),
+            Err(trouble) => Err(connection.untrusted(&trouble, begun)),
         }
     }
 
@@ -71,19 +76,23 @@ impl Connection {
     /// # Errors
     /// When there is no whole response; the connection is unusable then.
     pub fn send(&mut self, request: Request<'_>, deadline: Deadline) -> Result<Response, Error> {
+        let begun = Instant::now();
         self.answered = false;
         let outgoing = compose(&request, &self.authority)?;
         if !self.is_usable() {
-            let (peer, when) = (self.peer.clone(), "before this request");
-            return Err(Error::Closed {
-                peer,
-                when,
-                sent: false,
+            let peer = self.peer.clone();
+            return Err(match self.farewell.clone() {
+                Some(detail) => Error::Tls { peer, detail },
+                None => Error::Closed {
+                    peer,
+                    when: "before this request",
+                    sent: false,
+                },
             });
         }
         // Usable again only when both sides agree on where this exchange ends.
         self.usable = false;
-        let exchange = Exchange::new(self, outgoing, deadline);
+        let exchange = Exchange::new(self, outgoing, deadline, begun);
         let (response, reusable) = exchange.run()?;
         self.usable = reusable;
         Ok(response)
@@ -92,7 +101,12 @@ impl Connection {
     /// Whether another request can go over it, as far as known without asking: false after an error, after `Connection: close`,
     /// and when the server has closed it, or said something unasked, meanwhile.
     pub fn is_usable(&mut self) -> bool {
-        self.usable = self.usable && self.transport.is_quiet();
+        if self.usable
+            && let Err(said) = self.transport.be_quiet()
+        {
+            self.usable = false;
+            self.farewell = said.map(|error| self.explained(&error));
+        }
         self.usable
     }
 
@@ -112,14 +126,18 @@ impl Connection {
         self.answered
     }
 
+    fn explained(&self, error: &rustls::Error) -> String {
+        tls::explain(error, &self.endpoint, self.transport.first())
+    }
+
     /// Why there is no connection.
-    fn untrusted(&self, trouble: &Trouble, endpoint: &Endpoint, begun: Instant) -> Error {
+    fn untrusted(&self, trouble: &Trouble, begun: Instant) -> Error {
         let peer = self.peer.clone();
         match trouble {
             Trouble::Stop(stop) => stopped(*stop, peer, HANDSHAKE, begun, false),
             Trouble::Tls(error) => Error::Tls {
                 peer,
-                detail: tls::explain(error, endpoint, self.transport.first()),
+                detail: self.explained(error),
             },
             Trouble::Gone(error) => Error::Tls {
                 peer,
@@ -169,7 +187,12 @@ struct Exchange<'a> {
 }
 
 impl<'a> Exchange<'a> {
-    fn new(connection: &'a mut Connection, outgoing: Outgoing, deadline: Deadline) -> Self {
+    fn new(
+        connection: &'a mut Connection,
+        outgoing: Outgoing,
+        deadline: Deadline,
+        begun: Instant,
+    ) -> Self {
         Self {
             incoming: Incoming::new(outgoing.call, connection.limit),
             out: connection.transport.out(),
@@ -178,7 +201,7 @@ impl<'a> Exchange<'a> {
             given: 0,
             deaf: false,
             deadline,
-            begun: Instant::now(),
+            begun,
         }
     }
 
@@ -191,9 +214,7 @@ impl<'a> Exchange<'a> {
                 return Err(self.stopped(stop));
             }
             self.give()?;
-            let complete = self.receive(&mut received)?;
-            self.connection.answered = self.incoming.has_begun();
-            if complete {
+            if self.receive(&mut received)? {
                 return self.finish();
             }
             if let Err(stop) = self.pause() {
@@ -204,34 +225,49 @@ impl<'a> Exchange<'a> {
 
     /// Sends what can be sent without waiting.
     fn give(&mut self) -> Result<(), Error> {
-        while !self.deaf && self.given < self.outgoing.len() {
-            match self
-                .connection
-                .transport
-                .write(&self.outgoing[self.given..])
-            {
-                Ok(0) => break,
+        while !self.is_given() {
+            let rest = &self.outgoing[self.given..];
+            let (before, out) = (self.given, self.connection.transport.out());
+            match self.connection.transport.write(rest) {
                 Ok(count) => self.given += count,
                 // A server may answer and close without having read the request to its end.
                 Err(Trouble::Gone(_)) => self.deaf = true,
-                Err(Trouble::Tls(error)) => return Err(self.malformed(error.to_string())),
+                Err(Trouble::Tls(error)) => {
+                    return Err(self.malformed(self.connection.explained(&error)));
+                }
                 Err(Trouble::Stop(stop)) => return Err(self.stopped(stop)),
+            }
+            if self.given == before && self.connection.transport.out() == out {
+                break;
             }
         }
         Ok(())
     }
 
+    /// Whether the socket has taken all of the request that it ever will.
+    fn is_given(&self) -> bool {
+        self.deaf || self.is_whole()
+    }
+
+    /// Whether the socket has taken the whole request.
+    fn is_whole(&self) -> bool {
+        self.given == self.outgoing.len() && !self.connection.transport.holds_back()
+    }
+
     /// Reads what is there; true once the response is complete.
     fn receive(&mut self, received: &mut Vec<u8>) -> Result<bool, Error> {
         loop {
+            // Whoever sends without end must not keep this loop busy.
+            if let Err(stop) = self.connection.transport.check(self.deadline) {
+                return Err(self.stopped(stop));
+            }
             received.clear();
             match self.connection.transport.read(received) {
                 Ok(Received::Nothing) => return Ok(false),
                 Ok(Received::Bytes) => {
+                    self.connection.answered |= !received.is_empty();
                     match self.incoming.take(received) {
                         Ok(true) => return Ok(true),
-                        // Whoever sends without end must not keep this loop busy.
-                        Ok(false) if self.deadline.has_passed() => return Ok(false),
                         Ok(false) => {}
                         Err(_) if self.incoming.is_tls() => return Err(self.encrypted()),
                         Err(detail) => return Err(self.malformed(detail)),
@@ -245,19 +281,21 @@ impl<'a> Exchange<'a> {
                     };
                 }
                 Err(Trouble::Gone(_)) => return Err(self.closed()),
-                Err(Trouble::Tls(error)) => return Err(self.malformed(error.to_string())),
+                Err(Trouble::Tls(error)) => {
+                    return Err(self.malformed(self.connection.explained(&error)));
+                }
                 Err(Trouble::Stop(stop)) => return Err(self.stopped(stop)),
             }
         }
     }
 
     fn pause(&self) -> Result<(), Stop> {
-        let more = !self.deaf && self.given < self.outgoing.len();
+        let more = !self.is_given();
         self.connection.transport.wait(more, self.deadline)
     }
 
     fn finish(self) -> Result<(Response, bool), Error> {
-        let whole = self.given == self.outgoing.len() && !self.connection.transport.holds_back();
+        let whole = self.is_whole();
         let status = self.incoming.status().unwrap_or_default();
         if !whole && (200..300).contains(&status) {
             return Err(self.malformed(format!(
@@ -272,7 +310,7 @@ impl<'a> Exchange<'a> {
         let response = self.incoming.response();
         response
             .map(|response| (response, reusable))
-            .ok_or(Error::Malformed {
+            .ok_or_else(|| Error::Malformed {
                 peer,
                 detail: "it has no end".to_owned(),
             })
@@ -293,7 +331,7 @@ impl<'a> Exchange<'a> {
     fn doing(&self) -> &'static str {
         if self.incoming.has_begun() {
             RECEIVING
-        } else if self.given < self.outgoing.len() {
+        } else if !self.is_whole() {
             SENDING
         } else {
             WAITING
@@ -315,7 +353,7 @@ impl<'a> Exchange<'a> {
     fn closed(&self) -> Error {
         let when = if self.incoming.has_begun() {
             "in the middle of its answer"
-        } else if self.given < self.outgoing.len() {
+        } else if !self.is_whole() {
             "before it had the whole request"
         } else {
             "without an answer"

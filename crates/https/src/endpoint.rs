@@ -16,7 +16,8 @@ pub enum Scheme {
 pub enum Trust {
     /// Those that lead to an authority of the system's store, for the name or address that was dialled.
     System,
-    /// Those that lead to an authority in this PEM file, or that are in it themselves.
+    /// Those that lead to an authority in this PEM file, for the name or address that was dialled; and those that are in it
+    /// themselves, byte for byte, whatever names and dates they have: somebody vouched for exactly them.
     Authorities(PathBuf),
     /// Any: whoever sits in between can read the password and answer in the server's place.
     Anybody,

@@ -164,9 +164,12 @@ impl Incoming {
     /// Reads one head; true if it was a whole one, the final one or an interim one.
     fn head(&mut self, mut call: Call<RecvResponse>, used: &mut usize) -> Result<bool, String> {
         let input = &self.pending[*used..];
-        let (count, response) = call
-            .try_response(input, false)
-            .map_err(|error| explain(&error, input))?;
+        let (count, response) = match interim(input) {
+            Some(length) => (length, None),
+            None => call
+                .try_response(input, false)
+                .map_err(|error| explain(&error, input))?,
+        };
         let length = if count == 0 { input.len() } else { count };
         if self.heads + length > HEAD_LIMIT {
             return Err(format!("its head is longer than {HEAD_LIMIT} bytes"));
@@ -253,6 +256,23 @@ impl Incoming {
     }
 }
 
+/// The length of an interim response (RFC 9110 section 15.2) that stands first, 0 while it is not whole. They mean nothing here, and
+/// the state machine takes no header lines in some, which old servers send.
+fn interim(input: &[u8]) -> Option<usize> {
+    let [version @ .., b' ', b'1', second, third] = input.get(..12)? else {
+        return None;
+    };
+    let numbers = [second, third].iter().all(|digit| digit.is_ascii_digit());
+    if !matches!(version, b"HTTP/1.1" | b"HTTP/1.0")
+        || !numbers
+        || [second, third] == [&b'0', &b'1']
+    {
+        return None;
+    }
+    let end = input.windows(4).position(|four| four == b"\r\n\r\n");
+    Some(end.map_or(0, |end| end + 4))
+}
+
 /// What the state machine would let through and nobody could use.
 fn check(response: &http::Response<()>) -> Result<(), String> {
     if response.status() == http::StatusCode::SWITCHING_PROTOCOLS {
@@ -269,7 +289,7 @@ fn check(response: &http::Response<()>) -> Result<(), String> {
                         .iter()
                         .any(|known| coding.eq_ignore_ascii_case(known.as_bytes()))
             })
-            .map(|coding| quoted(coding))
+            .map(quoted)
     };
     if let Some(coding) = codings(http::header::TRANSFER_ENCODING, ["chunked", "identity"]) {
         return Err(format!(

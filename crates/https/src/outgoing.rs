@@ -171,6 +171,7 @@ mod tests {
             "GET /api/vms?search=name%3Da HTTP/1.1\r\nhost: host:8443\r\n\
              Accept: application/xml\r\nauthorization: Basic eA==\r\n\r\n"
         );
+        assert!(text(&get("//a/?b", &[])).starts_with("GET //a/?b HTTP/1.1\r\n"));
         let mut post = get("/stop", &[]);
         post.method = Method::Post;
         assert_eq!(

@@ -73,9 +73,14 @@ impl Accepted {
         };
         let exactly = read(file)?;
         let mut roots = RootCertStore::empty();
-        for certificate in &exactly {
-            // What cannot be an authority is a server's own certificate, and taken as that.
-            let _ = roots.add(certificate.clone());
+        // Any other is a server's own, whose key must not vouch for further servers.
+        let authorities = exactly
+            .iter()
+            .filter(|certificate| is_authority(certificate));
+        for certificate in authorities {
+            roots
+                .add(certificate.clone())
+                .map_err(|error| format!("trust file `{}`: {error}", file.display()))?;
         }
         let leading_to = if roots.is_empty() {
             None
@@ -87,6 +92,20 @@ impl Accepted {
             leading_to,
         })
     }
+}
+
+/// Whether a certificate says that its key signs others: the extension basicConstraints with cA TRUE (RFC 5280 section 4.2.1.9).
+/// Only files that somebody trusts are judged by it, so it need not stand up to forgers.
+fn is_authority(certificate: &[u8]) -> bool {
+    const OID: &[u8] = &[0x06, 3, 0x55, 0x1d, 0x13];
+    const CRITICAL: &[u8] = &[0x01, 1, 0xff];
+    let places = certificate.windows(OID.len()).enumerate();
+    let mut places = places.filter(|(_, window)| *window == OID);
+    places.any(|(at, _)| {
+        let rest = &certificate[at + OID.len()..];
+        let rest = rest.strip_prefix(CRITICAL).unwrap_or(rest);
+        matches!(rest, [0x04, _, 0x30, _, 0x01, 1, 0xff, ..])
+    })
 }
 
 /// The certificates of a trust file.
@@ -237,6 +256,9 @@ fn certificate(error: &CertificateError, endpoint: &Endpoint) -> String {
              `openssl s_client -connect {} -showcerts </dev/null` shows both",
             endpoint.peer()
         ),
+        CertificateError::BadSignature => "its certificate is signed by another authority of the same name as the trusted one: was the server \
+             installed anew? Put its authority's certificate of today into the trust file (ssl_ca)"
+            .to_owned(),
         CertificateError::NotValidForNameContext { presented, .. } => format!(
             "its certificate is not for `{host}` but for {}: use a name that it has, or put exactly this certificate into \
              the trust file (ssl_ca)",
@@ -250,6 +272,10 @@ fn certificate(error: &CertificateError, endpoint: &Endpoint) -> String {
             "its certificate, or that of its authority, becomes valid in {} days: set this machine's clock",
             days(time, not_before)
         ),
+        // webpki's word for a certificate that may sign others, and signed itself: what `openssl req -x509` makes.
+        other if format!("{other:?}").contains("CaUsedAsEndEntity") => {
+            "its certificate signed itself: put exactly this certificate into the trust file (ssl_ca)".to_owned()
+        }
         other => format!(
             "its certificate is not accepted ({other}): renew it, or put exactly this certificate into the trust file (ssl_ca)"
         ),

@@ -103,10 +103,10 @@ impl Transport {
         check(self.interrupt.as_ref(), deadline)
     }
 
-    /// Waits until something can be read; with `write` or while TLS has something to say, also until something can be written.
+    /// Waits until something can be read; with `write`, also until something can be written.
     pub(crate) fn wait(&self, write: bool, deadline: Deadline) -> Result<(), Stop> {
         let mut flags = PollFlags::IN;
-        if write || self.tls.as_ref().is_some_and(|tls| tls.wants_write()) {
+        if write {
             flags |= PollFlags::OUT;
         }
         let fd = Some((self.socket.as_fd(), flags));
@@ -116,20 +116,34 @@ impl Transport {
     /// Completes the TLS handshake.
     pub(crate) fn handshake(&mut self, deadline: Deadline) -> Result<(), Trouble> {
         loop {
-            self.flush()?;
+            if let Err(trouble) = self.flush() {
+                return Err(self.last_word().unwrap_or(trouble));
+            }
             let Some(tls) = &self.tls else { return Ok(()) };
             if !tls.is_handshaking() && !tls.wants_write() {
                 return Ok(());
             }
-            self.wait(false, deadline)?;
+            self.wait(self.holds_back(), deadline)?;
             if self.feed()? == Received::End {
                 return Err(Trouble::Gone(ErrorKind::UnexpectedEof.into()));
             }
         }
     }
 
-    /// Hands over as much of `bytes` as goes without waiting; says how much. With TLS, what was taken may still be on its way:
-    /// [`Transport::flush`].
+    /// The alert of somebody who closed, which tells why, if it has come.
+    fn last_word(&mut self) -> Option<Trouble> {
+        loop {
+            match self.feed() {
+                Ok(Received::Bytes) => {}
+                Ok(Received::Nothing | Received::End) => return None,
+                Err(said @ Trouble::Tls(_)) => return Some(said),
+                Err(_) => return None,
+            }
+        }
+    }
+
+    /// Hands over as much of `bytes` as goes without waiting; says how much. With TLS, what was taken may still be held back: then
+    /// it goes out when this is called again, with nothing more if there is nothing more.
     pub(crate) fn write(&mut self, bytes: &[u8]) -> Result<usize, Trouble> {
         let taken = match &mut self.tls {
             Some(tls) => tls.writer().write(bytes)?,
@@ -244,15 +258,19 @@ impl Transport {
         Ok(Received::Bytes)
     }
 
-    /// Whether nothing has come that nobody asked for, and the other side has not closed.
-    pub(crate) fn is_quiet(&mut self) -> bool {
+    /// Makes sure that nothing has come that nobody asked for, and that the other side has not closed.
+    ///
+    /// # Errors
+    /// `Some` if it said by TLS why it does not go on.
+    pub(crate) fn be_quiet(&mut self) -> Result<(), Option<rustls::Error>> {
         let mut unasked = Vec::new();
         loop {
             match self.read(&mut unasked) {
-                Ok(Received::Nothing) => return true,
+                Ok(Received::Nothing) => return Ok(()),
                 // TLS 1.3 sends session tickets after the handshake.
                 Ok(Received::Bytes) if unasked.is_empty() => {}
-                Ok(Received::Bytes | Received::End) | Err(_) => return false,
+                Err(Trouble::Tls(error)) => return Err(Some(error)),
+                Ok(Received::Bytes | Received::End) | Err(_) => return Err(None),
             }
         }
     }

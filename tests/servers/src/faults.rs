@@ -292,10 +292,11 @@ fn fault(line: &str) -> Option<Fault> {
             "count" if value == "*" => fault.count = u64::MAX,
             "count" => fault.count = value.parse().ok()?,
             "when" => {
-                fault.after = ["before", "after"]
-                    .iter()
-                    .position(|known| value == *known)?
-                    == 1
+                fault.after = match value.as_str() {
+                    "after" => true,
+                    "before" => false,
+                    _ => return None,
+                };
             }
             "do" => what = Some(parse_what(&value)?),
             _ => return None,

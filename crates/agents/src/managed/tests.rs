@@ -36,7 +36,7 @@ impl Platform for InMemory {
         let world = WORLD.with_borrow(Clone::clone);
         world
             .map(|world| Box::new(world) as Box<dyn Managed>)
-            .ok_or(Error::Unreachable {
+            .ok_or_else(|| Error::Unreachable {
                 by: "memory".to_owned(),
                 detail: "no world".to_owned(),
             })

@@ -38,7 +38,7 @@ const CHUNKED: &[u8] =
 const UNTIL_CLOSE: &[u8] = b"HTTP/1.0 200 OK\r\nServer: old\r\n\r\nhello";
 const EMPTY: &[u8] = b"HTTP/1.1 204 No Content\r\nX: y\r\n\r\n";
 const INTERIM: &[u8] =
-    b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Early Hints\r\nLink: x\r\n\r\nHTTP/1.1 500 No\r\nContent-Length: 5\r\n\r\nhello";
+    b"HTTP/1.1 100 Continue\r\nServer: old\r\n\r\nHTTP/1.1 103 Early Hints\r\nLink: x\r\n\r\nHTTP/1.1 500 No\r\nContent-Length: 5\r\n\r\nhello";
 const REDIRECT: &[u8] =
     b"HTTP/1.1 302 Found\r\nLocation: /elsewhere\r\nContent-Length: 5\r\n\r\nhello";
 const CLOSING: &[u8] =

@@ -148,6 +148,20 @@ fn openssl_shows_the_certificate_that_is_told() {
     assert!(String::from_utf8_lossy(&response.body).contains("s_server"));
 }
 
+/// `openssl req -x509` makes certificates that sign themselves and may sign others.
+#[test]
+fn a_certificate_that_signed_itself_needs_to_be_trusted_exactly() {
+    let server = Program::openssl(true, &["-www"]);
+    let endpoint = endpoint(Scheme::Https, server.port, Trust::System);
+    let said = Connection::open(&endpoint, None, ample())
+        .unwrap_err()
+        .to_string();
+    assert!(
+        said.contains("signed itself") && said.contains("ssl_ca"),
+        "{said}"
+    );
+}
+
 /// What Windows Server 2008 and old engines speak.
 #[test]
 fn a_server_with_old_tls_only() {
@@ -178,8 +192,10 @@ fn a_server_that_demands_a_client_certificate() {
         let mut client = Client::new(endpoint(Scheme::Https, server.port, server.trust()), None);
         let error = client.send(get("/"), ample()).unwrap_err();
         let said = error.to_string().to_lowercase();
+        // With TLS 1.3 it says so after the request went out, and its reset may overtake that.
+        let overtaken = version == "-tls1_3" && matches!(error, Error::Closed { sent: true, .. });
         assert!(
-            said.contains("certificate") || said.contains("handshake"),
+            overtaken || said.contains("certificate") || said.contains("handshake"),
             "{said}"
         );
     }
@@ -200,19 +216,16 @@ fn python() {
         command.arg(port.to_string());
         command
     });
-    let mut connection = Connection::open(&plain(server.port), None, ample()).unwrap();
+    let mut client = Client::new(plain(server.port), None);
     for _ in 0..3 {
-        let response = connection.send(get("/page.txt"), ample()).unwrap();
+        let response = client.send(get("/page.txt"), ample()).unwrap();
         assert_eq!((response.status, &*response.body), (200, &b"a page"[..]));
-        assert_eq!(
-            connection.send(get("/nothing"), ample()).unwrap().status,
-            404
-        );
+        assert_eq!(client.send(get("/nothing"), ample()).unwrap().status, 404);
     }
-    let response = connection.send(get("/large.bin"), ample()).unwrap();
+    let response = client.send(get("/large.bin"), ample()).unwrap();
     assert_eq!(response.body.len(), 3 << 20);
     // It does not know POST, and does not read the body.
-    let refused = Client::new(plain(server.port), None).send(post("/page.txt", b"x"), ample());
+    let refused = client.send(post("/page.txt", b"x"), ample());
     assert_eq!(refused.unwrap().status, 501);
 }
 

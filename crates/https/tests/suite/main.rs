@@ -3,6 +3,7 @@
 mod client;
 mod faults;
 mod foreign;
+mod names;
 mod plain;
 mod support;
 mod tls;

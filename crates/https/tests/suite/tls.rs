@@ -15,7 +15,7 @@ use test_servers::faults::Faults;
 use test_servers::http::{Reply, Request, Response, Server, Service, Session};
 use test_servers::identity::Identity;
 
-use crate::support::{Scripted, ample, endpoint, get, plain, read_request, silence};
+use crate::support::{Scripted, ample, endpoint, get, plain, post, read_request, silence};
 
 struct Hello;
 
@@ -27,7 +27,11 @@ impl Service for Hello {
 
 impl Session for Hello {
     fn answer(&mut self, request: &Request) -> Reply {
-        Response::new(200, "text/plain", format!("hello {}", request.path)).into()
+        let hello = match request.path.as_str() {
+            "/echo" => request.body.clone(),
+            path => format!("hello {path}").into_bytes(),
+        };
+        Response::new(200, "text/plain", hello).into()
     }
 }
 
@@ -102,18 +106,22 @@ fn a_private_authority_is_trusted_for_the_names_it_signed() {
 fn somebody_elses_authority_is_not() {
     let site = Site::new(Identity::signed(&["127.0.0.1"]).unwrap());
     let other = Site::new(Identity::signed(&["127.0.0.1"]).unwrap());
-    for trust in [Trust::System, other.trusted()] {
-        let said = refusal(&site.endpoint(trust));
-        assert!(
-            said.contains("leads to no authority") && said.contains("ssl_ca"),
-            "{said}"
-        );
-        let port = site.server.address().port();
-        assert!(
-            said.contains(&format!("-connect 127.0.0.1:{port}")),
-            "{said}"
-        );
-    }
+    let said = refusal(&site.endpoint(Trust::System));
+    assert!(
+        said.contains("leads to no authority") && said.contains("ssl_ca"),
+        "{said}"
+    );
+    let port = site.server.address().port();
+    assert!(
+        said.contains(&format!("-connect 127.0.0.1:{port}")),
+        "{said}"
+    );
+    // Both authorities have one name, as after a server was installed anew.
+    let said = refusal(&site.endpoint(other.trusted()));
+    assert!(
+        said.contains("another authority of the same name"),
+        "{said}"
+    );
     // A certificate signed by itself is nobody's authority, not even for another of the same name.
     let own = Site::new(Identity::self_signed(&["127.0.0.1"]).unwrap());
     let twin = Site::new(Identity::self_signed(&["127.0.0.1"]).unwrap());
@@ -249,17 +257,23 @@ fn a_port_that_is_only_for_tls() {
         "{error}"
     );
     // The same in words of Apache's.
-    let server = Scripted::answering(
-        b"HTTP/1.1 400 Bad Request\r\nContent-Length: 92\r\n\r\n<p>Reason: You're speaking plain HTTP to an SSL-enabled server port.<br />\n Instead use</p>",
-    );
+    let server = Scripted::new(|_, mut stream| {
+        let page = "<p>Reason: You're speaking plain HTTP to an SSL-enabled server port.<br />";
+        let head = format!(
+            "HTTP/1.1 400 Bad Request\r\nContent-Length: {}\r\n\r\n",
+            page.len()
+        );
+        read_request(&mut stream);
+        stream.write_all((head + page).as_bytes()).unwrap();
+    });
     let error = Client::new(plain(server.port), None)
         .send(get("/"), ample())
         .unwrap_err();
     assert!(matches!(error, Error::Tls { .. }), "{error}");
 }
 
-/// A TLS server that answers once and ends the connection as it is told.
-fn raw(answer: &'static [u8], notify: bool) -> (Scripted, TempDir) {
+/// A certificate for this machine, in the form of a server's configuration, and in a file for clients.
+fn own_certificate() -> (Arc<rustls::ServerConfig>, TempDir) {
     let files = tempfile::tempdir().unwrap();
     let key = KeyPair::generate().unwrap();
     let leaf = CertificateParams::new(vec!["127.0.0.1".to_owned()])
@@ -277,7 +291,23 @@ fn raw(answer: &'static [u8], notify: bool) -> (Scripted, TempDir) {
             PrivateKeyDer::from_pem_slice(key.serialize_pem().as_bytes()).unwrap(),
         )
         .unwrap();
-    let config = Arc::new(config);
+    (Arc::new(config), files)
+}
+
+/// A TLS server that agrees on everything and then does not read.
+fn deaf() -> (Scripted, TempDir) {
+    let (config, files) = own_certificate();
+    let server = Scripted::new(move |_, mut stream| {
+        let mut tls = ServerConnection::new(Arc::clone(&config)).unwrap();
+        while tls.is_handshaking() && tls.complete_io(&mut stream).is_ok() {}
+        thread::sleep(std::time::Duration::from_secs(4));
+    });
+    (server, files)
+}
+
+/// A TLS server that answers once and ends the connection as it is told.
+fn raw(answer: &'static [u8], notify: bool) -> (Scripted, TempDir) {
+    let (config, files) = own_certificate();
     let server = Scripted::new(move |_, mut stream| {
         let mut tls = ServerConnection::new(Arc::clone(&config)).unwrap();
         let mut both = rustls::Stream::new(&mut tls, &mut stream);
@@ -355,16 +385,51 @@ fn tls_in_single_bytes_and_cut_at_many_places() {
         Client::new(endpoint(Scheme::Https, port, site.trusted()), None).send(get("/"), ample())
     };
     assert_eq!(through(1 << 20).unwrap().body, b"hello /");
-    // The handshake takes about 1,000 bytes, tickets and the answer about 500.
-    let (mut before, mut after) = (0, 0);
-    for limit in (0..1200).step_by(37) {
+    let (mut before, mut after, mut whole) = (0, 0, 0);
+    for limit in (0..1400).step_by(31) {
         match through(limit) {
-            Err(Error::Tls { .. }) => before += 1,
-            Err(Error::Closed { sent: true, .. }) => after += 1,
+            Err(Error::Tls { .. }) if after + whole == 0 => before += 1,
+            Err(Error::Closed { sent: true, .. }) if whole == 0 => after += 1,
+            Ok(response) => {
+                assert_eq!(response.body, b"hello /");
+                whole += 1;
+            }
             other => panic!("{limit}: {other:?}"),
         }
     }
-    assert!(before > 5 && after > 0, "{before} {after}");
+    assert!(
+        before > 5 && after > 0 && whole > 0,
+        "{before} {after} {whole}"
+    );
+}
+
+/// More than TLS and the socket hold at one time, both ways; and to somebody who does not read.
+#[test]
+fn large_requests_over_tls() {
+    let body = b"0123456789abcdef".repeat(1 << 18);
+    let site = Site::new(Identity::signed(&["127.0.0.1"]).unwrap());
+    let mut client = Client::new(site.endpoint(site.trusted()), None);
+    for _ in 0..2 {
+        let response = client.send(post("/echo", &body), ample()).unwrap();
+        assert!(response.body == body);
+    }
+    assert_eq!(site.server.connections(), 1);
+    for interrupted in [false, true] {
+        let (server, files) = deaf();
+        let trust = Trust::Authorities(files.path().join("trusted.pem"));
+        let interrupt = interrupted.then(|| crate::support::interrupt_after(300));
+        let mut client = Client::new(endpoint(Scheme::Https, server.port, trust), interrupt);
+        let limit = if interrupted {
+            ample()
+        } else {
+            crate::support::after(300)
+        };
+        let begun = std::time::Instant::now();
+        let error = client.send(post("/", &body.repeat(3)), limit).unwrap_err();
+        assert!(begun.elapsed() < std::time::Duration::from_secs(3));
+        assert!(error.may_have_been_carried_out());
+        assert!(error.to_string().contains("sending the request"), "{error}");
+    }
 }
 
 #[test]
