@@ -59,8 +59,8 @@ impl<'a> Scan<'a> {
     }
 
     fn vms(&mut self, take: &mut impl FnMut(Listed, &str)) -> Result<(), Unusable> {
-        if !self.opening()? {
-            self.members(take)?;
+        if self.open()? {
+            self.elements(take)?;
         }
         loop {
             match self.next()? {
@@ -70,31 +70,26 @@ impl<'a> Scan<'a> {
         }
     }
 
-    /// The start of the list; whether that is all of it.
-    fn opening(&mut self) -> Result<bool, Unusable> {
+    /// Reads up to the list's beginning; false when that is its end too.
+    fn open(&mut self) -> Result<bool, Unusable> {
         loop {
             let event = self.next()?;
-            let (start, empty) = match event {
-                Event::Start(start) => (start, false),
-                Event::Empty(start) => (start, true),
-                other => {
-                    between(&other)?;
-                    continue;
-                }
+            let (Event::Start(start) | Event::Empty(start)) = &event else {
+                between(&event)?;
+                continue;
             };
-            if local(&start) != "vms" {
-                let found = xml::printable(local(&start));
-                return Err(Unusable::Other {
-                    wanted: "vms",
-                    found,
-                });
+            if local(start) == "vms" {
+                return Ok(matches!(event, Event::Start(_)));
             }
-            return Ok(empty);
+            let found = xml::printable(local(start));
+            return Err(Unusable::Other {
+                wanted: "vms",
+                found,
+            });
         }
     }
 
-    /// From the start of the list to its end.
-    fn members(&mut self, take: &mut impl FnMut(Listed, &str)) -> Result<(), Unusable> {
+    fn elements(&mut self, take: &mut impl FnMut(Listed, &str)) -> Result<(), Unusable> {
         loop {
             let from = self.at();
             match self.next()? {
