@@ -59,7 +59,19 @@ impl<'a> Scan<'a> {
     }
 
     fn vms(&mut self, take: &mut impl FnMut(Listed, &str)) -> Result<(), Unusable> {
-        let mut is_empty = false;
+        if !self.opening()? {
+            self.members(take)?;
+        }
+        loop {
+            match self.next()? {
+                Event::Eof => return Ok(()),
+                other => between(&other)?,
+            }
+        }
+    }
+
+    /// The start of the list; whether that is all of it.
+    fn opening(&mut self) -> Result<bool, Unusable> {
         loop {
             let event = self.next()?;
             let (start, empty) = match event {
@@ -77,10 +89,13 @@ impl<'a> Scan<'a> {
                     found,
                 });
             }
-            is_empty |= empty;
-            break;
+            return Ok(empty);
         }
-        while !is_empty {
+    }
+
+    /// From the start of the list to its end.
+    fn members(&mut self, take: &mut impl FnMut(Listed, &str)) -> Result<(), Unusable> {
+        loop {
             let from = self.at();
             match self.next()? {
                 Event::Start(start) if local(&start) == "vm" => {
@@ -92,15 +107,9 @@ impl<'a> Scan<'a> {
                     return Err(missing(if id(&start).is_some() { "name" } else { "id" }));
                 }
                 Event::Start(start) => self.skip(&start)?,
-                Event::End(_) => break,
+                Event::End(_) => return Ok(()),
                 Event::Eof => return Err(Unusable::NotXml("it ends within the list".to_owned())),
                 _ => {}
-            }
-        }
-        loop {
-            match self.next()? {
-                Event::Eof => return Ok(()),
-                other => between(&other)?,
             }
         }
     }
@@ -117,10 +126,10 @@ impl<'a> Scan<'a> {
                     status = Some(self.status()?);
                 }
                 Event::Empty(start) if local(&start) == "name" && name.is_none() => {
-                    name = Some(String::new())
+                    name = Some(String::new());
                 }
                 Event::Empty(start) if local(&start) == "status" && status.is_none() => {
-                    status = Some(None)
+                    status = Some(None);
                 }
                 Event::Start(start) => self.skip(&start)?,
                 Event::End(_) => break,
