@@ -12,7 +12,7 @@ use crate::{Engine, NEEDS, Whose, ended};
 /// What `scripts/setup test` makes.
 const PYTHON: &str = concat!(
     env!("CARGO_MANIFEST_DIR"),
-    "/../target/peers/ovirt/bin/python"
+    "/../target/peers/python/bin/python"
 );
 const SCRIPT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/rhevm/sdk.py");
 

@@ -1,10 +1,12 @@
 //! What the login may do: monitor proves the privilege to power off, without powering off.
 
+use std::collections::HashSet;
+
 use deadline::Deadline;
 use roxmltree::Node;
 
 use super::Soap;
-use super::collect::{Query, Tree};
+use super::collect::Query;
 use super::envelope::Request;
 use super::link::{Session, Trouble};
 use super::reply::{Content, Moref, boolean, children, reference_of, text, text_of};
@@ -41,15 +43,15 @@ impl Soap {
 
     fn may_switch_any(&self, deadline: Deadline) -> Result<(), Error> {
         let start = self.start(deadline)?;
-        let query =
-            Query::below(&start, Tree::Guests, "VirtualMachine", &["config.template"]).page(SAMPLE);
+        let query = Query::below(&start, "VirtualMachine", &["config.template"]).page(SAMPLE);
         let read = |content: Content<'_, '_>| {
             let template = content.flag("config.template") == Some(true);
             (!template).then(|| content.object()).transpose()
         };
-        let (mut asked, mut may) = (0, false);
+        // By identifier, not by number: a query may begin anew.
+        let (mut asked, mut may) = (HashSet::new(), false);
         let enough = |guests: &[Moref]| {
-            asked += guests.len();
+            asked.extend(guests.iter().cloned());
             may = !self.granted(guests, deadline)?.is_empty();
             Ok(may)
         };
@@ -59,10 +61,9 @@ impl Soap {
             .collect_until(&query, deadline, read, enough)
             .map_err(told)?;
         // The last page, or all of them from a server that knows no pages.
-        let mut rest = guests
-            .get(asked..)
-            .unwrap_or_default()
-            .chunks(SAMPLE as usize);
+        let rest = guests.iter().filter(|guest| !asked.contains(guest));
+        let rest: Vec<Moref> = rest.cloned().collect();
+        let mut rest = rest.chunks(SAMPLE as usize);
         while let (false, Some(chunk)) = (may, rest.next()) {
             may = !self.granted(chunk, deadline).map_err(told)?.is_empty();
         }
