@@ -24,6 +24,9 @@ pub struct Servers<const TLS: bool>;
 pub struct Config {
     interface: Interface,
     datacenter: Option<String>,
+    /// Whether `shell_timeout` is the caller's own: the default is less than a large inventory needs, and the packaged SOAP agent
+    /// ignores it.
+    limited: bool,
 }
 
 impl<const TLS: bool> Platform for Servers<TLS> {
@@ -83,6 +86,7 @@ impl<const TLS: bool> Platform for Servers<TLS> {
         Ok(Config {
             interface,
             datacenter: given("vmware_datacenter").map(str::to_owned),
+            limited: options.is_written("shell_timeout"),
         })
     }
 
@@ -97,7 +101,7 @@ impl<const TLS: bool> Platform for Servers<TLS> {
             username: login.username,
             password: login.password,
             datacenter: config.datacenter,
-            request_limit: login.request_limit,
+            request_limit: login.request_limit.filter(|_| config.limited),
             interrupt: Some(interrupt),
         })))
     }

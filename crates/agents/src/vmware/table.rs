@@ -128,15 +128,15 @@ const NOTE_SOAP: (&str, &str) = (
     "Suspended virtual machines, and those of lost hosts, are not off. Every plug is switched and confirmed, also when several \
      are given. A name that several virtual machines have is an error, where the Python agent takes the last one. \
      list-status shows states. One virtual machine is looked up instead of all being listed at every look; nothing is downloaded. \
-     Every wait has a limit. The session is ended after every run, also on SIGTERM. monitor proves the privilege to power \
-     off.",
+     Every wait has a limit; shell_timeout limits a single request only when it is given. The session is ended after every \
+     run, also on SIGTERM. monitor proves the privilege to power off.",
 );
 const NOTE_REST_PYTHON: (&str, &str) = (
     "DIFFERENCES FROM THE PYTHON AGENT",
     "Suspended virtual machines, and those of lost hosts, are not off. Several plugs may be given. A name that several virtual \
      machines have is an error. /api is spoken as well as /rest. The list may have more guests than the interface returns at \
-     once, and monitor fails when the login sees none or may not power off. Every wait has a limit. The session is ended \
-     after every run, also on SIGTERM.",
+     once, and monitor fails when the login sees none or may not power off. Every wait has a limit; shell_timeout limits a \
+     single request only when it is given. The session is ended after every run, also on SIGTERM.",
 );
 
 /// `fence_vmware`.

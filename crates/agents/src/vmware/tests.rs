@@ -42,6 +42,7 @@ fn rest_takes_names_only() {
             filter: None,
         },
         datacenter: None,
+        limited: false,
     };
     let guest = |config: &Config, plug: &str| <Servers<false> as Platform>::guest(config, plug);
     assert_eq!(guest(&rest, "web"), Ok(GuestRef::parse("web")));
@@ -53,6 +54,7 @@ fn rest_takes_names_only() {
     let soap = Config {
         interface: Interface::Soap,
         datacenter: None,
+        limited: false,
     };
     assert_eq!(guest(&soap, &name), Ok(GuestRef::parse(TEXT)));
     assert_eq!(

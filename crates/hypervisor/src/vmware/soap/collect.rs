@@ -1,7 +1,7 @@
 //! The property collector: which properties of which objects, page by page.
 //!
-//! Inventories are walked from folder to folder instead of through a view: a view is an object in the server's session that
-//! has to be destroyed again, and lives on when its owner is killed.
+//! What lies below a folder is seen through a view, which the server keeps for the session until it is destroyed: a walk from
+//! folder to folder, by the collector alone, made vcsim take 0.7 s for 1,000 guests where a view takes 0.01 s.
 
 use deadline::Deadline;
 use roxmltree::Node;
@@ -9,7 +9,7 @@ use roxmltree::Node;
 use super::envelope::{Parts, Request};
 use super::fault::Meaning;
 use super::link::{Link, ServiceContent, Session, Trouble};
-use super::reply::{Content, Malformed, Moref, child, children, text_of};
+use super::reply::{Content, Malformed, Moref, child, children, missing, reference_of, text_of};
 use crate::Error;
 
 /// Objects that one query may return in all. vCenter manages 40,000 guests at most.
@@ -30,21 +30,10 @@ pub(super) struct Query {
 enum From {
     /// These.
     Objects(Vec<Moref>),
-    /// Everything below one of the inventory's folders or datacenters.
-    Below(Moref, Tree),
+    /// Everything of these types below one of the inventory's folders or datacenters.
+    Below(Moref),
     /// What the object is in, up to the root.
     Above(Moref),
-}
-
-/// Which part of the inventory.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Tree {
-    /// Folders of guests, guests, vApps.
-    Guests,
-    /// Hosts and what they form.
-    Hosts,
-    /// Datacenters, and the folders above them.
-    Datacenters,
 }
 
 impl Query {
@@ -60,15 +49,10 @@ impl Query {
         }
     }
 
-    pub(super) fn below(
-        start: &Moref,
-        tree: Tree,
-        kind: &'static str,
-        paths: &'static [&'static str],
-    ) -> Self {
+    pub(super) fn below(start: &Moref, kind: &'static str, paths: &'static [&'static str]) -> Self {
         Self {
             properties: vec![(kind, paths)],
-            from: From::Below(start.clone(), tree),
+            from: From::Below(start.clone()),
             page: None,
         }
     }
@@ -97,14 +81,14 @@ impl Query {
     }
 
     /// `RetrievePropertiesEx`, or what servers before 4.1 have in its place.
-    fn request(&self, content: &ServiceContent, paged: bool) -> Request {
+    fn request(&self, content: &ServiceContent, view: Option<&Moref>, paged: bool) -> Request {
         let method = if paged {
             "RetrievePropertiesEx"
         } else {
             "RetrieveProperties"
         };
         Request::new(method, &content.collector, |parts| {
-            parts.nest("specSet", |parts| self.write(parts));
+            parts.nest("specSet", |parts| self.write(view, parts));
             if paged {
                 parts.nest("options", |parts| {
                     if let Some(objects) = self.page {
@@ -115,7 +99,7 @@ impl Query {
         })
     }
 
-    fn write(&self, parts: &mut Parts) {
+    fn write(&self, view: Option<&Moref>, parts: &mut Parts) {
         for (kind, paths) in &self.properties {
             parts.nest("propSet", |parts| {
                 parts.text("type", kind);
@@ -134,53 +118,17 @@ impl Query {
                     });
                 }
             }
-            From::Below(start, tree) => parts.nest("objectSet", |parts| {
-                parts.reference("obj", start);
+            // The view stands in for what is below.
+            From::Below(start) => parts.nest("objectSet", |parts| {
+                parts.reference("obj", view.unwrap_or(start));
                 parts.flag("skip", true);
-                tree.write(parts);
+                step(parts, "view", "ContainerView", "view", &[]);
             }),
             From::Above(object) => parts.nest("objectSet", |parts| {
                 parts.reference("obj", object);
                 parts.flag("skip", false);
                 step(parts, "up", "ManagedEntity", "parent", &["up"]);
             }),
-        }
-    }
-}
-
-impl Tree {
-    fn write(self, parts: &mut Parts) {
-        match self {
-            Self::Guests => {
-                step(
-                    parts,
-                    "folder",
-                    "Folder",
-                    "childEntity",
-                    &["folder", "datacenter", "app", "apps"],
-                );
-                step(parts, "datacenter", "Datacenter", "vmFolder", &["folder"]);
-                step(parts, "app", "VirtualApp", "vm", &[]);
-                step(
-                    parts,
-                    "apps",
-                    "VirtualApp",
-                    "resourcePool",
-                    &["app", "apps"],
-                );
-            }
-            Self::Hosts => {
-                step(
-                    parts,
-                    "folder",
-                    "Folder",
-                    "childEntity",
-                    &["folder", "datacenter", "compute"],
-                );
-                step(parts, "datacenter", "Datacenter", "hostFolder", &["folder"]);
-                step(parts, "compute", "ComputeResource", "host", &[]);
-            }
-            Self::Datacenters => step(parts, "folder", "Folder", "childEntity", &["folder"]),
         }
     }
 }
@@ -237,7 +185,7 @@ impl Link {
         let mut again = true;
         loop {
             let session = self.session(deadline)?;
-            match self.collect_in(&session, query, deadline, &read, &mut enough) {
+            match self.collect_through(&session, query, deadline, &read, &mut enough) {
                 Err(Trouble::Fault(fault)) if fault.meaning == Meaning::Session && again => {
                     again = false;
                     self.forget(&session);
@@ -247,10 +195,44 @@ impl Link {
         }
     }
 
+    /// The same, with a view if one is needed. It is destroyed whatever came of the query; the end of the session does that too.
+    fn collect_through<T>(
+        &self,
+        session: &Session,
+        query: &Query,
+        deadline: Deadline,
+        read: &impl Fn(Content<'_, '_>) -> Result<Option<T>, Malformed>,
+        enough: &mut impl FnMut(&[T]) -> Result<bool, Trouble>,
+    ) -> Result<Vec<T>, Trouble> {
+        let From::Below(start) = &query.from else {
+            return self.collect_in(session, query, None, deadline, read, enough);
+        };
+        let create = Request::new("CreateContainerView", &session.content.views, |parts| {
+            parts.reference("container", start);
+            for (kind, _) in &query.properties {
+                parts.text("type", kind);
+            }
+            parts.flag("recursive", true);
+        });
+        let view = self.ask_in(session, &create, deadline, |response| {
+            reference_of(response, "returnval")?.ok_or_else(|| missing(response, "returnval"))
+        })?;
+        let result = self.collect_in(session, query, Some(&view), deadline, read, enough);
+        // With its session a view is gone.
+        let expired =
+            matches!(&result, Err(Trouble::Fault(fault)) if fault.meaning == Meaning::Session);
+        let destroy = Request::new("DestroyView", &view, |_| {});
+        if !expired && let Err(trouble) = self.ask_in(session, &destroy, deadline, |_| Ok(())) {
+            tracing::debug!(?trouble, "a view was not destroyed");
+        }
+        result
+    }
+
     fn collect_in<T>(
         &self,
         session: &Session,
         query: &Query,
+        view: Option<&Moref>,
         deadline: Deadline,
         read: &impl Fn(Content<'_, '_>) -> Result<Option<T>, Malformed>,
         enough: &mut impl FnMut(&[T]) -> Result<bool, Trouble>,
@@ -265,7 +247,7 @@ impl Link {
         let first = |paged| {
             self.ask_in(
                 session,
-                &query.request(&session.content, paged),
+                &query.request(&session.content, view, paged),
                 deadline,
                 take,
             )

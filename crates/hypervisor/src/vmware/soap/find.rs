@@ -15,7 +15,7 @@ use deadline::Deadline;
 use roxmltree::Node;
 
 use super::Soap;
-use super::collect::{Query, Tree};
+use super::collect::Query;
 use super::envelope::Request;
 use super::fault::Meaning;
 use super::link::{Session, Trouble};
@@ -174,7 +174,7 @@ impl Soap {
                 }
             }
         }
-        let query = Query::below(&start, Tree::Guests, "VirtualMachine", &["name"]).page(1000);
+        let query = Query::below(&start, "VirtualMachine", &["name"]).page(1000);
         let read = |content: Content<'_, '_>| {
             let is_it = content
                 .text("name")
@@ -187,8 +187,7 @@ impl Soap {
 
     /// The folders that guests can be in; none when they are many, or when guests may be in vApps.
     fn folders(&self, start: &Moref, deadline: Deadline) -> Result<Option<Vec<Moref>>, Trouble> {
-        let query = Query::below(start, Tree::Guests, "Folder", &["childType"])
-            .and("VirtualApp", &["name"]);
+        let query = Query::below(start, "Folder", &["childType"]).and("VirtualApp", &["name"]);
         let read = |content: Content<'_, '_>| {
             let object = content.object()?;
             let holds_guests = content
@@ -255,12 +254,7 @@ impl Soap {
         };
         let told = |trouble| self.link.error(trouble, None);
         let session = self.link.session(deadline).map_err(told)?;
-        let query = Query::below(
-            &session.content.root,
-            Tree::Datacenters,
-            "Datacenter",
-            &["name"],
-        );
+        let query = Query::below(&session.content.root, "Datacenter", &["name"]);
         let read = |content: Content<'_, '_>| {
             Ok(Some((
                 content.object()?,

@@ -36,6 +36,7 @@ pub(super) struct ServiceContent {
     pub(super) collector: Moref,
     pub(super) sessions: Moref,
     pub(super) search: Moref,
+    pub(super) views: Moref,
     pub(super) authorization: Option<Moref>,
     /// `VirtualCenter` or `HostAgent`.
     pub(super) api_type: String,
@@ -369,6 +370,7 @@ pub(super) fn read_content(response: Node<'_, '_>) -> Result<ServiceContent, Mal
         collector: object("propertyCollector")?,
         sessions: object("sessionManager")?,
         search: object("searchIndex")?,
+        views: object("viewManager")?,
         authorization: reference_of(value, "authorizationManager")?,
         api_type: need(about, "apiType")?,
         api_version,

@@ -4,7 +4,7 @@ use deadline::Deadline;
 use uuid::Uuid;
 
 use super::Soap;
-use super::collect::{Query, Tree};
+use super::collect::Query;
 use super::fault::Meaning;
 use super::link::Trouble;
 use super::reply::{Content, Malformed, Moref, text_of};
@@ -167,7 +167,7 @@ impl Soap {
     /// Looks at every guest below the datacenter, or all of them.
     pub(super) fn look_at_all(&self, deadline: Deadline) -> Result<Vec<Observation>, Error> {
         let start = self.start(deadline)?;
-        let query = Query::below(&start, Tree::Guests, "VirtualMachine", LIST).page(PAGE);
+        let query = Query::below(&start, "VirtualMachine", LIST).page(PAGE);
         let by = self.by();
         let read = |content: Content<'_, '_>| {
             let seen = Seen::read(content)?;

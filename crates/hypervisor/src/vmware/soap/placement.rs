@@ -11,7 +11,7 @@ use deadline::Deadline;
 
 use super::Soap;
 use super::cluster::{self, Change, Cluster, Edit, Group, Rule, RuleKind};
-use super::collect::{Query, Tree};
+use super::collect::Query;
 use super::envelope::Request;
 use super::fault::Meaning;
 use super::link::{Session, Trouble};
@@ -387,7 +387,7 @@ impl Soap {
 
     fn hosts_seen(&self, deadline: Deadline) -> Result<Vec<HostSeen>, Error> {
         let start = self.start(deadline)?;
-        let query = Query::below(&start, Tree::Hosts, "HostSystem", PATHS);
+        let query = Query::below(&start, "HostSystem", PATHS);
         let hosts = self
             .link
             .collect(&query, deadline, |content| read_host(content).map(Some));

@@ -4,7 +4,7 @@ use deadline::Deadline;
 use roxmltree::Node;
 
 use super::Soap;
-use super::collect::{Query, Tree};
+use super::collect::Query;
 use super::envelope::Request;
 use super::link::{Session, Trouble};
 use super::reply::{Content, Moref, boolean, children, reference_of, text, text_of};
@@ -41,8 +41,7 @@ impl Soap {
 
     fn may_switch_any(&self, deadline: Deadline) -> Result<(), Error> {
         let start = self.start(deadline)?;
-        let query =
-            Query::below(&start, Tree::Guests, "VirtualMachine", &["config.template"]).page(SAMPLE);
+        let query = Query::below(&start, "VirtualMachine", &["config.template"]).page(SAMPLE);
         let read = |content: Content<'_, '_>| {
             let template = content.flag("config.template") == Some(true);
             (!template).then(|| content.object()).transpose()

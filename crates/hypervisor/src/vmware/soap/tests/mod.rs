@@ -20,13 +20,15 @@ use crate::vmware::{Interface, Settings, Vmware};
 /// One exchange: the method that is expected, what the request must contain, and the content of the response, or a fault.
 type Step = (&'static str, &'static str, Result<String, &'static str>);
 
-/// A server that answers by a script. Logging in and out is not part of it.
+/// A server that answers by a script. Logging in and out is not part of it, and neither are views, which are counted.
 struct Script {
     version: &'static str,
     api: &'static str,
     steps: Mutex<VecDeque<Step>>,
     seen: Mutex<Vec<(String, String)>>,
     troubles: Mutex<Vec<String>>,
+    /// Views that are open in the session.
+    views: Mutex<u32>,
 }
 
 impl Service for Script {
@@ -55,6 +57,14 @@ impl Session for Answering<'_> {
                 Ok("<returnval><key>52a</key><userName>root</userName></returnval>".to_owned())
             }
             "Logout" => Ok(String::new()),
+            "CreateContainerView" => {
+                *lock(&script.views) += 1;
+                Ok("<returnval type=\"ContainerView\">session[52a]7</returnval>".to_owned())
+            }
+            "DestroyView" => {
+                *lock(&script.views) -= 1;
+                Ok(String::new())
+            }
             _ => match lock(&script.steps).pop_front() {
                 Some((expected, part, reply)) => {
                     if expected != method || !body.contains(part) {
@@ -73,6 +83,10 @@ impl Session for Answering<'_> {
             && cookie != "vmware_soap_session=\"52-a\""
         {
             trouble(format!("{method} came with the cookie `{cookie}`"));
+        }
+        if reply == Err("NotAuthenticated") {
+            // With a session its views are gone.
+            *lock(&script.views) = 0;
         }
         let (status, inner) = match reply {
             Ok(inner) => (
@@ -110,7 +124,7 @@ fn content(version: &str, api: &str) -> String {
     let reference =
         |name: &str, kind: &str, id: &str| format!("<{name} type=\"{kind}\">{id}</{name}>");
     format!(
-        "<returnval>{}{}<about><name>VMware</name><apiType>{api}</apiType><apiVersion>{version}</apiVersion></about>{}{}{}</returnval>",
+        "<returnval>{}{}<about><name>VMware</name><apiType>{api}</apiType><apiVersion>{version}</apiVersion></about>{}{}{}{}</returnval>",
         reference("rootFolder", "Folder", "group-d1"),
         reference(
             "propertyCollector",
@@ -124,6 +138,7 @@ fn content(version: &str, api: &str) -> String {
             "AuthorizationManager"
         ),
         reference("searchIndex", "SearchIndex", "SearchIndex"),
+        reference("viewManager", "ViewManager", "ViewManager"),
     )
 }
 
@@ -142,6 +157,7 @@ impl World {
             steps: Mutex::new(steps.into()),
             seen: Mutex::default(),
             troubles: Mutex::default(),
+            views: Mutex::default(),
         });
         let server = Server::start(
             "127.0.0.1:0",
@@ -181,6 +197,7 @@ impl World {
         self.vmware.log_out(soon()).expect("it is confirmed");
         assert_eq!(*lock(&self.script.troubles), Vec::<String>::new());
         assert_eq!(lock(&self.script.steps).len(), 0, "steps that never came");
+        assert_eq!(*lock(&self.script.views), 0, "views that are left");
         let seen = lock(&self.script.seen).clone();
         assert_eq!(
             seen.last().map(|(method, _)| method.as_str()),

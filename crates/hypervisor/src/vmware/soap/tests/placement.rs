@@ -147,7 +147,7 @@ fn a_guest_is_migrated() {
                 "host-1",
                 host("host-1", "ComputeResource domain-s1"),
             ),
-            (COLLECT, "hostFolder", alone("host-2")),
+            (COLLECT, "ContainerView", alone("host-2")),
             (
                 COLLECT,
                 "domain-s2",
