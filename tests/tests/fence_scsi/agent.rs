@@ -324,6 +324,9 @@ fn links_for_agents_and_for_checks() {
         (
             "install",
             &[
+                "fence_hyperv",
+                "fence_rhev",
+                "fence_rhevm",
                 "fence_scsi",
                 "fence_virt",
                 "fence_vmware",
