@@ -179,7 +179,6 @@ fn look_up(host: &str, port: u16) -> Result<(OwnedFd, mpsc::Receiver<Addresses>)
     let (sender, receiver) = mpsc::channel();
     let host = host.to_owned();
     let run = move || {
-        names::keep_to_what_is_linked_in();
         let found = (host.as_str(), port).to_socket_addrs();
         // Whoever waited may have gone.
         let _ = sender.send(found.map(|found| found.take(MAX_ADDRESSES).collect()));
@@ -188,31 +187,6 @@ fn look_up(host: &str, port: u16) -> Result<(OwnedFd, mpsc::Receiver<Addresses>)
     let thread = std::thread::Builder::new().name("resolver".to_owned());
     thread.spawn(run).map_err(failed)?;
     Ok((ours.into(), receiver))
-}
-
-/// How the C library finds addresses.
-mod names {
-    /// A static program of glibc loads what `nsswitch.conf` names beyond "files" and "dns" from the system it runs on, whose C
-    /// library may be another one: the program then crashes. These two are in the program itself, and are all that is asked.
-    #[cfg(all(target_env = "gnu", target_feature = "crt-static"))]
-    pub(super) fn keep_to_what_is_linked_in() {
-        use std::ffi::{c_char, c_int};
-        use std::sync::Once;
-
-        unsafe extern "C" {
-            /// nss.h
-            fn __nss_configure_lookup(database: *const c_char, line: *const c_char) -> c_int;
-        }
-        static ONCE: Once = Once::new();
-        ONCE.call_once(|| {
-            // SAFETY: both are strings that end with a zero byte and last for ever; the library copies what it needs under
-            // a lock of its own. It fails for want of memory only, and then the system's configuration stays.
-            unsafe { __nss_configure_lookup(c"hosts".as_ptr(), c"files dns".as_ptr()) };
-        });
-    }
-
-    #[cfg(not(all(target_env = "gnu", target_feature = "crt-static")))]
-    pub(super) const fn keep_to_what_is_linked_in() {}
 }
 
 /// One of the look-ups that may be under way.
