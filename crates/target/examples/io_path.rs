@@ -139,6 +139,7 @@ fn measure(store: &Arc<Store>, row: Row, path: IoPath, seed: u64) -> Result<Foun
                 spare.push(count(done));
             }
         }
+        lane.submit();
         if spare.is_empty() {
             let mut fds = [PollFd::from_borrowed_fd(lane.as_fd(), PollFlags::IN)];
             poll(&mut fds, None)?;

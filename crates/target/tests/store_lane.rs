@@ -278,7 +278,37 @@ fn a_transfer_that_fails_comes_back_with_its_reason() {
         (1, Finished::Failed(truncated))
     );
     assert_eq!(lane.under_way(), 0);
-    assert!(!readable(&lane));
+    assert!(lane.finished().is_none() && !readable(&lane));
+}
+
+/// Who starts several and waits for them hands them to the kernel first, and is woken.
+#[test]
+fn what_is_handed_over_together_ends_without_another_call() {
+    let directory = tempfile::tempdir().unwrap();
+    let Some(store) = store(&directory, true) else {
+        return;
+    };
+    let mut lane = Lane::new().unwrap();
+    for round in 0..50_u64 {
+        let count = 1 + round % 40;
+        for tag in 0..count {
+            let started = lane.start(tag, &store, read(tag), Buffer::default());
+            assert!(matches!(started, Started::Later));
+        }
+        lane.submit();
+        let mut left = count;
+        while left > 0 {
+            let mut fds = [PollFd::from_borrowed_fd(lane.as_fd(), PollFlags::IN)];
+            let limit = Timespec::try_from(Duration::from_secs(20)).unwrap();
+            assert_eq!(poll(&mut fds, Some(&limit)).unwrap(), 1, "nobody is woken");
+            while let Some(done) = lane.finished() {
+                assert_eq!(done.finished, Finished::Done);
+                left -= 1;
+            }
+            assert!(left == 0 || lane.under_way() > 0);
+        }
+        assert!(!readable(&lane));
+    }
 }
 
 #[test]

@@ -245,6 +245,30 @@ fn programs_that_fail_or_hang_are_told_and_ended() {
     assert!(ran.stderr.contains("totem.cluster_name"), "{ran:?}");
 }
 
+/// Starting a program is most of what an action costs.
+#[test]
+fn corosync_is_asked_once() {
+    if skipped(&NEEDS) {
+        return;
+    }
+    let node = Node::new("c", &["node1", "node2"], 0);
+    let calls = |script: &str| {
+        let script = format!("#!/bin/sh\nd=${{0%/*}}\necho \"$*\" >>\"$d/calls\"\n{script}\n");
+        node.write("cmapctl", &script);
+        node.write("calls", "");
+        // There is no such device, which is found after Corosync has answered.
+        let ran = node.fence(&["-o", "status", "-n", "node2", "-d", "/dev/nothing"]);
+        assert!(ran.stderr.contains("/dev/nothing"), "{ran:?}");
+        let calls = std::fs::read_to_string(node.path("calls")).expect("it was written");
+        calls.lines().map(str::to_owned).collect::<Vec<_>>()
+    };
+    let all = "cat \"$d/name\" \"$d/list\"";
+    assert_eq!(calls(all), ["totem.cluster_name nodelist"]);
+    // One that only looks at its first argument, in the place of Corosync's.
+    let first = "case $1 in totem.cluster_name) cat \"$d/name\";; nodelist) cat \"$d/list\";; esac";
+    assert_eq!(calls(first), ["totem.cluster_name nodelist", "nodelist"]);
+}
+
 #[test]
 fn shared_volume_groups_are_found() {
     if skipped(&NEEDS) {

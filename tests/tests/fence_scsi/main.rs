@@ -50,8 +50,9 @@ impl Node {
         }
         node.write("name", &format!("totem.cluster_name (str) = {cluster}\n"));
         node.write("list", &list);
-        let script = "#!/bin/sh\nd=${0%/*}\ncase $1 in totem.cluster_name) cat \"$d/name\";; nodelist) cat \"$d/list\";; \
-                      *) exit 1;; esac\n";
+        // As corosync-cmapctl 3.1.7: everything that begins with any of its arguments.
+        let script = "#!/bin/sh\nd=${0%/*}\nfor key; do case $key in totem.cluster_name) cat \"$d/name\";; \
+                      nodelist) cat \"$d/list\";; *) exit 1;; esac; done\n";
         let cmapctl = node.write("cmapctl", script);
         fs::set_permissions(cmapctl, fs::Permissions::from_mode(0o755)).expect("it is ours");
         for name in ["fence_scsi", "fence_scsi_check"] {

@@ -51,19 +51,29 @@ pub(crate) enum Place {
     Untold,
 }
 
+/// Where the cluster's name is.
+pub(crate) const NAME: &str = "totem.cluster_name";
+/// What the keys of the node list begin with.
+pub(crate) const NODES: &str = "nodelist";
+
+/// Whether anything of the node list was printed.
+pub(crate) fn tells_nodes(printed: &str) -> bool {
+    entries(printed).any(|(key, _)| key.starts_with(NODES))
+}
+
 impl Cluster {
-    /// From what `corosync-cmapctl totem.cluster_name` and `corosync-cmapctl nodelist` print.
+    /// From what `corosync-cmapctl totem.cluster_name nodelist` prints: all keys that begin with one of these.
     ///
     /// # Errors
     /// If the name or the node list is missing.
-    pub(crate) fn parse(name: &str, nodelist: &str) -> Result<Self, String> {
-        let name = entries(name)
-            .find(|(key, value)| *key == "totem.cluster_name" && !value.is_empty())
+    pub(crate) fn parse(printed: &str) -> Result<Self, String> {
+        let name = entries(printed)
+            .find(|(key, value)| *key == NAME && !value.is_empty())
             .map(|(_, value)| value.to_owned())
             .ok_or("Corosync has no cluster name (totem.cluster_name)")?;
         let mut members: BTreeMap<u32, Member> = BTreeMap::new();
         let mut local = None;
-        for (key, value) in entries(nodelist) {
+        for (key, value) in entries(printed) {
             if key == "nodelist.local_node_pos" {
                 local = value.parse().ok();
             }
@@ -156,7 +166,8 @@ nodelist.node.1.ring1_addr (str) = 10.1.0.2
 ";
 
     fn cluster(nodelist: &str) -> Cluster {
-        Cluster::parse("totem.cluster_name (str) = my cluster\n", nodelist).unwrap()
+        let name = "totem.cluster_name (str) = my cluster\n";
+        Cluster::parse(&format!("{name}{nodelist}")).unwrap()
     }
 
     #[test]
@@ -187,10 +198,11 @@ nodelist.node.1.ring1_addr (str) = 10.1.0.2
 
     #[test]
     fn what_is_missing_is_named() {
-        let missing = |name, list| Cluster::parse(name, list).unwrap_err();
+        let missing = |name: &str, list| Cluster::parse(&format!("{name}{list}")).unwrap_err();
+        assert!(tells_nodes(NODELIST) && !tells_nodes("totem.cluster_name (str) = nodelist\n"));
         assert!(missing("", NODELIST).contains("totem.cluster_name"));
         assert!(missing("totem.cluster_name (str) = \n", NODELIST).contains("totem.cluster_name"));
         assert!(missing("totem.cluster_name (str) = c\n", "").contains("nodelist"));
-        assert!(Cluster::parse("garbage", "= = =\n(((\n").is_err());
+        assert!(Cluster::parse("garbage\n= = =\n(((\n").is_err());
     }
 }

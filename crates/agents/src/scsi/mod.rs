@@ -131,9 +131,14 @@ fn about(config: &Config, action: &str, session: &mut Session) -> Result<About, 
 
 fn cluster(config: &Config, session: &Session) -> Result<Cluster, Failure> {
     let limit = Deadline::after(config.program_limit);
-    let ask = |what| program::output(&config.cmapctl, &[what], limit, session);
-    let (name, nodes) = (ask("totem.cluster_name")?, ask("nodelist")?);
-    Cluster::parse(&name, &nodes).map_err(Failure::refused)
+    let ask = |keys: &[&str]| program::output(&config.cmapctl, keys, limit, session);
+    // Starting a program is most of what an action costs: both at once. One that only looks at its first argument, in the place
+    // of Corosync's, is asked for the rest.
+    let mut told = ask(&[cmap::NAME, cmap::NODES])?;
+    if !cmap::tells_nodes(&told) {
+        told.push_str(&ask(&[cmap::NODES])?);
+    }
+    Cluster::parse(&told).map_err(Failure::refused)
 }
 
 /// The named devices, or those of shared volume groups.

@@ -159,7 +159,7 @@ mod tests {
     use super::*;
 
     fn cluster(nodelist: &str) -> Cluster {
-        Cluster::parse("totem.cluster_name (str) = mycluster\n", nodelist).unwrap()
+        Cluster::parse(&format!("totem.cluster_name (str) = mycluster\n{nodelist}")).unwrap()
     }
 
     #[test]

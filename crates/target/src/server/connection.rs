@@ -101,6 +101,9 @@ pub(super) enum AfterDrain {
     Ordered(Arc<Unit>, Arc<Order>),
 }
 
+/// So many answers of operations that have ended are sent together.
+const TOGETHER: usize = 8;
+
 /// A connection.
 pub(crate) struct Connection<'a> {
     pub(super) shared: &'a Shared,
@@ -116,6 +119,8 @@ pub(crate) struct Connection<'a> {
     pub(super) deferred: std::collections::VecDeque<TaskId>,
     letters: Vec<Letter>,
     pinged: bool,
+    /// The lane has woken this thread.
+    woken: bool,
     /// The server stops, or this is a discovery session: until then the initiator may log out.
     leaves: Option<Instant>,
 }
@@ -143,6 +148,7 @@ impl<'a> Connection<'a> {
             deferred: std::collections::VecDeque::new(),
             letters: Vec::new(),
             pinged: false,
+            woken: true,
         })
     }
 
@@ -167,9 +173,11 @@ impl<'a> Connection<'a> {
     /// Once around.
     fn turn(&mut self) -> Result<(), Ended> {
         self.read_letters()?;
-        self.take_finished();
+        self.take_finished()?;
         self.resume_deferred();
         let starved = self.advance()?;
+        self.lane.submit();
+        self.take_finished()?;
         let sent = self.send()?;
         if self.protocol.is_over() && sent {
             return Err(Ended::LoggedOut);
@@ -185,6 +193,7 @@ impl<'a> Connection<'a> {
         let until = self.check_times()?;
         let lane = std::os::fd::AsFd::as_fd(&self.lane);
         let ready = self.link.wait((starved, !sent), Some(lane), until)?;
+        self.woken = ready.other;
         if ready.readable && starved && self.link.receive(&mut self.slots)? == Received::End {
             return Err(Ended::HungUp);
         }
@@ -251,10 +260,26 @@ impl<'a> Connection<'a> {
         }
     }
 
-    /// An operation has ended.
-    fn take_finished(&mut self) {
-        while let Some(done) = self.lane.finished() {
+    /// Operations have ended. Some answers are on their way while the next ones are made: an initiator that has many commands
+    /// under way goes on meanwhile, and so does the disk.
+    fn take_finished(&mut self) -> Result<(), Ended> {
+        let mut made = 0;
+        loop {
+            // The bell is silenced when it has rung, and not each time.
+            let done = if self.woken {
+                self.lane.finished()
+            } else {
+                self.lane.landed()
+            };
+            let Some(done) = done else {
+                self.woken = false;
+                return Ok(());
+            };
             self.complete(done);
+            made += 1;
+            if made % TOGETHER == 0 {
+                self.send()?;
+            }
         }
     }
 

@@ -19,7 +19,10 @@ use crate::server::tasks::Owner;
 /// What was waited for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) struct Ready {
+    /// The socket.
     pub(crate) readable: bool,
+    /// The other descriptor.
+    pub(crate) other: bool,
 }
 
 /// A connection's socket.
@@ -104,6 +107,7 @@ impl Link {
         }
         Ok(Ready {
             readable: state.intersects(PollFlags::IN | broken),
+            other: other.is_some() && !places[2].revents().is_empty(),
         })
     }
 

@@ -6,7 +6,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use rustix::event::{EventfdFlags, epoll, eventfd};
+use rustix::event::{EventfdFlags, eventfd};
 use scsi::lu::{MediumFailure, Operation};
 
 use super::ring::{Landed, Ring};
@@ -90,12 +90,13 @@ pub enum IoPath {
 #[derive(Debug)]
 pub struct Lane<T: Ticket> {
     path: IoPath,
+    /// Its bell rings for what the ring has, too.
     inbox: Arc<Inbox<T>>,
-    /// Readable while the inbox or the ring has something.
-    ready: OwnedFd,
     ring: Way<T>,
     taken: VecDeque<Done<T>>,
     under_way: usize,
+    /// Nothing can have rung since the bell was last silenced.
+    silent: bool,
 }
 
 /// A ring that is made when it is first needed.
@@ -129,18 +130,16 @@ impl<T: Ticket> Lane<T> {
     /// If the kernel gives no descriptor.
     pub fn with(path: IoPath) -> io::Result<Self> {
         let bell = eventfd(0, EventfdFlags::NONBLOCK | EventfdFlags::CLOEXEC)?;
-        let ready = epoll::create(epoll::CreateFlags::CLOEXEC)?;
-        watch(&ready, bell.as_fd())?;
         Ok(Self {
             path,
             inbox: Arc::new(Inbox {
                 bell,
                 done: Mutex::default(),
             }),
-            ready,
             ring: Way::Untried,
             taken: VecDeque::new(),
             under_way: 0,
+            silent: true,
         })
     }
 
@@ -168,6 +167,8 @@ impl<T: Ticket> Lane<T> {
         if !store.worth_trying(&work.operation) {
             return self.hand_on(store, work, false);
         }
+        // Writing may take a while; nobody else's transfer waits for that.
+        self.submit();
         // What only reads may be tried before anybody is asked: aborting it is forgetting it.
         let begun = work.operation.writes();
         if begun && !work.ticket.begin() {
@@ -190,10 +191,11 @@ impl<T: Ticket> Lane<T> {
     /// A transfer that waits for the disk: by the ring, if it has room.
     fn transfer(&mut self, store: &Arc<Store>, mut work: Done<T>) -> Started<T> {
         self.open_ring();
+        let threads_are_better = self.under_way > 0 && store.prefers_threads(&work.operation);
         let Way::Open(ring) = &mut self.ring else {
             return self.hand_on(store, work, false);
         };
-        if !ring.has_room() {
+        if threads_are_better || !ring.has_room() {
             return self.hand_on(store, work, false);
         }
         if !work.ticket.begin() {
@@ -205,6 +207,7 @@ impl<T: Ticket> Lane<T> {
         match ring.start(work, store, held) {
             Ok(()) => {
                 self.under_way += 1;
+                self.silent = false;
                 Started::Later
             }
             Err(work) => self.hand_on(store, work, true),
@@ -213,7 +216,8 @@ impl<T: Ticket> Lane<T> {
 
     fn open_ring(&mut self) {
         if let Way::Untried = self.ring {
-            let opened = Ring::new().and_then(|ring| watch(&self.ready, ring.fd()).map(|()| ring));
+            let bell = self.inbox.bell.as_fd();
+            let opened = Ring::new().and_then(|ring| ring.ring_at(bell).map(|()| ring));
             self.ring = opened.map_or(Way::Closed, |ring| Way::Open(Box::new(ring)));
         }
     }
@@ -221,6 +225,7 @@ impl<T: Ticket> Lane<T> {
     /// Leaves an operation to a thread of the medium.
     fn hand_on(&mut self, store: &Arc<Store>, mut work: Done<T>, begun: bool) -> Started<T> {
         self.under_way += 1;
+        self.silent = false;
         let inbox = Arc::clone(&self.inbox);
         let medium = Arc::clone(store);
         store.workers.push(Box::new(move || {
@@ -236,19 +241,39 @@ impl<T: Ticket> Lane<T> {
         Started::Later
     }
 
-    /// Takes one operation that has ended; `None` if none has, and then the descriptor is readable only once another
-    /// has.
-    pub fn finished(&mut self) -> Option<Done<T>> {
-        if self.under_way == 0 {
-            return None;
+    /// Sees to it that everything that was started is under way. Due before the descriptor is waited for, unless
+    /// [`Self::finished`] has just said `None`: transfers are handed to the kernel together.
+    pub fn submit(&mut self) {
+        if let Way::Open(ring) = &mut self.ring {
+            ring.submit();
         }
-        if self.taken.is_empty() {
+    }
+
+    /// Takes one operation that has ended, as far as that is seen at once. The descriptor stays as it is.
+    pub fn landed(&mut self) -> Option<Done<T>> {
+        if self.taken.is_empty() && self.under_way > 0 {
             self.inbox.take(&mut self.taken);
             self.reap();
         }
         let done = self.taken.pop_front()?;
         self.under_way -= 1;
         Some(done)
+    }
+
+    /// Takes one operation that has ended; `None` if none has, and then the descriptor is readable only once another
+    /// has.
+    pub fn finished(&mut self) -> Option<Done<T>> {
+        loop {
+            if let Some(done) = self.landed() {
+                return Some(done);
+            }
+            // What has rung meanwhile is looked for once more.
+            if self.silent || self.inbox.silence() {
+                // The kernel may ring later than what it rings for is seen.
+                self.silent = self.under_way == 0 && !matches!(self.ring, Way::Open(_));
+                return None;
+            }
+        }
     }
 
     /// Takes what has ended in the ring. Transfers that went wrong begin again elsewhere.
@@ -274,13 +299,8 @@ impl<T: Ticket> Lane<T> {
 
 impl<T: Ticket> AsFd for Lane<T> {
     fn as_fd(&self) -> BorrowedFd<'_> {
-        self.ready.as_fd()
+        self.inbox.bell.as_fd()
     }
-}
-
-fn watch(ready: &OwnedFd, source: BorrowedFd<'_>) -> io::Result<()> {
-    let data = epoll::EventData::new_u64(0);
-    Ok(epoll::add(ready, source, data, epoll::EventFlags::IN)?)
 }
 
 impl<T> Inbox<T> {
@@ -289,7 +309,7 @@ impl<T> Inbox<T> {
         let first = inbox.is_empty();
         inbox.push_back(done);
         if first {
-            // Under the lock, so that the bell rings exactly while there is something. It cannot be full: at most 1.
+            // It cannot be full: it is silenced long before.
             let _ = rustix::io::write(&self.bell, &1_u64.to_ne_bytes());
         }
     }
@@ -297,10 +317,12 @@ impl<T> Inbox<T> {
     /// Moves everything to `into`, which is empty.
     fn take(&self, into: &mut VecDeque<Done<T>>) {
         let mut inbox = self.done.lock().unwrap_or_else(PoisonError::into_inner);
-        if !inbox.is_empty() {
-            std::mem::swap(&mut *inbox, into);
-            let _ = rustix::io::read(&self.bell, &mut [0_u8; 8]);
-        }
+        std::mem::swap(&mut *inbox, into);
+    }
+
+    /// Silences the bell. Whether it was silent.
+    fn silence(&self) -> bool {
+        rustix::io::read(&self.bell, &mut [0_u8; 8]).is_err()
     }
 }
 

@@ -42,7 +42,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use scsi::lu::{BlockLength, Extent, MediumFailure};
+use scsi::lu::{BlockLength, Extent, MediumFailure, Operation};
 
 pub use buffer::{ALIGNMENT, Buffer};
 use device::Device;
@@ -201,6 +201,14 @@ impl Store {
         };
         self.patience
             .watch(|| self.device.write(offset, data).map(|()| Now::Done))
+    }
+
+    /// Whether a thread is better for a transfer that goes past the page cache, beside others that are under way: a write into a
+    /// file. Of one that the kernel is to end without a thread waiting for it, the end goes through a worker of the kernel's own
+    /// (`iomap_dio_complete_work`), one for each write, which waits its turn among everything that runs on the machine. When as
+    /// many wait for threads as there are threads, more at the disk is better after all.
+    fn prefers_threads(&self, operation: &Operation) -> bool {
+        self.device.regular && operation.writes() && self.workers.is_at_hand()
     }
 
     /// Makes everything durable that was acknowledged before. Also due when the write cache is switched off.

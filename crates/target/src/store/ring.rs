@@ -15,9 +15,18 @@ use super::{Held, Store};
 /// The most transfers of one connection that are under way in its ring; more go to the threads of the medium.
 const MOST: usize = 128;
 
-/// The ring of one connection.
+/// So many transfers are handed to the kernel together at most: the disk begins with the first ones while the next are made
+/// ready.
+const BATCH: usize = 8;
+
+/// Have completions that wait to be seen put where they are seen (`IORING_ENTER_GETEVENTS`).
+const GET_EVENTS: u32 = 1;
+
+/// The ring of one connection. Belongs to the thread that made it.
 pub(super) struct Ring<T: Ticket> {
     ring: IoUring,
+    /// Completions do not interrupt this thread: it has to ask for them.
+    deferred: bool,
     /// What the kernel is at work on: its memory must neither move nor be freed.
     flights: Vec<Option<Flight<T>>>,
     free: Vec<usize>,
@@ -43,17 +52,27 @@ impl<T: Ticket> Ring<T> {
     /// A ring, if the kernel has them and this process may use them.
     pub(super) fn new() -> io::Result<Self> {
         let entries = u32::try_from(MOST).unwrap_or(u32::MAX);
+        // Linux 6.1. Without it each completion interrupts whatever this thread does or waits for.
+        let deferred = IoUring::builder()
+            .setup_single_issuer()
+            .setup_defer_taskrun()
+            .setup_taskrun_flag()
+            .build(entries);
+        let (ring, deferred) = match deferred {
+            Ok(ring) => (ring, true),
+            Err(_) => (IoUring::new(entries)?, false),
+        };
         Ok(Self {
-            ring: IoUring::new(entries)?,
+            ring,
+            deferred,
             flights: Vec::new(),
             free: Vec::new(),
         })
     }
 
-    /// Readable while a transfer has ended that was not taken.
-    pub(super) fn fd(&self) -> BorrowedFd<'_> {
-        // SAFETY: the descriptor is open as long as the ring, which is borrowed.
-        unsafe { BorrowedFd::borrow_raw(self.ring.as_raw_fd()) }
+    /// Rings `bell` whenever a transfer ends.
+    pub(super) fn ring_at(&self, bell: BorrowedFd<'_>) -> io::Result<()> {
+        self.ring.submitter().register_eventfd(bell.as_raw_fd())
     }
 
     /// Whether there is room for another transfer.
@@ -106,9 +125,26 @@ impl<T: Ticket> Ring<T> {
                 None => Ok(()),
             };
         }
-        // What it does not take now it takes with the next one, or when the thread next looks for what has ended.
-        let _ = self.ring.submit();
+        if self.ring.submission().len() >= BATCH {
+            self.submit();
+        }
         Ok(())
+    }
+
+    /// Hands the kernel what it has not got, and looks what has ended.
+    pub(super) fn submit(&mut self) {
+        let mut queue = self.ring.submission();
+        queue.sync();
+        let (waiting, ended) = (queue.len(), self.deferred && queue.taskrun());
+        drop(queue);
+        if waiting == 0 && !ended {
+            return;
+        }
+        let count = u32::try_from(waiting).unwrap_or(u32::MAX);
+        let flags = if self.deferred { GET_EVENTS } else { 0 };
+        // What it does not take now it takes the next time.
+        // SAFETY: no argument is passed, and what is in the queue is valid: see `start`.
+        let _ = unsafe { self.ring.submitter().enter::<()>(count, 0, flags, None) };
     }
 
     fn land(&mut self, slot: usize) -> Option<Flight<T>> {
@@ -119,10 +155,12 @@ impl<T: Ticket> Ring<T> {
 
     /// Takes one transfer that has ended.
     pub(super) fn finished(&mut self) -> Option<Landed<T>> {
-        if !self.ring.submission().is_empty() {
-            let _ = self.ring.submit();
+        let mut done = self.ring.completion().next();
+        if done.is_none() {
+            self.submit();
+            done = self.ring.completion().next();
         }
-        let done = self.ring.completion().next()?;
+        let done = done?;
         let slot = usize::try_from(done.user_data()).ok()?;
         let flight = self.land(slot)?;
         drop(flight.held);

@@ -62,6 +62,11 @@ impl Workers {
         }
     }
 
+    /// Whether no more jobs wait than there may be threads.
+    pub(super) fn is_at_hand(&self) -> bool {
+        self.waiting() < self.most
+    }
+
     /// How many jobs have not begun.
     pub(crate) fn waiting(&self) -> usize {
         self.shared.lock().jobs.len()

@@ -59,8 +59,8 @@ impl Node {
             );
         }
         let script = format!(
-            "#!/bin/sh\ncase $1 in totem.cluster_name) echo 'totem.cluster_name (str) = c' ;;\n\
-             *) echo '{list}' ;; esac\n"
+            "#!/bin/sh\nfor key; do case $key in totem.cluster_name) echo 'totem.cluster_name (str) = c' ;;\n\
+             *) echo '{list}' ;; esac; done\n"
         );
         node.script("cmapctl", &script)?;
         node.script("sg_persist", STAND_IN)?;
