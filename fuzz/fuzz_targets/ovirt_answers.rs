@@ -4,6 +4,7 @@ use hypervisor::rhevm::reply;
 
 libfuzzer_sys::fuzz_target!(|body: &[u8]| {
     let _ = reply::vms(body);
+    let _ = reply::vms_named(body, "node1");
     let _ = reply::vm(body);
     let _ = reply::hosts(body);
     let _ = reply::host(body);

@@ -8,6 +8,7 @@
 //! - [`net`]: two network namespaces joined by a cable, removed when the test ends, also by panic.
 //! - [`process`]: children that cannot outlive their test, and waits that end.
 //! - [`daemon`] and [`agent`]: the two programs on either end, ours or the C ones.
+//! - [`fencer`]: Pacemaker's own fencer carrying out steps.
 //! - [`peer`]: hand-made ends of the wire, for what no well-behaved program would send.
 //! - [`nodes`]: cluster nodes in namespaces, with real Corosync and Pacemaker.
 //! - [`hosts`]: two machines with real guests, which can be live-migrated.
@@ -20,6 +21,7 @@
 pub mod agent;
 pub mod cases;
 pub mod daemon;
+pub mod fencer;
 pub mod guests;
 pub mod hosts;
 pub mod libvirtd;

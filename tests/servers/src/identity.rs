@@ -7,9 +7,10 @@ use std::sync::Arc;
 use rcgen::{
     BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
 };
-use rustls::ServerConfig;
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::server::WebPkiClientVerifier;
+use rustls::{RootCertStore, ServerConfig};
 
 /// A server's certificate, its key, and the certificate that clients trust for it.
 #[derive(Debug)]
@@ -17,6 +18,8 @@ pub struct Identity {
     chain: Vec<CertificateDer<'static>>,
     key: PrivateKeyDer<'static>,
     trusted: String,
+    /// Whose certificates clients must show; none: they show none.
+    clients: Option<Arc<RootCertStore>>,
 }
 
 impl Identity {
@@ -65,7 +68,27 @@ impl Identity {
             chain,
             key,
             trusted,
+            clients: None,
         })
+    }
+
+    /// The same, with clients that must show a certificate of one of these authorities (PEM).
+    ///
+    /// # Errors
+    /// When they cannot be read.
+    pub fn demand(mut self, authorities: &str) -> io::Result<Self> {
+        let mut store = RootCertStore::empty();
+        for authority in CertificateDer::pem_slice_iter(authorities.as_bytes()) {
+            store.add(authority.map_err(failed)?).map_err(failed)?;
+        }
+        self.clients = Some(Arc::new(store));
+        Ok(self)
+    }
+
+    /// Whether clients must show a certificate.
+    #[must_use]
+    pub const fn demands(&self) -> bool {
+        self.clients.is_some()
     }
 
     /// What clients have to trust, as PEM: the authority, or the leaf where there is none.
@@ -82,10 +105,18 @@ impl Identity {
 
     pub(crate) fn config(&self) -> io::Result<Arc<ServerConfig>> {
         let provider = Arc::new(rustls::crypto::ring::default_provider());
-        let config = ServerConfig::builder_with_provider(provider)
+        let config = ServerConfig::builder_with_provider(Arc::clone(&provider))
             .with_safe_default_protocol_versions()
-            .map_err(failed)?
-            .with_no_client_auth()
+            .map_err(failed)?;
+        let config = match &self.clients {
+            None => config.with_no_client_auth(),
+            Some(authorities) => {
+                let verifier =
+                    WebPkiClientVerifier::builder_with_provider(Arc::clone(authorities), provider);
+                config.with_client_cert_verifier(verifier.build().map_err(failed)?)
+            }
+        };
+        let config = config
             .with_single_cert(self.chain.clone(), self.key.clone_key())
             .map_err(failed)?;
         Ok(Arc::new(config))

@@ -1,10 +1,10 @@
 //! Pacemaker's own fencer as the caller.
 
-use std::{fs, os::unix::fs::symlink, path::Path};
+use std::path::Path;
 
 use picket_tests::{
-    skip::{Need, skipped_with},
-    subject::ours,
+    fencer::{Fencer, NEEDS},
+    skip::skipped_with,
 };
 
 use crate::{
@@ -12,22 +12,9 @@ use crate::{
     targets::{World, ended},
 };
 
-const NEEDS: [Need; 2] = [
-    Need::File("/usr/lib/pacemaker/pacemaker-fenced", "pacemaker"),
-    Need::File("/usr/sbin/stonith_admin", "pacemaker-cli-utils"),
-];
-
-/// Starts the fencer in a process namespace that ends with this script, and has it do things. `$1` is a directory, `$2` the
-/// devices.
-const SCRIPT: &str = r#"
-mount -t overlay overlay -o "lowerdir=/usr/sbin,upperdir=$1/sbin,workdir=$1/sbinwork" /usr/sbin
-for at in /dev/shm /var/log/pacemaker; do mount -t tmpfs tmpfs $at; done
-mount -t tmpfs -o mode=770,uid=hacluster,gid=haclient tmpfs /var/lib/pacemaker/cores
-/usr/lib/pacemaker/pacemaker-fenced -s -l "$1/fenced.log" >"$1/fenced.out" 2>&1 &
-for n in $(seq 100); do stonith_admin -L >/dev/null 2>&1 && break; sleep 0.2; done
-say() { what=$1; shift; "$@" >>"$1.out" 2>&1; echo "$what $?"; }
-cd "$1"
-say register stonith_admin -R disks -a fence_scsi -o "devices=$2" -o "corosync_cmap_path=$1/cmapctl" \
+/// `$1` are the devices.
+const STEPS: &str = r#"
+say register stonith_admin -R disks -a fence_scsi -o "devices=$1" -o "corosync_cmap_path=$dir/cmapctl" \
   -o "pcmk_host_list=localhost node2" -o pcmk_host_check=static-list -o key_value=unique
 say monitor-before stonith_admin -Q disks
 say unfence stonith_admin -U localhost -t 30
@@ -57,36 +44,12 @@ fn the_fencer_unfences_and_fences() {
     );
 
     let node = &world.nodes[0];
-    for name in ["sbin", "sbinwork"] {
-        fs::create_dir(node.path(name)).expect("the test's directory takes others");
-    }
-    symlink(ours("picket-agents"), node.path("sbin/fence_scsi")).expect("a new directory is empty");
-    let script = node.write("script", SCRIPT);
-    let (directory, script) = (
-        node.path("").display().to_string(),
-        script.display().to_string(),
-    );
-    let directory = directory.trim_end_matches('/');
-    let args = [
-        "-i",
-        "-p",
-        "--fork",
-        "--kill-child=KILL",
-        "--mount-proc",
-        "sh",
-        &script,
-        directory,
-        &world.devices,
-    ];
+    let fencer = Fencer::new(&node.path(""), &["fence_scsi"]);
+    let args = fencer.arguments(STEPS, &[world.devices.clone()]);
+    let args: Vec<&str> = args.iter().filter_map(|arg| arg.to_str()).collect();
     let network = Some(&world.rig.cable.guest);
     let ran = node.run_in(network, Path::new("/usr/bin/unshare"), &args, None);
-    let results: Vec<(&str, bool)> = ran
-        .stdout
-        .lines()
-        .filter_map(|line| line.split_once(' '))
-        .map(|(what, code)| (what, code == "0"))
-        .collect();
-    let wanted = [
+    fencer.done(ran).expect(&[
         ("register", true),
         ("monitor-before", false),
         ("unfence", true),
@@ -95,9 +58,7 @@ fn the_fencer_unfences_and_fences() {
         ("fence", true),
         ("reboot", true),
         ("fence-self", false),
-    ];
-    let log = fs::read_to_string(node.path("fenced.log")).unwrap_or_default();
-    assert_eq!(results, wanted, "{ran:?}\n{log}");
+    ]);
     ended(
         &world.with(2, &["-o", "off", "-n", "localhost"]),
         1,

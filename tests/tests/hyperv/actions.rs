@@ -113,6 +113,43 @@ fn basic_where_it_is_enabled() {
 }
 
 #[test]
+fn a_certificate_in_the_place_of_a_password() {
+    use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
+    let dir = picket_tests::rig::temp_dir();
+    let [authority_file, client_file] = ["authority", "client"].map(|name| dir.path().join(name));
+    let authority_key = KeyPair::generate().expect("keys can be made");
+    let mut authority = CertificateParams::default();
+    authority.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    let trusted = authority.self_signed(&authority_key).expect("it is whole");
+    let issuer = Issuer::new(authority, authority_key);
+    let key = KeyPair::generate().expect("keys can be made");
+    let leaf = CertificateParams::new(vec!["fence.example".to_owned()]).expect("a name");
+    let leaf = leaf.signed_by(&key, &issuer).expect("it is whole");
+    let client = format!("{}{}", leaf.pem(), key.serialize_pem());
+    std::fs::write(&authority_file, trusted.pem()).expect("the test's directory takes files");
+    std::fs::write(&client_file, client).expect("the test's directory takes files");
+    let (authority, client) = (
+        authority_file.display().to_string(),
+        client_file.display().to_string(),
+    );
+    let options = ["--tls", "--no-negotiate", "--client-authority", &authority];
+    let world = World::start(dir, ALONE, &options);
+    let mut command = world.command();
+    command.args([
+        "--auth",
+        "certificate",
+        "--ssl-client-cert",
+        &client,
+        "-o",
+        "off",
+        "-n",
+        "vm1",
+    ]);
+    let ran = run(&mut command, None, world.dir.path(), None, PATIENCE);
+    ended(&ran, 0, "Success: Powered OFF\n", "");
+}
+
+#[test]
 fn several_plugs_are_all_switched() {
     let world = World::with(CLUSTER, &[]);
     ended(

@@ -205,6 +205,9 @@ impl World {
         stream
             .write_all(request.as_bytes())
             .expect("the host reads");
+        stream
+            .shutdown(std::net::Shutdown::Write)
+            .expect("it is connected");
         let mut answer = String::new();
         stream
             .read_to_string(&mut answer)

@@ -4,7 +4,7 @@ peer.py client CLIENT AUTH URL USER PASSWORD CERTIFICATES|- GUID
     CLIENT pypsrp or pywinrm. Lists with a query and page by page, reads, turns the guest off and on, asks wrongly. Prints what it
     saw, one line each.
 peer.py ntlm PROGRAM [USER PASSWORD]
-    PROGRAM is the example `lines` of the crate ntlm. pyspnego takes the other side, once each way.
+    PROGRAM is `ntlm-lines` of the test servers. pyspnego takes the other side, once each way.
 """
 
 import base64
@@ -179,7 +179,7 @@ def client(kind, auth, url, user, password, certificates, guid):
 
 
 class Lines:
-    """The example of the crate ntlm, one side of an exchange over its standard input and output."""
+    """`ntlm-lines`, one side of an exchange over its standard input and output."""
 
     def __init__(self, *arguments):
         self.process = subprocess.Popen(arguments, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)

@@ -5,6 +5,7 @@ use std::{path::Path, process::Command};
 use picket_tests::{
     process::{PATIENCE, Ran, run},
     skip::{Need, skipped},
+    subject::ours,
 };
 
 use crate::{ALONE, ASCII_PASSWORD, PASSWORD, VM1, VM2, World};
@@ -55,46 +56,64 @@ fn expected(codes: bool) -> String {
     )
 }
 
-/// The hosts, judged by both clients, over plain HTTP and TLS, by all ways to log in that both have.
-#[test]
-fn foreign_clients_take_the_hosts_for_hyper_v() {
+/// The hosts, judged by both clients, by all ways to log in that both have.
+fn judged(options: &[&str], scheme: &str) {
     if skipped(&NEEDS) {
         return;
     }
-    let lines = format!("{ALONE}{WORLD}");
-    for (options, scheme) in [
-        (&["--basic", "--unencrypted"][..], "http"),
-        (&["--basic", "--tls", "--strict-binding"], "https"),
-        (&["--basic", "--self-signed"], "https"),
+    let world = World::with(&format!("{ALONE}{WORLD}"), options);
+    let url = format!("{scheme}://127.0.0.1:{}", world.port());
+    let trust = world.trust().display().to_string();
+    let trust = if world.tls { trust.as_str() } else { "-" };
+    let plain = if world.tls { "ssl" } else { "plaintext" };
+    for (client, auth, user) in [
+        ("pypsrp", "ntlm", "CORP\\ann"),
+        ("pypsrp", "negotiate", "CORP\\ann"),
+        ("pypsrp", "basic", "plain"),
+        ("pywinrm", "ntlm", "CORP\\ann"),
+        ("pywinrm", plain, "plain"),
     ] {
-        let world = World::with(&lines, options);
-        let url = format!("{scheme}://127.0.0.1:{}", world.port());
-        let trust = world.trust().display().to_string();
-        let trust = if world.tls { trust.as_str() } else { "-" };
-        let plain = if world.tls { "ssl" } else { "plaintext" };
-        for (client, auth, user) in [
-            ("pypsrp", "ntlm", "CORP\\ann"),
-            ("pypsrp", "negotiate", "CORP\\ann"),
-            ("pypsrp", "basic", "plain"),
-            ("pywinrm", "ntlm", "CORP\\ann"),
-            ("pywinrm", plain, "plain"),
-        ] {
-            let password = if user == "plain" {
-                ASCII_PASSWORD
-            } else {
-                PASSWORD
-            };
-            let args = ["client", client, auth, &url, user, password, trust, VM1];
-            let ran = peer(world.dir.path(), &args);
-            assert_eq!(ran.code, Some(0), "{client} {auth} {scheme}: {ran:?}");
-            assert_eq!(
-                ran.stdout,
-                expected(client == "pypsrp"),
-                "{client} {auth} {scheme}: {}",
-                ran.stderr
-            );
-        }
+        let password = if user == "plain" {
+            ASCII_PASSWORD
+        } else {
+            PASSWORD
+        };
+        let args = ["client", client, auth, &url, user, password, trust, VM1];
+        let ran = peer(world.dir.path(), &args);
+        assert_eq!(ran.code, Some(0), "{client} {auth}: {ran:?}");
+        let wanted = expected(client == "pypsrp");
+        assert_eq!(ran.stdout, wanted, "{client} {auth}: {}", ran.stderr);
     }
+}
+
+#[test]
+fn foreign_clients_take_the_hosts_for_hyper_v() {
+    judged(&["--basic", "--unencrypted"], "http");
+}
+
+#[test]
+fn foreign_clients_take_hosts_with_tls_and_strict_binding_for_hyper_v() {
+    judged(&["--basic", "--tls", "--strict-binding"], "https");
+}
+
+#[test]
+fn foreign_clients_take_hosts_with_their_own_certificate_for_hyper_v() {
+    judged(&["--basic", "--self-signed"], "https");
+}
+
+/// pyspnego on the other side of our NTLM, client and server, with the right password and a wrong one.
+#[test]
+fn ntlm_is_understood_by_pyspnego() {
+    if skipped(&NEEDS) {
+        return;
+    }
+    let world = World::alone();
+    let lines = ours("ntlm-lines");
+    let ran = peer(world.dir.path(), &["ntlm", &lines.display().to_string()]);
+    assert_eq!(ran.code, Some(0), "{ran:?}");
+    let wanted = "our client: CORP\\ann\nour client, wrong password: InvalidTokenError\nour server: CORP\\ann\n\
+        our server: the account or its password is wrong\n";
+    assert_eq!(ran.stdout, wanted, "{ran:?}");
 }
 
 /// The clients and the agent see and change the same guests.

@@ -151,6 +151,19 @@ fn a_host_that_cannot_be_asked_makes_it_unknown() {
     assert_eq!(report["members"][1]["place"]["state"], "unknown");
     assert_eq!(report["members"][1]["place"]["kind"], "cannot-know");
     assert_eq!(report["hosts"][1]["usable"], false);
+    // It is an alarm, and not that members share a host.
+    let watch = picket(
+        &hosts,
+        &definition,
+        "watch",
+        &["--once", "--json", "--timeout", "5", "--interval", "1"],
+    );
+    assert_eq!(watch.code, UNKNOWN, "{watch:?}");
+    assert!(
+        watch.stdout.contains("\"whereabouts-unknown\""),
+        "{watch:?}"
+    );
+    assert!(!watch.stdout.contains("members-on-one-host"), "{watch:?}");
     // What nobody can find is not moved, and nobody is moved because of it.
     let enforced = picket(&hosts, &definition, "enforce", &["--yes", "--timeout", "5"]);
     assert_eq!(enforced.code, UNKNOWN, "{enforced:?}");

@@ -77,6 +77,7 @@ pub(crate) struct Platform<'a> {
     pub(crate) tap: Wiretap,
     host: &'a Namespace,
     port: u16,
+    control: u16,
     guests: usize,
     _process: Process,
 }
@@ -118,10 +119,14 @@ impl<'a> Platform<'a> {
             }
         };
         let process = Process::start(command.args(more), Some(&rig.cable.host), rig.dir());
-        let port = wait_for(&format!("{kind} to listen"), PATIENCE, || {
+        let (port, control) = wait_for(&format!("{kind} to listen"), PATIENCE, || {
             let line = process.stdout();
             line.ends_with('\n').then_some(())?;
-            line.trim().rsplit_once(':')?.1.parse().ok()
+            // The simulator of vCenter is told by tests elsewhere than by its clients.
+            let line = line.trim();
+            let (place, control) = line.split_once(" control on ").unwrap_or((line, line));
+            let port = |place: &str| place.rsplit_once(':')?.1.parse::<u16>().ok();
+            Some((port(place)?, port(control)?))
         });
         let host = &rig.cable.host;
         let tap = Wiretap::lay(host, port);
@@ -130,6 +135,7 @@ impl<'a> Platform<'a> {
             tap,
             host,
             port,
+            control,
             guests,
             _process: process,
         }
@@ -242,8 +248,8 @@ impl<'a> Platform<'a> {
                 open.and_then(|open| open.parse().ok())
                     .expect("the engine counts its sessions")
             }
-            Kind::Vmware => number_of(&self.http("GET", "/_test/counts", &[]), "sessions"),
-            Kind::VmwareRest => number_of(&self.http("GET", "/_test/counts", &[]), "rest_sessions"),
+            Kind::Vmware => number_of(&self.http("GET", "/counts", &[]), "sessions"),
+            Kind::VmwareRest => number_of(&self.http("GET", "/counts", &[]), "rest_sessions"),
             Kind::Hyperv => self.tap.open(),
         }
     }
@@ -272,7 +278,7 @@ impl<'a> Platform<'a> {
     pub(crate) fn expire(&self) {
         match self.kind {
             Kind::Rhevm => self.http("POST", "/-/engine/-expire", &[]),
-            Kind::Vmware | Kind::VmwareRest => self.http("POST", "/_test/expire", &[]),
+            Kind::Vmware | Kind::VmwareRest => self.http("POST", "/expire", &[]),
             // A connection is forgotten when it is next used.
             Kind::Hyperv => self.send("POST", "/-/ops", &[], "do=is:401\n"),
         };
@@ -283,7 +289,12 @@ impl<'a> Platform<'a> {
     }
 
     fn send(&self, method: &str, target: &str, headers: &[(&str, &str)], body: &str) -> String {
-        send(self.host, self.port, method, target, headers, body)
+        let port = if matches!(target, "/counts" | "/expire") {
+            self.control
+        } else {
+            self.port
+        };
+        send(self.host, port, method, target, headers, body)
     }
 }
 

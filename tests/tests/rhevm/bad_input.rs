@@ -2,10 +2,7 @@
 
 use std::{fs, process::Command};
 
-use picket_tests::{
-    process::{Process, Ran, run, wait_for},
-    skip::skipped,
-};
+use picket_tests::process::{Process, Ran, run, wait_for};
 
 use crate::{Engine, PATIENCE, Whose, ended, engine::script};
 
@@ -197,9 +194,6 @@ fn encoded(name: &str) -> String {
 /// Not in logs, messages, the process list, the environment, or a file that is left.
 #[test]
 fn the_password_is_nowhere() {
-    if skipped(&[]) {
-        return;
-    }
     let password: String = encoded(SECRET);
     let engine = Engine::start(&format!("--user who@internal:{password}:SuperUser"));
     let log = engine.path("debug");

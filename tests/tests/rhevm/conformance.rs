@@ -52,13 +52,13 @@ const CASES: [Case; 15] = [
         outcome: |whose| {
             let engine = Engine::start("--guest away,state=unknown");
             let begun = Instant::now();
-            let ran = whose.run(&engine, &["-o", "off", "-n", "away", "--power-timeout=4"]);
+            let ran = whose.run(&engine, &["-o", "off", "-n", "away", "--power-timeout=12"]);
             let reason = if ran.stderr.contains("VM is not running") {
                 "with"
             } else {
                 "without"
             };
-            let when = if begun.elapsed() < Duration::from_secs(3) {
+            let when = if begun.elapsed() < Duration::from_secs(9) {
                 "at once"
             } else {
                 "at the limit"
@@ -217,7 +217,7 @@ const CASES: [Case; 15] = [
         what: "off of a name that two machines have",
         outcome: |whose| {
             let engine = Engine::start("--guest twin --guest twin,cluster=cluster2");
-            let ran = whose.run(&engine, &["-o", "off", "-n", "twin", "--power-timeout=3"]);
+            let ran = whose.run(&engine, &["-o", "off", "-n", "twin", "--power-timeout=10"]);
             format!(
                 "exit {}, orders: {}",
                 ran.code.unwrap_or(-1),
@@ -234,7 +234,7 @@ const CASES: [Case; 15] = [
             let engine = Engine::start("");
             let ran = whose.run(
                 &engine,
-                &["-o", "off", "-n", "node1,node2", "--power-timeout=3"],
+                &["-o", "off", "-n", "node1,node2", "--power-timeout=10"],
             );
             format!(
                 "exit {}, node1 {}, node2 {}",
@@ -268,7 +268,7 @@ const CASES: [Case; 15] = [
         what: "off during a backup",
         outcome: |whose| {
             let engine = Engine::start("--guest busy,backup=yes");
-            let ran = whose.run(&engine, &["-o", "off", "-n", "busy", "--power-timeout=4"]);
+            let ran = whose.run(&engine, &["-o", "off", "-n", "busy", "--power-timeout=12"]);
             format!(
                 "exit {}, the machine is {}",
                 ran.code.unwrap_or(-1),

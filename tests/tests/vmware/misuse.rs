@@ -76,6 +76,13 @@ fn a_missing_privilege_is_found_by_monitor() {
         assert_eq!(world.sessions(), (0, 0));
         assert_eq!(world.count("PowerOffVM_Task"), 0);
     }
+    // Where SOAP is not served, REST shows that the guest is seen, and says what it cannot tell.
+    let world = World::vcenter();
+    world.fault("RetrieveServiceContent", "status", 0, "&status=404");
+    let ran = world.ours("fence_vmware_rest", &["-o", "monitor", "-n", "DC0_H0_VM0"]);
+    ended(&ran, 0, "", "SOAP cannot be asked");
+    let ran = world.ours("fence_vmware_rest", &["-o", "monitor", "-n", "nobody"]);
+    ended(&ran, 1, "", "no guest `nobody`");
     // A login that sees nobody.
     let world = World::vcenter();
     world.fault(

@@ -432,7 +432,8 @@ fn the_multi_call_binary() {
     let plain = |args: &[&str]| run(Command::new(env!("CARGO_BIN_EXE_picket-agents")).args(args));
     assert_eq!(
         plain(&["--list"]).stdout,
-        "fence_xvm\nfence_virt\nfence_scsi\nfence_vmware\nfence_vmware_soap\nfence_vmware_rest\n"
+        "fence_xvm\nfence_virt\nfence_scsi\nfence_rhevm\nfence_rhev\nfence_vmware\nfence_vmware_soap\n\
+         fence_vmware_rest\nfence_hyperv\n"
     );
     for wrong in [&[][..], &["fence_nothing"]] {
         let ended = plain(wrong);

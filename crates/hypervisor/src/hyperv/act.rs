@@ -250,6 +250,10 @@ impl<'a> Attempt<'a> {
                 ));
                 self.next = Instant::now() + BETWEEN;
             }
+            // It was here a moment ago: it has moved, or was deleted. The next look tells.
+            Err(Trouble::Fault(fault)) if fault.is_not_found() => {
+                self.last = Some(format!("{} no longer knows it: {fault}", host.by()));
+            }
             Err(trouble) => {
                 let unsure = trouble.may_have_been_carried_out();
                 let error = for_guest(host.error(trouble), &sight.machine.guest.name);

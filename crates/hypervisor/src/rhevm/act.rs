@@ -79,8 +79,11 @@ impl Talk {
             Means::Destroyed
         };
         let patience = deadline.within(PATIENCE);
+        let mut refused = None;
         loop {
-            match self.stop(&vm, guest, deadline)? {
+            // Why it was refused before says more than that there was no time to try again.
+            let taken = self.stop(&vm, guest, deadline);
+            match taken.map_err(|error| refused.take().unwrap_or(error))? {
                 Taken::Yes => {
                     let seen = self.until(&vm, guest, "told to stop it", is_off, deadline)?;
                     return Ok(done(means, seen));
@@ -107,6 +110,7 @@ impl Talk {
                     if !again || !self.pause(self.settings.poll) {
                         return Err(error);
                     }
+                    refused = Some(error);
                 }
             }
         }

@@ -5,7 +5,7 @@ use https::Method;
 use jiff::Timestamp;
 use uuid::Uuid;
 
-use super::reply::{self, Vm};
+use super::reply::{self, Listed, Vm};
 use super::states::Status;
 use super::talk::{Order, Talk};
 use super::xml;
@@ -39,28 +39,41 @@ impl Talk {
         filter: bool,
         deadline: Deadline,
     ) -> Result<Vm, Error> {
-        let candidates = match search_for(name) {
-            Some(search) => self.vms(
-                &format!("vms?search={}", encode(&search)),
-                name,
-                filter,
-                deadline,
-            )?,
-            None => self.all_vms(filter, deadline)?,
+        let Some(search) = search_for(name) else {
+            return self.find_listed(name, wanted, filter, deadline);
         };
-        let mut found = candidates.into_iter().filter(|vm| vm.name == name);
-        match (found.next(), found.count()) {
+        let path = format!("vms?search={}", encode(&search));
+        let body = self.get(&path, name, "looking a guest up", filter, deadline)?;
+        let found = reply::vms_named(&body, name).map_err(|why| self.about(name).unusable(&why))?;
+        self.the_one(found, wanted)
+    }
+
+    /// By a name that no search can be relied upon to find.
+    fn find_listed(
+        &self,
+        name: &str,
+        wanted: &GuestRef,
+        filter: bool,
+        deadline: Deadline,
+    ) -> Result<Vm, Error> {
+        let mut all = self.all_vms(filter, deadline)?;
+        all.retain(|listed| listed.name == name);
+        let id = self.the_one(all, wanted)?.id;
+        self.vm(id, wanted, filter, deadline)
+    }
+
+    fn the_one<T>(&self, found: Vec<T>, wanted: &GuestRef) -> Result<T, Error> {
+        let all = found.len();
+        let mut found = found.into_iter();
+        match (found.next(), all) {
+            (Some(one), 1) => Ok(one),
+            (Some(_), _) => Err(self.about(&wanted.to_string()).refused(format!(
+                "{all} guests have this name, in different data centers: name it by its UUID"
+            ))),
             (None, _) => Err(Error::NoSuchGuest {
                 guest: wanted.clone(),
                 by: self.by.clone(),
             }),
-            (Some(vm), 0) => Ok(vm),
-            (Some(_), more) => {
-                let all = more + 1;
-                Err(self.about(name).refused(format!(
-                    "{all} guests have this name, in different data centers: name it by its UUID"
-                )))
-            }
         }
     }
 
@@ -117,12 +130,12 @@ impl Talk {
     }
 
     /// Every guest, by name.
-    pub(super) fn all_vms(&self, filter: bool, deadline: Deadline) -> Result<Vec<Vm>, Error> {
+    pub(super) fn all_vms(&self, filter: bool, deadline: Deadline) -> Result<Vec<Listed>, Error> {
         // Filtering happens after a page was cut out, so that pages would have holes; without pages it gives everything.
         let mut all = if filter {
-            self.vms("vms", "", filter, deadline)?
+            self.vms("vms", filter, deadline)?
         } else {
-            self.pages("vms", |path| self.vms(path, "", filter, deadline))?
+            self.pages("vms", |path| self.vms(path, filter, deadline))?
         };
         all.sort_by(|a, b| (&a.name, a.id).cmp(&(&b.name, b.id)));
         // A guest that was renamed meanwhile may be on two pages.
@@ -151,20 +164,15 @@ impl Talk {
         )))
     }
 
-    fn vms(
+    /// The guests at this path below the interface's.
+    pub(super) fn vms(
         &self,
         path: &str,
-        guest: &str,
         filter: bool,
         deadline: Deadline,
-    ) -> Result<Vec<Vm>, Error> {
-        let doing = if guest.is_empty() {
-            "listing guests"
-        } else {
-            "looking a guest up"
-        };
-        let body = self.get(path, guest, doing, filter, deadline)?;
-        reply::vms(&body).map_err(|why| self.about(guest).unusable(&why))
+    ) -> Result<Vec<Listed>, Error> {
+        let body = self.get(path, "", "listing guests", filter, deadline)?;
+        reply::vms(&body).map_err(|why| self.about("").unusable(&why))
     }
 
     /// Reads what must be there.
@@ -196,17 +204,21 @@ impl Talk {
 
     /// What was seen of a guest. One without a state is neither on nor off (I09).
     pub(super) fn observation(&self, vm: &Vm) -> Observation {
-        match &vm.status {
-            Some(status) => self.observed(vm, status),
-            None => self.observed(vm, &Status::untold()),
-        }
+        self.observed(vm.id, &vm.name, vm.status.as_ref())
     }
 
-    fn observed(&self, vm: &Vm, status: &Status) -> Observation {
+    /// The same, of one in a list.
+    pub(super) fn listed(&self, listed: &Listed) -> Observation {
+        self.observed(listed.id, &listed.name, listed.status.as_ref())
+    }
+
+    fn observed(&self, uuid: Uuid, name: &str, status: Option<&Status>) -> Observation {
+        let untold = Status::untold();
+        let status = status.unwrap_or(&untold);
         Observation {
             guest: Guest {
-                name: xml::printable(&vm.name),
-                uuid: vm.id,
+                name: xml::printable(name),
+                uuid,
             },
             state: status.state(),
             reason: status.word.clone(),

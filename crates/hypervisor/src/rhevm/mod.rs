@@ -4,7 +4,7 @@
 //! Rhevm ─▶ act, privilege, place     what is wanted of guests and hosts
 //!            └▶ find                 one guest by name or UUID; lists, page by page
 //!                └▶ talk ─▶ login, ticket, keep     requests, sessions
-//!                     │      states, reply ─▶ xml   what the answers mean
+//!                     │      states, reply ─▶ xml, scan   what the answers mean
 //!                     └▶ https::Client              connections
 //! ```
 //!
@@ -24,6 +24,7 @@ mod login;
 mod place;
 mod privilege;
 pub mod reply;
+mod scan;
 mod settings;
 pub mod states;
 mod talk;
@@ -75,7 +76,7 @@ impl Hypervisor for Rhevm {
     /// Every guest that the user may see.
     fn list(&self, deadline: Deadline) -> Result<Vec<Observation>, Error> {
         let vms = self.talk.all_vms(self.talk.settings.filter, deadline)?;
-        Ok(vms.iter().map(|vm| self.talk.observation(vm)).collect())
+        Ok(vms.iter().map(|vm| self.talk.listed(vm)).collect())
     }
 
     fn observe(&self, guest: &GuestRef, deadline: Deadline) -> Result<Observation, Error> {

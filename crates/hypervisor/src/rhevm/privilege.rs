@@ -11,8 +11,9 @@ use std::collections::BTreeSet;
 
 use deadline::Deadline;
 use https::Method;
+use uuid::Uuid;
 
-use super::reply::{self, Permission};
+use super::reply::{self, Listed, Permission};
 use super::talk::{Order, Talk};
 use super::xml;
 use crate::web::encode;
@@ -41,15 +42,21 @@ impl Talk {
     ) -> Result<(), Error> {
         let filter = self.settings.filter;
         let name = guest.map(GuestRef::to_string).unwrap_or_default();
-        let vm = match guest {
-            Some(guest) => self.find(guest, filter, deadline)?,
-            None => self.any_vm(deadline)?,
+        let (vm, vm_name) = match guest {
+            Some(guest) => {
+                let vm = self.find(guest, filter, deadline)?;
+                (vm.id, vm.name)
+            }
+            None => {
+                let vm = self.any_vm(deadline)?;
+                (vm.id, vm.name)
+            }
         };
         let me = self.root(filter, deadline)?.user;
         let user = xml::printable(&self.settings.username);
         let found = match &me {
-            Some(me) => self.by_id(me, guest.is_some().then_some(&vm), deadline)?,
-            None => self.by_name(&vm, deadline)?,
+            Some(me) => self.by_id(me, guest.is_some().then_some(vm), deadline)?,
+            None => self.by_name(vm, deadline)?,
         };
         match found {
             Found::Allowed => Ok(()),
@@ -58,14 +65,14 @@ impl Talk {
                  user the role UserVmManager on the guests of the cluster, or another with this permit"
             ))),
             Found::Untold(why) => Err(Error::NotConfirmed {
-                guest: guest.cloned().unwrap_or(GuestRef::Name(vm.name)),
+                guest: guest.cloned().unwrap_or(GuestRef::Name(vm_name)),
                 by: self.by.clone(),
                 saw: format!("whether `{user}` may stop it cannot be told without stopping it: {why}"),
             }),
         }
     }
 
-    fn any_vm(&self, deadline: Deadline) -> Result<reply::Vm, Error> {
+    fn any_vm(&self, deadline: Deadline) -> Result<Listed, Error> {
         let filter = self.settings.filter;
         let body = self.get("vms?max=1", "", "looking for any guest", filter, deadline)?;
         let vms = reply::vms(&body).map_err(|why| self.about("").unusable(&why))?;
@@ -78,7 +85,7 @@ impl Talk {
     }
 
     /// For an engine that says who we are; without a guest, for any that there may be.
-    fn by_id(&self, me: &str, vm: Option<&reply::Vm>, deadline: Deadline) -> Result<Found, Error> {
+    fn by_id(&self, me: &str, vm: Option<Uuid>, deadline: Deadline) -> Result<Found, Error> {
         let mine = match self.permissions(&format!("users/{}/permissions", encode(me)), deadline)? {
             Ok(mine) => mine,
             Err(why) => return Ok(Found::Untold(why)),
@@ -89,7 +96,7 @@ impl Talk {
                 deadline,
             );
         };
-        let there = match self.permissions(&format!("vms/{}/permissions", vm.id), deadline)? {
+        let there = match self.permissions(&format!("vms/{vm}/permissions"), deadline)? {
             Ok(there) => there,
             Err(why) => return Ok(Found::Untold(why)),
         };
@@ -104,8 +111,8 @@ impl Talk {
     }
 
     /// For an engine that does not.
-    fn by_name(&self, vm: &reply::Vm, deadline: Deadline) -> Result<Found, Error> {
-        let there = match self.permissions(&format!("vms/{}/permissions", vm.id), deadline)? {
+    fn by_name(&self, vm: Uuid, deadline: Deadline) -> Result<Found, Error> {
+        let there = match self.permissions(&format!("vms/{vm}/permissions"), deadline)? {
             Ok(there) => there,
             Err(why) => return Ok(Found::Untold(why)),
         };

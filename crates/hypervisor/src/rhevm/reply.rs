@@ -6,6 +6,8 @@
 use roxmltree::Node;
 use uuid::Uuid;
 
+use super::scan;
+pub use super::scan::Listed;
 use super::states::Status;
 pub use super::xml::Unusable;
 use super::xml::{child, children, own_text, printable, read, text, truth};
@@ -136,11 +138,34 @@ pub struct AffinityGroup {
 /// The guests of a list.
 ///
 /// # Errors
-/// When it is not one.
-pub fn vms(body: &[u8]) -> Result<Vec<Vm>, Unusable> {
-    read(body, "vms", |root| {
-        children(root, "vm").map(vm_of).collect()
-    })
+/// When it is not one, or has a guest without id or name.
+pub fn vms(body: &[u8]) -> Result<Vec<Listed>, Unusable> {
+    let mut all = Vec::new();
+    scan::vms(body, |listed, _| all.push(listed))?;
+    Ok(all)
+}
+
+/// Those guests of a list that have exactly this name.
+///
+/// # Errors
+/// As [`vms`].
+pub fn vms_named(body: &[u8], name: &str) -> Result<Vec<Vm>, Unusable> {
+    let mut found = Vec::new();
+    scan::vms(body, |listed, element| {
+        if listed.name == name {
+            found.push(vm(element.as_bytes()));
+        }
+    })?;
+    let found: Vec<Vm> = found.into_iter().collect::<Result<_, _>>()?;
+    // Both ways of reading must have seen the same guest.
+    if found.iter().all(|vm| vm.name == name) {
+        Ok(found)
+    } else {
+        Err(Unusable::Missing {
+            what: "name",
+            within: "vm",
+        })
+    }
 }
 
 /// One guest.

@@ -126,7 +126,12 @@ fn what_is_not_the_interfaces_is_told_apart() {
         b"{}",
         b"\xff<vms/>",
         b"<vms/><vms/>",
-        b"<vms a=1/>",
+        b"<vms><vm",
+        b"<vms></vm>",
+        b"<vms><vm id='123e4567-e89b-12d3-a456-426614174000'></vms>",
+        b"x<vms/>",
+        b"<vms/>x",
+        b"<vms><!DOCTYPE x></vms>",
     ] {
         assert!(
             matches!(reply::vms(broken), Err(Unusable::NotXml(_))),
@@ -241,6 +246,76 @@ fn groups_of_all_ages() {
     assert_eq!(disabled.positive, None);
 }
 
+/// What reading by tree makes of a list.
+fn by_tree(text: &str) -> Option<Vec<(Uuid, String, Option<String>)>> {
+    let document = roxmltree::Document::parse(text).ok()?;
+    let root = document.root_element();
+    let vms = root.children().filter(|node| node.has_tag_name("vm"));
+    let mut all = Vec::new();
+    for vm in vms {
+        let range = vm.range();
+        let vm = reply::vm(text.get(range)?.as_bytes()).ok()?;
+        all.push((vm.id, vm.name, vm.status.map(|status| status.word)));
+    }
+    root.has_tag_name("vms").then_some(all)
+}
+
+fn by_pass(text: &str) -> Option<Vec<(Uuid, String, Option<String>)>> {
+    let all = reply::vms(text.as_bytes()).ok()?;
+    Some(
+        all.into_iter()
+            .map(|vm| (vm.id, vm.name, vm.status.map(|status| status.word)))
+            .collect(),
+    )
+}
+
+#[test]
+fn lists_are_read_as_trees_are() {
+    let one = VM4.split_once("?>").unwrap().1;
+    let list = format!(
+        "<?xml version=\"1.0\"?>\n<!-- x -->\n<vms>\n{one}\n{VM3}\n<other><vm/></other></vms>\n"
+    );
+    let seen = by_pass(&list).unwrap();
+    assert_eq!(seen.len(), 2);
+    assert_eq!(Some(seen), by_tree(&list));
+    let found = reply::vms_named(list.as_bytes(), "a & b").unwrap();
+    assert_eq!((found.len(), found[0].host.as_deref()), (1, Some("H")));
+    assert!(reply::vms_named(list.as_bytes(), "a").unwrap().is_empty());
+    for cut in 0..list.trim_end().len() {
+        assert!(reply::vms(&list.as_bytes()[..cut]).is_err(), "{cut}");
+    }
+}
+
+/// Pieces that a list of guests may be made of, or made to look like.
+fn piece() -> impl Strategy<Value = String> {
+    let leaf = prop_oneof![
+        Just("<name>n</name>".to_owned()),
+        Just("<name>a&amp;b&#x20;&lt;</name>".to_owned()),
+        Just("<name/>".to_owned()),
+        Just("<status>down</status>".to_owned()),
+        Just("<status> up\n</status>".to_owned()),
+        Just("<status><state>paused</state><detail>down</detail></status>".to_owned()),
+        Just("<status><detail>x</detail></status>".to_owned()),
+        Just("<status/>".to_owned()),
+        Just("<!-- <status>down</status> -->".to_owned()),
+        Just("<![CDATA[<status>down</status>]]>".to_owned()),
+        Just("<host id=\"H\"><name>h</name><status>up</status></host>".to_owned()),
+        Just("text".to_owned()),
+        Just("\n    ".to_owned()),
+    ];
+    prop::collection::vec(leaf, 0..6).prop_map(|leaves| leaves.concat())
+}
+
+fn element() -> impl Strategy<Value = String> {
+    prop_oneof![
+        4 => piece().prop_map(|inside| format!("<vm id=\"{ID}\">{inside}</vm>")),
+        1 => piece().prop_map(|inside| format!("<vms>{inside}<vm id=\"{ID}\"><name>x</name></vm></vms>")),
+        1 => piece().prop_map(|inside| format!("<x>{inside}</x>")),
+        1 => Just("<vm/>".to_owned()),
+        1 => Just("\n".to_owned()),
+    ]
+}
+
 /// Everything that is read from outside.
 fn read_all(bytes: &[u8]) {
     let _ = (
@@ -264,6 +339,28 @@ fn read_all(bytes: &[u8]) {
 }
 
 proptest! {
+    /// One pass and a tree see the same guests, names and states.
+    #[test]
+    fn both_ways_of_reading_agree(elements in prop::collection::vec(element(), 0..5)) {
+        let list = format!("<vms>{}</vms>", elements.concat());
+        prop_assert_eq!(by_pass(&list), by_tree(&list), "{}", list);
+    }
+
+    /// What one pass accepts, is XML; and no state comes from elsewhere.
+    #[test]
+    fn damage_does_not_change_what_is_seen(at in 0..VM4.len(), byte in prop::sample::select(&b"<>/&;\"= dx"[..])) {
+        let mut damaged = VM4.split_once("?>").unwrap().1.as_bytes().to_vec();
+        let at = at % damaged.len();
+        damaged[at] = byte;
+        let list = [b"<vms>", damaged.as_slice(), b"</vms>"].concat();
+        if let (Ok(all), Ok(text)) = (reply::vms(&list), std::str::from_utf8(&list)) {
+            prop_assert!(all.iter().all(|vm| vm.status.as_ref().is_none_or(|status| status.word != "down")));
+            if let Some(tree) = by_tree(text) {
+                prop_assert_eq!(by_pass(text), Some(tree));
+            }
+        }
+    }
+
     #[test]
     fn any_bytes_are_survived(bytes: Vec<u8>) {
         read_all(&bytes);

@@ -227,6 +227,13 @@ impl Managed for Vmware {
             Way::Rest(rest) => rest.log_out(deadline),
         }
     }
+
+    fn remarks(&self) -> Vec<String> {
+        match &self.way {
+            Way::Soap(_) => Vec::new(),
+            Way::Rest(rest) => rest.remarks(),
+        }
+    }
 }
 
 impl Placement for Vmware {

@@ -151,6 +151,15 @@ impl Rig {
         HyperV::new(self.settings())
     }
 
+    /// The node that has a guest, as only the server knows it.
+    pub(crate) fn node(&self, guid: &str) -> String {
+        let GuestRef::Uuid(guid) = GuestRef::parse(guid) else {
+            panic!("no GUID")
+        };
+        let mut world = self.world.now();
+        world.guest(guid).expect("the guest exists").node.clone()
+    }
+
     /// The state of a guest as only the server knows it, and how often it was started and stopped.
     pub(crate) fn truth(&self, guid: &str) -> (u32, u32, u32) {
         let guid = GuestRef::parse(guid);

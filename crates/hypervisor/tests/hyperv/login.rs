@@ -194,3 +194,59 @@ fn nobody_there_is_unreachable_at_once() {
     assert_eq!(error.kind(), ErrorKind::Unreachable, "{error}");
     assert!(begun.elapsed() < Duration::from_secs(2));
 }
+
+/// An authority, a client's certificate that it signed, and the key of that, as PEM.
+fn client() -> (String, String, String) {
+    use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
+    let authority_key = KeyPair::generate().unwrap();
+    let mut authority = CertificateParams::default();
+    authority.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    let trusted = authority.self_signed(&authority_key).unwrap().pem();
+    let issuer = Issuer::new(authority, authority_key);
+    let key = KeyPair::generate().unwrap();
+    let leaf = CertificateParams::new(vec!["fence.example".to_owned()]).unwrap();
+    let leaf = leaf.signed_by(&key, &issuer).unwrap().pem();
+    (trusted, leaf, key.serialize_pem())
+}
+
+#[test]
+fn a_certificate_is_a_login() {
+    let (authority, leaf, key) = client();
+    let dir = tempfile::tempdir().unwrap();
+    let both = dir.path().join("both.pem");
+    let (certificate, private) = (dir.path().join("leaf.pem"), dir.path().join("key.pem"));
+    std::fs::write(&both, format!("{leaf}{key}")).unwrap();
+    std::fs::write(&certificate, leaf).unwrap();
+    std::fs::write(&private, key).unwrap();
+    let identity = Identity::signed(&["127.0.0.1"])
+        .unwrap()
+        .demand(&authority)
+        .unwrap();
+    let mut policy = policy();
+    (policy.certificates, policy.negotiate) = (true, false);
+    let rig = Rig::with(WORLD, &policy, Some(&identity));
+    let with = |certificate: &std::path::Path, key: &std::path::Path| {
+        let mut settings = rig.settings();
+        settings.login = Login::Certificate(https::Identity {
+            certificate: certificate.to_owned(),
+            key: key.to_owned(),
+        });
+        HyperV::new(settings)
+    };
+    with(&both, &both).health(soon()).unwrap();
+    with(&certificate, &private)
+        .power_off(&named("vm1"), soon())
+        .unwrap();
+    assert_eq!(rig.truth(VM1), (3, 0, 1));
+    let error = with(&private, &certificate).health(soon()).unwrap_err();
+    assert!(error.to_string().contains("client certificate"), "{error}");
+    assert_eq!(error.kind(), ErrorKind::Unreachable);
+    // Nobody without one, whatever the password.
+    let error = rig.hyperv().health(soon()).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Unreachable, "{error}");
+    // One of another authority's.
+    let (_, leaf, key) = client();
+    std::fs::write(&both, format!("{leaf}{key}")).unwrap();
+    let error = with(&both, &both).health(soon()).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Unreachable, "{error}");
+}

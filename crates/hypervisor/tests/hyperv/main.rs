@@ -7,3 +7,4 @@ mod faults;
 mod hosts;
 mod login;
 mod placement;
+mod random;

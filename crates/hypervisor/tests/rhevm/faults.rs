@@ -3,9 +3,9 @@
 use std::time::{Duration, Instant};
 
 use hypervisor::rhevm::{Rhevm, Settings};
-use hypervisor::{Deadline, ErrorKind, Hypervisor as _, Means};
+use hypervisor::{ErrorKind, Hypervisor as _, Means};
 
-use crate::{World, fails, named, soon};
+use crate::{World, fails, in_vain, named, soon};
 
 #[test]
 fn answers_that_are_none() {
@@ -71,13 +71,12 @@ fn an_order_whose_answer_is_lost_is_looked_after() {
         // Carried out, and then the answer suffers.
         world.faults(&format!("path=/stop when=after do={fault}"));
         let rhevm = Rhevm::new(Settings {
-            request_limit: Some(Duration::from_millis(400)),
+            request_limit: Some(Duration::from_secs(1)),
             ..world.settings("admin@internal")
         });
         if fault.starts_with("is:") {
-            let short = Deadline::after(Duration::from_millis(500));
             fails(
-                rhevm.power_off(&named("node1"), short),
+                rhevm.power_off(&named("node1"), in_vain()),
                 ErrorKind::CannotKnow,
                 "told to stop it, and then",
             );
@@ -111,10 +110,13 @@ fn an_engine_that_hangs_costs_no_more_than_the_deadline() {
         let world = World::new("");
         world.faults(&format!("path={path} count=* do=hang"));
         let begun = Instant::now();
-        let short = Deadline::after(Duration::from_millis(600));
-        fails(world.admin().power_off(&named("node1"), short), kind, "");
+        fails(
+            world.admin().power_off(&named("node1"), in_vain()),
+            kind,
+            "",
+        );
         assert!(
-            begun.elapsed() < Duration::from_secs(5),
+            begun.elapsed() < Duration::from_secs(20),
             "{path}: {:?}",
             begun.elapsed()
         );
@@ -123,7 +125,7 @@ fn an_engine_that_hangs_costs_no_more_than_the_deadline() {
     let world = World::new("");
     world.faults("path=/stop when=after do=hang");
     let rhevm = Rhevm::new(Settings {
-        request_limit: Some(Duration::from_millis(300)),
+        request_limit: Some(Duration::from_secs(1)),
         ..world.settings("admin@internal")
     });
     let off = rhevm.power_off(&named("node1"), soon()).unwrap();

@@ -116,8 +116,14 @@ impl World {
     }
 }
 
+/// Longer than anything takes that is not waited for, on a busy machine too.
 fn soon() -> Deadline {
-    Deadline::after(Duration::from_secs(5))
+    Deadline::after(Duration::from_secs(30))
+}
+
+/// Long enough to get to what is waited for, and then to wait in vain.
+fn in_vain() -> Deadline {
+    Deadline::after(Duration::from_secs(3))
 }
 
 fn named(name: &str) -> GuestRef {

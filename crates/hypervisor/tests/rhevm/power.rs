@@ -5,7 +5,7 @@ use std::time::Duration;
 use hypervisor::rhevm::{Rhevm, Settings};
 use hypervisor::{Deadline, ErrorKind, GuestState, Hypervisor as _, Means, Power};
 
-use crate::{World, fails, named, soon};
+use crate::{World, fails, in_vain, named, soon};
 
 #[test]
 fn one_guest_is_asked_for_not_all() {
@@ -178,9 +178,8 @@ fn a_guest_that_saves_its_memory_is_stopped_when_it_has() {
     assert!(world.asked("/stop") > 1);
 
     world.state("node1", "saving_state");
-    let short = Deadline::after(Duration::from_millis(300));
     fails(
-        world.admin().power_off(&named("node1"), short),
+        world.admin().power_off(&named("node1"), in_vain()),
         ErrorKind::Refused,
         "saving or restoring",
     );
@@ -223,9 +222,8 @@ fn a_backup_does_not_keep_a_guest_alive() {
         (off.evidence.means, world.asked("/stop")),
         (Means::Destroyed, 2)
     );
-    let short = Deadline::after(Duration::from_millis(200));
     fails(
-        rhevm.power_off(&named("busy"), short),
+        rhevm.power_off(&named("busy"), in_vain()),
         ErrorKind::Refused,
         "backup operation",
     );
@@ -274,13 +272,12 @@ fn a_slow_engine_is_waited_for_until_the_deadline_and_no_longer() {
     );
     let world = World::new("--guests 1 --transition 60000");
     let begun = std::time::Instant::now();
-    let short = Deadline::after(Duration::from_millis(500));
     fails(
-        world.admin().power_off(&named("node1"), short),
+        world.admin().power_off(&named("node1"), in_vain()),
         ErrorKind::CannotKnow,
         "in shutdown",
     );
-    assert!(begun.elapsed() < Duration::from_secs(2));
+    assert!(begun.elapsed() < Duration::from_secs(20));
 }
 
 #[test]

@@ -10,6 +10,7 @@
 //! --no-negotiate    does not offer Negotiate
 //! --unencrypted     takes plain messages over plain HTTP
 //! --strict-binding  NTLM over TLS must be bound to its connection
+//! --client-authority FILE   takes clients by their certificates alone, if these authorities (PEM) signed them
 //! --ops FILE        begin with these faults in operations
 //! ```
 //!
@@ -27,7 +28,7 @@ use test_servers::hyperv::host::{Host, Policy, Rights, User};
 use test_servers::hyperv::world::Shared;
 
 fn main() -> io::Result<()> {
-    let arguments = Arguments::read()?;
+    let mut arguments = Arguments::read()?;
     let mut policy = Policy {
         users: Vec::new(),
         basic: false,
@@ -38,7 +39,8 @@ fn main() -> io::Result<()> {
     };
     let (world, operations) = (Shared::default(), Faults::default());
     let mut domain = "CORP".to_owned();
-    let mut rest = arguments.rest.iter();
+    let rest = std::mem::take(&mut arguments.rest);
+    let mut rest = rest.iter();
     while let Some(option) = rest.next() {
         let mut value = || {
             rest.next()
@@ -58,6 +60,14 @@ fn main() -> io::Result<()> {
             "--no-negotiate" => policy.negotiate = false,
             "--unencrypted" => policy.unencrypted = true,
             "--strict-binding" => policy.strict_binding = true,
+            "--client-authority" => {
+                let authorities = std::fs::read_to_string(value()?)?;
+                let identity = arguments.identity.take().and_then(Arc::into_inner);
+                let identity =
+                    identity.ok_or_else(|| io::Error::other("--client-authority needs --tls"))?;
+                arguments.identity = Some(Arc::new(identity.demand(&authorities)?));
+                policy.certificates = true;
+            }
             _ => return Err(io::Error::other(format!("unknown option {option}"))),
         }
     }

@@ -38,6 +38,8 @@ pub(super) struct Rest {
     /// Conditions of the list, name and value.
     filter: Vec<(String, String)>,
     found: Mutex<HashMap<GuestRef, (String, Instant)>>,
+    /// What is to be told to the user.
+    remarks: Mutex<Vec<String>>,
     /// Guests that were powered off through this login.
     cut: Mutex<HashMap<String, Instant>>,
 }
@@ -80,6 +82,7 @@ impl Rest {
             datacenter: settings.datacenter.clone(),
             filter: filter.split('&').filter_map(condition).collect(),
             found: Mutex::default(),
+            remarks: Mutex::default(),
             cut: Mutex::default(),
         }
     }
@@ -184,12 +187,19 @@ impl Rest {
         }
         match self.soap.may_switch(guest, deadline) {
             Err(error @ Error::Unreachable { .. }) if !deadline.has_passed() => {
-                tracing::warn!(%error, "privileges cannot be asked about");
+                let remark = format!(
+                    "REST does not tell whether the login may power off, and SOAP cannot be asked: {error}"
+                );
+                lock(&self.remarks).push(remark);
                 Ok(())
             }
-            // What REST finds by its name may be one of several over SOAP only if vCenter changed in between.
             other => other,
         }
+    }
+
+    /// What there is to tell.
+    pub(super) fn remarks(&self) -> Vec<String> {
+        std::mem::take(&mut lock(&self.remarks))
     }
 
     /// Ends the session.

@@ -7,7 +7,7 @@ use deadline::Deadline;
 use roxmltree::Node;
 
 use super::envelope::{Parts, Request};
-use super::fault::Meaning;
+use super::fault::{Fault, Meaning};
 use super::link::{Link, ServiceContent, Session, Trouble};
 use super::reply::{Content, Malformed, Moref, child, children, missing, reference_of, text_of};
 use crate::Error;
@@ -146,6 +146,11 @@ fn step(parts: &mut Parts, name: &str, kind: &str, path: &str, then: &[&str]) {
     });
 }
 
+/// Whether a fault says that the server has forgotten a view, as it does when the session of it ends.
+fn is_view_gone(fault: &Fault) -> bool {
+    matches!(&fault.meaning, Meaning::Gone { object: Some(object) } if object.kind == "ContainerView")
+}
+
 /// The objects of one page, and what leads to the next.
 pub(super) fn page<'a, 'i: 'a>(response: Node<'a, 'i>) -> (Vec<Content<'a, 'i>>, Option<String>) {
     let mut objects = Vec::new();
@@ -182,13 +187,16 @@ impl Link {
         read: impl Fn(Content<'_, '_>) -> Result<Option<T>, Malformed>,
         mut enough: impl FnMut(&[T]) -> Result<bool, Trouble>,
     ) -> Result<Vec<T>, Trouble> {
-        let mut again = true;
+        let (mut again, mut once_more) = (true, true);
         loop {
             let session = self.session(deadline)?;
             match self.collect_through(&session, query, deadline, &read, &mut enough) {
                 Err(Trouble::Fault(fault)) if fault.meaning == Meaning::Session && again => {
                     again = false;
                     self.forget(&session);
+                }
+                Err(Trouble::Fault(fault)) if is_view_gone(&fault) && once_more => {
+                    once_more = false;
                 }
                 other => return other,
             }
@@ -219,8 +227,7 @@ impl Link {
         })?;
         let result = self.collect_in(session, query, Some(&view), deadline, read, enough);
         // With its session a view is gone.
-        let expired =
-            matches!(&result, Err(Trouble::Fault(fault)) if fault.meaning == Meaning::Session);
+        let expired = matches!(&result, Err(Trouble::Fault(fault)) if fault.meaning == Meaning::Session || is_view_gone(fault));
         let destroy = Request::new("DestroyView", &view, |_| {});
         if !expired && let Err(trouble) = self.ask_in(session, &destroy, deadline, |_| Ok(())) {
             tracing::debug!(?trouble, "a view was not destroyed");

@@ -1,5 +1,7 @@
 //! What the login may do: monitor proves the privilege to power off, without powering off.
 
+use std::collections::HashSet;
+
 use deadline::Deadline;
 use roxmltree::Node;
 
@@ -46,9 +48,10 @@ impl Soap {
             let template = content.flag("config.template") == Some(true);
             (!template).then(|| content.object()).transpose()
         };
-        let (mut asked, mut may) = (0, false);
+        // By identifier, not by number: a query may begin anew.
+        let (mut asked, mut may) = (HashSet::new(), false);
         let enough = |guests: &[Moref]| {
-            asked += guests.len();
+            asked.extend(guests.iter().cloned());
             may = !self.granted(guests, deadline)?.is_empty();
             Ok(may)
         };
@@ -58,10 +61,9 @@ impl Soap {
             .collect_until(&query, deadline, read, enough)
             .map_err(told)?;
         // The last page, or all of them from a server that knows no pages.
-        let mut rest = guests
-            .get(asked..)
-            .unwrap_or_default()
-            .chunks(SAMPLE as usize);
+        let rest = guests.iter().filter(|guest| !asked.contains(guest));
+        let rest: Vec<Moref> = rest.cloned().collect();
+        let mut rest = rest.chunks(SAMPLE as usize);
         while let (false, Some(chunk)) = (may, rest.next()) {
             may = !self.granted(chunk, deadline).map_err(told)?.is_empty();
         }

@@ -252,16 +252,16 @@ impl Standalone {
             .map(|host| host.question(deadline, move |hypervisor| hypervisor.list(deadline)))
             .collect();
         let mut inventory = Inventory::default();
-        let mut by_uuid: BTreeMap<Uuid, Observation> = BTreeMap::new();
+        let mut by_identity: BTreeMap<Identity, Observation> = BTreeMap::new();
         for call in calls {
             match call.await {
                 Ok(guests) => guests
                     .into_iter()
-                    .for_each(|seen| merge(&mut by_uuid, seen)),
+                    .for_each(|seen| merge(&mut by_identity, seen)),
                 Err(error) => inventory.silent.push(FleetError::from(error).to_string()),
             }
         }
-        inventory.guests = by_uuid.into_values().collect();
+        inventory.guests = by_identity.into_values().collect();
         inventory
             .guests
             .sort_by_cached_key(|seen| (seen.guest.name.to_lowercase(), seen.guest.name.clone()));
@@ -318,11 +318,16 @@ fn enter(
     Ok(())
 }
 
+/// What tells guests of a list apart: the UUID; the name where a platform lists guests without their UUIDs (vCenter by REST).
+type Identity = (Uuid, Option<String>);
+
 /// Of a guest that two hypervisors know, the one that runs is shown.
-fn merge(guests: &mut BTreeMap<Uuid, Observation>, seen: Observation) {
-    match guests.get_mut(&seen.guest.uuid) {
+fn merge(guests: &mut BTreeMap<Identity, Observation>, seen: Observation) {
+    let uuid = seen.guest.uuid;
+    let identity = (uuid, uuid.is_nil().then(|| seen.guest.name.clone()));
+    match guests.get_mut(&identity) {
         None => {
-            guests.insert(seen.guest.uuid, seen);
+            guests.insert(identity, seen);
         }
         Some(known) if !known.active && seen.active => *known = seen,
         Some(_) => {}
@@ -408,5 +413,27 @@ mod tests {
         restarted.unwrap();
         assert_eq!(off.unwrap().len(), 1);
         assert!(!host.guest("vm1").unwrap().active);
+    }
+
+    /// A platform may list guests without their UUIDs; they are different guests all the same.
+    #[tokio::test]
+    async fn a_list_without_uuids_holds_every_guest_once() {
+        let host = MemoryHypervisor::new("memory");
+        for name in ["vm1", "vm2"] {
+            let mut guest = MemoryGuest::running(name);
+            guest.uuid = Uuid::nil();
+            host.add(guest);
+        }
+        let auditor = Auditor::none();
+        let fleet = Standalone::new(vec![Arc::new(host.clone()), Arc::new(host)], &auditor);
+        let inventory = fleet
+            .do_list(Deadline::after(Duration::from_secs(20)))
+            .await;
+        let names: Vec<&str> = inventory
+            .guests
+            .iter()
+            .map(|seen| seen.guest.name.as_str())
+            .collect();
+        assert_eq!(names, ["vm1", "vm2"]);
     }
 }

@@ -37,6 +37,14 @@ struct Source {
     password: Option<Password>,
 }
 
+impl Source {
+    /// Whether guests are found there by their names only: vCenter's REST interface does not search by UUID.
+    fn is_by_name(&self) -> bool {
+        let management = self.address.management();
+        management.is_some_and(|management| management.setting("api") == Some("rest"))
+    }
+}
+
 /// Reads `uri`, `uri1`, `uri2` …, which are libvirt's, and `hypervisor`, `hypervisor1` …, which are addresses of any kind.
 pub(super) fn read(view: &View<'_>, backend: &Spanned) -> Option<Box<dyn FleetPlan>> {
     let mut plan = Plan {
@@ -272,6 +280,9 @@ impl FleetPlan for Plan {
             };
             hypervisors.push(match opened.map_err(|error| error.to_string())? {
                 Opened::Plain(hypervisor) => hypervisor.into(),
+                Opened::Managed(managed) if source.is_by_name() => {
+                    sessions.begin_by_name(managed.into())
+                }
                 Opened::Managed(managed) => sessions.begin(managed.into()),
             });
         }

@@ -2,8 +2,8 @@
 //! other side of (`tests/tests/hyperv/peer.py`).
 //!
 //! ```text
-//! lines client LOGIN PASSWORD     writes NEGOTIATE, reads CHALLENGE, writes AUTHENTICATE
-//! lines server LOGIN PASSWORD     reads NEGOTIATE, writes CHALLENGE, reads AUTHENTICATE, writes who it is
+//! ntlm-lines client LOGIN PASSWORD     writes NEGOTIATE, reads CHALLENGE, writes AUTHENTICATE
+//! ntlm-lines server LOGIN PASSWORD     reads NEGOTIATE, writes CHALLENGE, reads AUTHENTICATE, writes who it is
 //! ```
 //!
 //! Then, until the input ends: reads a signature and a sealed message, writes it opened, seals it backwards, writes that.

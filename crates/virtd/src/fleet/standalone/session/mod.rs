@@ -15,6 +15,7 @@
 //! A login that may look and not switch is of no use, and would be found out by the first guest that must be fenced. So asking for
 //! health asks for the privilege as well, now and then.
 
+use std::collections::HashMap;
 use std::future::Future;
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
@@ -26,6 +27,7 @@ use hypervisor::{
     Error, Event, Evidence, GuestRef, Hypervisor, Managed, Observation, PoweredOff, Revival,
 };
 use tokio::sync::oneshot;
+use uuid::Uuid;
 
 /// How long logging out may take.
 const LOG_OUT_LIMIT: Duration = Duration::from_secs(5);
@@ -48,12 +50,25 @@ pub(super) struct Sessions(Mutex<Vec<oneshot::Receiver<()>>>);
 impl Sessions {
     /// Adds an interface, and hands out what its guests are reached through: a session from the first call until it is dropped.
     pub(super) fn begin(&mut self, managed: Arc<dyn Managed>) -> Arc<dyn Hypervisor> {
-        self.begin_with(managed, IDLE)
+        self.begin_with(managed, IDLE, None)
     }
 
-    fn begin_with(&mut self, managed: Arc<dyn Managed>, idle: Duration) -> Arc<dyn Hypervisor> {
+    /// The same for an interface that finds guests by their names only: those of the guests that were looked at are remembered, so that
+    /// the fleet, which acts on guests by their UUIDs, finds them.
+    pub(super) fn begin_by_name(&mut self, managed: Arc<dyn Managed>) -> Arc<dyn Hypervisor> {
+        self.begin_with(managed, IDLE, Some(Names::default()))
+    }
+
+    fn begin_with(
+        &mut self,
+        managed: Arc<dyn Managed>,
+        idle: Duration,
+        names: Option<Names>,
+    ) -> Arc<dyn Hypervisor> {
         let (alive, gone) = mpsc::channel();
-        let session = Arc::new(self.make(managed, alive));
+        let mut session = self.make(managed, alive);
+        session.names = names;
+        let session = Arc::new(session);
         let weak = Arc::downgrade(&session);
         let keeper = move || keep_alive(&weak, &gone, idle);
         if let Err(error) = thread::Builder::new()
@@ -81,6 +96,7 @@ impl Sessions {
                 privilege: Privilege::default(),
             }),
             changed: Condvar::new(),
+            names: None,
             ended: Some(ended),
             _alive: alive,
         }
@@ -102,10 +118,38 @@ struct Session {
     state: Mutex<State>,
     /// Somebody's turn has ended.
     changed: Condvar,
+    names: Option<Names>,
     /// Told when the session has been closed.
     ended: Option<oneshot::Sender<()>>,
     /// Dropped with the session, which ends the thread that keeps it alive.
     _alive: mpsc::Sender<()>,
+}
+
+/// What guests are called that were looked at.
+#[derive(Debug, Default)]
+struct Names(Mutex<HashMap<Uuid, String>>);
+
+/// More guests than any platform has; then all are forgotten, and learnt again by the next looks.
+const MAX_NAMES: usize = 65_536;
+
+impl Names {
+    fn learn(&self, seen: &Observation) {
+        let mut names = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if names.len() >= MAX_NAMES {
+            names.clear();
+        }
+        names.insert(seen.guest.uuid, seen.guest.name.clone());
+    }
+
+    /// How the platform finds `guest`.
+    fn of(&self, guest: &GuestRef) -> GuestRef {
+        let names = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let name = match guest {
+            GuestRef::Uuid(uuid) => names.get(uuid),
+            GuestRef::Name(_) => None,
+        };
+        name.map_or_else(|| guest.clone(), |name| GuestRef::Name(name.clone()))
+    }
 }
 
 #[derive(Debug)]
@@ -186,6 +230,9 @@ impl Session {
     ) -> Result<T, Error> {
         let turn = self.admit(deadline)?;
         let result = call(&*self.managed);
+        for remark in self.managed.remarks() {
+            tracing::warn!("{}: {remark}", self.name());
+        }
         self.learn(result.as_ref().err(), Instant::now());
         drop(turn);
         result
@@ -270,6 +317,28 @@ impl Session {
         refused.map_or(Ok(()), Err)
     }
 
+    /// How the platform finds `guest`.
+    fn call(&self, guest: &GuestRef) -> GuestRef {
+        self.names
+            .as_ref()
+            .map_or_else(|| guest.clone(), |names| names.of(guest))
+    }
+
+    /// What was looked at must be whom the caller meant: a name may have passed to another guest.
+    fn recognise(&self, guest: &GuestRef, seen: &Observation) -> Result<(), Error> {
+        if let Some(names) = &self.names {
+            names.learn(seen);
+            if !seen.guest.is(guest) {
+                return Err(Error::NotConfirmed {
+                    guest: guest.clone(),
+                    by: seen.by.clone(),
+                    saw: format!("its name belongs to another guest now: {seen}"),
+                });
+            }
+        }
+        Ok(())
+    }
+
     fn idle_for(&self) -> Duration {
         self.state().used.elapsed()
     }
@@ -334,11 +403,21 @@ impl Hypervisor for Session {
     }
 
     fn observe(&self, guest: &GuestRef, deadline: Deadline) -> Result<Observation, Error> {
-        self.ask(deadline, |managed| managed.observe(guest, deadline))
+        let called = self.call(guest);
+        let seen = self.ask(deadline, |managed| managed.observe(&called, deadline))?;
+        self.recognise(guest, &seen)?;
+        Ok(seen)
     }
 
     fn power_off(&self, guest: &GuestRef, deadline: Deadline) -> Result<PoweredOff, Error> {
-        self.ask(deadline, |managed| managed.power_off(guest, deadline))
+        let called = self.call(guest);
+        if called != *guest {
+            // Nothing is switched by a name that belongs to another guest by now.
+            self.observe(guest, deadline)?;
+        }
+        let off = self.ask(deadline, |managed| managed.power_off(&called, deadline))?;
+        self.recognise(guest, &off.evidence.observation)?;
+        Ok(off)
     }
 
     fn power_on(
@@ -347,9 +426,15 @@ impl Hypervisor for Session {
         revival: Option<&Revival>,
         deadline: Deadline,
     ) -> Result<Evidence, Error> {
-        self.ask(deadline, |managed| {
-            managed.power_on(guest, revival, deadline)
-        })
+        let called = self.call(guest);
+        if called != *guest {
+            self.observe(guest, deadline)?;
+        }
+        let on = self.ask(deadline, |managed| {
+            managed.power_on(&called, revival, deadline)
+        })?;
+        self.recognise(guest, &on.observation)?;
+        Ok(on)
     }
 
     fn health(&self, deadline: Deadline) -> Result<(), Error> {
@@ -363,195 +448,4 @@ impl Hypervisor for Session {
 }
 
 #[cfg(test)]
-mod tests {
-    use hypervisor::memory::{Faults, MemoryGuest, MemoryHypervisor, MemoryPlatform};
-
-    use super::*;
-
-    fn platform() -> (MemoryHypervisor, MemoryPlatform) {
-        let guests = MemoryHypervisor::new("memory");
-        guests.add(MemoryGuest::running("vm1"));
-        let platform = MemoryPlatform::new(&guests);
-        (guests, platform)
-    }
-
-    fn soon() -> Deadline {
-        Deadline::after(Duration::from_secs(5))
-    }
-
-    fn look(session: &dyn Hypervisor) -> Result<Observation, Error> {
-        session.observe(&GuestRef::parse("vm1"), soon())
-    }
-
-    #[tokio::test]
-    async fn one_session_for_everybody_which_ends_with_the_last_one() {
-        let (_, platform) = platform();
-        let mut sessions = Sessions::default();
-        let session = sessions.begin(Arc::new(platform.clone()));
-        let another = Arc::clone(&session);
-        thread::scope(|scope| {
-            for _ in 0..8 {
-                scope.spawn(|| (0..25).for_each(|_| drop(look(&*session).unwrap())));
-            }
-        });
-        platform.expire();
-        look(&*session).unwrap();
-        let ended = sessions.ended();
-        drop(session);
-        assert_eq!(platform.logins().ended, 0);
-        drop(another);
-        ended.await;
-        let logins = platform.logins();
-        assert_eq!(
-            (logins.tried, logins.made, logins.ended, logins.open),
-            (2, 2, 1, false)
-        );
-    }
-
-    #[tokio::test]
-    async fn a_platform_that_is_gone_holds_nobody_up_at_the_end() {
-        let (guests, platform) = platform();
-        let mut sessions = Sessions::default();
-        let session = sessions.begin(Arc::new(platform.clone()));
-        look(&*session).unwrap();
-        guests.set_faults(Faults {
-            unreachable: Some("pulled out".to_owned()),
-            ..Faults::default()
-        });
-        let ended = sessions.ended();
-        drop(session);
-        ended.await;
-        assert_eq!(platform.logins().ended, 0);
-    }
-
-    #[test]
-    fn a_refused_login_is_not_tried_for_every_guest() {
-        let (_, platform) = platform();
-        platform.refuse_logins(Some("login of `root` refused"));
-        let session = Sessions::default().begin(Arc::new(platform.clone()));
-        for _ in 0..200 {
-            let error = look(&*session).unwrap_err();
-            assert_eq!(error.kind(), hypervisor::ErrorKind::Refused);
-            assert!(
-                error.to_string().contains("login of `root` refused"),
-                "{error}"
-            );
-        }
-        assert!(
-            look(&*session)
-                .unwrap_err()
-                .to_string()
-                .contains("a reload tries at once")
-        );
-        assert_eq!(platform.logins().tried, 1);
-    }
-
-    /// Many at once count as one; the pause grows with each refusal after it, and ends with the first answer.
-    #[test]
-    fn pauses_grow_and_end() {
-        let (_, platform) = platform();
-        let mut sessions = Sessions::default();
-        let session = sessions.make(Arc::new(platform), mpsc::channel().0);
-        let refused = |detail: &str| Error::Refused {
-            by: "x".to_owned(),
-            guest: String::new(),
-            detail: detail.to_owned(),
-        };
-        let wrong = refused("login of `root` refused");
-        let pause = || {
-            session
-                .state()
-                .refused
-                .as_ref()
-                .map(|refused| refused.pause.as_secs())
-        };
-        let mut now = Instant::now();
-        for wanted in [15, 30, 60, 120, 240, 300, 300] {
-            session.learn(Some(&wrong), now);
-            session.learn(Some(&wrong), now + Duration::from_secs(1));
-            assert_eq!(pause(), Some(wanted));
-            now += Duration::from_secs(wanted + 2);
-        }
-        assert!(session.admit(soon()).is_err());
-        session.learn(
-            Some(&Error::Unreachable {
-                by: "x".to_owned(),
-                detail: "no".to_owned(),
-            }),
-            now,
-        );
-        assert!(session.admit(soon()).is_err());
-        session.learn(Some(&refused("no privilege")), now);
-        assert_eq!(pause(), None);
-        assert!(session.admit(soon()).unwrap().is_none());
-    }
-
-    #[test]
-    fn the_first_call_logs_in_for_all_and_a_hanging_one_holds_nobody() {
-        let (guests, platform) = platform();
-        platform.refuse_logins(Some("login of `root` refused"));
-        let session = Sessions::default().begin(Arc::new(platform.clone()));
-        thread::scope(|scope| {
-            for _ in 0..32 {
-                scope.spawn(|| look(&*session).unwrap_err());
-            }
-        });
-        assert_eq!(platform.logins().tried, 1);
-
-        platform.refuse_logins(None);
-        let session = Sessions::default().begin(Arc::new(platform));
-        guests.hang_for(Duration::from_millis(3500));
-        let begun = Instant::now();
-        thread::scope(|scope| {
-            for _ in 0..4 {
-                scope.spawn(|| look(&*session).unwrap());
-            }
-        });
-        assert!(
-            begun.elapsed() < Duration::from_secs(5),
-            "{:?}",
-            begun.elapsed()
-        );
-    }
-
-    #[test]
-    fn health_needs_the_right_to_switch() {
-        let (guests, platform) = platform();
-        let session = Sessions::default().begin(Arc::new(platform.clone()));
-        for _ in 0..200 {
-            session.health(soon()).unwrap();
-        }
-        assert_eq!(guests.calls().may_switch, 1);
-        guests.set_faults(Faults {
-            forbidden: Some("no role".to_owned()),
-            ..Faults::default()
-        });
-        let session = Sessions::default().begin(Arc::new(platform));
-        for _ in 0..200 {
-            let error = session.health(soon()).unwrap_err();
-            assert!(error.to_string().contains("no role"), "{error}");
-            // Not to be taken for a refused login: looking is allowed.
-            look(&*session).unwrap();
-        }
-        assert_eq!(guests.calls().may_switch, 2);
-    }
-
-    #[tokio::test]
-    async fn an_idle_session_is_used() {
-        let (guests, platform) = platform();
-        let mut sessions = Sessions::default();
-        let session = sessions.begin_with(Arc::new(platform.clone()), Duration::from_millis(20));
-        look(&*session).unwrap();
-        let latest = soon();
-        while guests.calls().health < 3 {
-            assert!(!latest.has_passed(), "{:?}", guests.calls());
-            thread::sleep(Duration::from_millis(5));
-        }
-        let ended = sessions.ended();
-        drop(session);
-        ended.await;
-        let calls = guests.calls().health;
-        thread::sleep(Duration::from_millis(100));
-        assert_eq!(guests.calls().health, calls);
-    }
-}
+mod tests;
