@@ -107,7 +107,8 @@ fn cell(summary: Option<Summary>, unit: Unit) -> String {
     if unit != Unit::Count {
         let _ = write!(text, " {}", unit.symbol());
     }
-    if s.runs > 1 {
+    // A count that never differed needs no quartiles.
+    if s.runs > 1 && (unit != Unit::Count || s.max > s.min) {
         let _ = write!(text, " ({} – {})", number(s.low), number(s.high));
     }
     text
@@ -186,7 +187,13 @@ mod tests {
     fn what_is_counted_has_no_unit() {
         let summary = Summary::of(&[5.0]);
         assert_eq!(cell(summary, Unit::Count), "5");
-        assert_eq!(cell(Summary::of(&[5.0, 5.0]), Unit::Count), "5 (5 – 5)");
+        assert_eq!(cell(Summary::of(&[5.0, 5.0]), Unit::Count), "5");
+    }
+
+    #[test]
+    fn counts_that_differ_have_quartiles() {
+        let summary = Summary::of(&[5.0, 5.0, 7.0]);
+        assert_eq!(cell(summary, Unit::Count), "5 (5 – 6)");
     }
 
     #[test]
