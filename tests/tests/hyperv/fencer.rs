@@ -1,7 +1,7 @@
 //! Pacemaker's own fencer as the caller.
 
 use picket_tests::{
-    fencer::{Fencer, NEEDS},
+    fencer::{self, Fencer},
     process::PATIENCE,
     skip::skipped,
 };
@@ -10,10 +10,10 @@ use crate::{ALONE, CLUSTER, PASSWORD, VM1, VM2, World};
 
 /// `$1` is the port, further arguments are options.
 const STEPS: &str = r#"
-port=$1; shift
-options="-o ip=127.0.0.1 -o ipport=$port -o username=CORP\\ann"
+options="-o ip=127.0.0.1 -o ipport=$1 -o username=CORP\\ann"; shift
 for option; do options="$options -o $option"; done
-say register stonith_admin -R hv -a fence_hyperv $options -o "password_script=$dir/password" -o "pcmk_host_map=node1:vm1;node2:564d1fcb-2b1c-4b8e-8c52-9b54d1a9b2e2;node3:nobody"
+map="node1:vm1;node2:564d1fcb-2b1c-4b8e-8c52-9b54d1a9b2e2;node3:nobody"
+say register stonith_admin -R hv -a fence_hyperv $options -o "password_script=$dir/password" -o "pcmk_host_map=$map"
 say monitor stonith_admin -Q hv
 say off stonith_admin -F node1 -t 40
 say off-again stonith_admin -F node1 --tolerance 0s -t 40
@@ -28,9 +28,10 @@ say register-wrong stonith_admin -R wrong -a fence_hyperv $options -o password=w
 say monitor-wrong stonith_admin -Q wrong
 "#;
 
+/// One host, a cluster of three, and a host with TLS that wants the login bound to it.
 #[test]
 fn the_fencer_drives_the_agent() {
-    if skipped(&NEEDS) {
+    if skipped(&fencer::NEEDS) {
         return;
     }
     for (lines, server) in [
@@ -39,8 +40,7 @@ fn the_fencer_drives_the_agent() {
         (ALONE, &["--tls", "--strict-binding"]),
     ] {
         let world = World::with(lines, server);
-        let dir = world.dir.path();
-        let fencer = Fencer::new(dir, &["fence_hyperv"]);
+        let fencer = Fencer::new(world.dir.path(), &["fence_hyperv"]);
         let _ = fencer.password_script(PASSWORD);
         let mut args = vec![world.port().to_string()];
         if world.cluster {

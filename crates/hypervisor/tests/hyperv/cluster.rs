@@ -318,3 +318,33 @@ fn a_node_that_was_not_given_is_looked_for_by_its_name() {
     assert_eq!(error.kind(), ErrorKind::Unreachable, "{error}");
     assert!(error.to_string().contains("HV1"), "{error}");
 }
+
+/// Neither by name nor by GUID is the inventory listed.
+#[test]
+fn one_guest_among_many_costs_no_more() {
+    let mut lines = "node HV1\nnode HV2\ncluster HVC\n".to_owned();
+    for at in 0..400 {
+        lines.push_str(&format!(
+            "guest vm{at} 564D1FCB-2B1C-4B8E-8C52-{at:012} HV2 2 vm{at}\n"
+        ));
+    }
+    let rig = Rig::new(&lines);
+    for guest in ["vm7", "564D1FCB-2B1C-4B8E-8C52-000000000007"] {
+        rig.servers
+            .iter()
+            .for_each(|server| server.faults().clear_log());
+        rig.hyperv().power_off(&named(guest), soon()).unwrap();
+        let log: Vec<_> = rig
+            .servers
+            .iter()
+            .flat_map(|server| server.faults().log())
+            .collect();
+        let received: usize = log.iter().map(|entry| entry.sent).sum();
+        assert!(
+            received < 80_000 && log.len() < 40,
+            "{guest}: {} requests, {received} bytes",
+            log.len()
+        );
+        rig.hyperv().power_on(&named(guest), None, soon()).unwrap();
+    }
+}

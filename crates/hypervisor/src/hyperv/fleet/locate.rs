@@ -5,7 +5,7 @@ use std::sync::Arc;
 use deadline::Deadline;
 use uuid::Uuid;
 
-use super::{Fleet, all_of, lock};
+use super::{Fleet, STAGGER, all_of, lock};
 use crate::hyperv::cluster::{Role, Which};
 use crate::hyperv::host::Host;
 use crate::hyperv::system::Machine;
@@ -234,9 +234,23 @@ impl Fleet {
                 return Ok(role);
             }
         }
+        if let Some(role) = self.role_by_name_of(uuid, deadline) {
+            return Ok(role);
+        }
         let roles = self.roles(Which::All, deadline)?;
         let role = roles.into_iter().find(|role| role.guest == Some(uuid));
         role.ok_or_else(|| self.no_role(&GuestRef::Uuid(uuid)))
+    }
+
+    /// The role of a guest, by the name that a node has for it: roles are usually called like their guests, and cannot be
+    /// asked for by GUID. None proves nothing.
+    fn role_by_name_of(&self, uuid: Uuid, deadline: Deadline) -> Option<Role> {
+        let (wanted, soon) = (GuestRef::Uuid(uuid), deadline.within(STAGGER));
+        let asked = all_of(&self.given, |host| host.find(&wanted, soon));
+        let found = asked.into_iter().filter_map(|(_, found)| found.ok());
+        let name = found.flatten().next()?.guest.name;
+        let roles = self.roles(Which::Group(name), deadline).ok()?;
+        roles.into_iter().find(|role| role.guest == Some(uuid))
     }
 
     /// A group's name is unique in its cluster, a guest's is not. So the group of this name decides, if there is one.
