@@ -259,7 +259,7 @@ fn corosync_is_asked_once() {
         // There is no such device, which is found after Corosync has answered.
         let ran = node.fence(&["-o", "status", "-n", "node2", "-d", "/dev/nothing"]);
         assert!(ran.stderr.contains("/dev/nothing"), "{ran:?}");
-        let calls = std::fs::read_to_string(node.path("calls")).expect("it was written");
+        let calls = fs::read_to_string(node.path("calls")).expect("it was written");
         calls.lines().map(str::to_owned).collect::<Vec<_>>()
     };
     let all = "cat \"$d/name\" \"$d/list\"";
