@@ -23,8 +23,8 @@ const HEAD: &str = "\
 
 Written by `make bench` (`cargo xtask bench`); do not edit. Each figure of Picket stands beside the C
 program's (Debian's `fence-virt` and `fence-virtd`), that of pcs, tgt's, or the packaged agent's, taken in the
-same run on the same machine, the two taking turns. Values are medians, in brackets the quartiles; *ratio* is Picket's median
-divided by the other's. The numbers behind this page are in `benchmarks.json`.
+same run on the same machine, the two taking turns. Values are medians, in brackets the quartiles; *ratio* is
+Picket's median divided by the other's. The numbers behind this page are in `benchmarks.json`.
 ";
 
 /// One area.
