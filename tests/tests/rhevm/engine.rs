@@ -113,10 +113,9 @@ impl Engine {
         self.control("PUT", &format!("/-/engine/{guest}"), lines);
     }
 
-    /// The requests seen since the last time.
+    /// The requests seen so far.
     pub(crate) fn log(&self) -> Vec<String> {
         let log = self.control("GET", "/-/log", "");
-        self.control("DELETE", "/-/log", "");
         log.lines().map(str::to_owned).collect()
     }
 

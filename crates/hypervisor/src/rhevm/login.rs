@@ -37,7 +37,7 @@ impl Talk {
         if let Some(path) = &settings.session_file {
             match keep::load(path, &self.by, &settings.username) {
                 Ok(Some((ticket, version))) if Some(&ticket) != refused => {
-                    return Ok(self.new_session(ticket, version));
+                    return Ok(self.new_session(ticket, version, true));
                 }
                 Ok(_) => {}
                 Err(problem) => self.remark(format!("the kept session is not used: {problem}")),
@@ -65,7 +65,7 @@ impl Talk {
         if self.settings.version != Version::V3
             && let Some(ticket) = self.fetch_token(deadline)?
         {
-            return Ok(self.new_session(ticket, Version::V4));
+            return Ok(self.new_session(ticket, Version::V4, false));
         }
         self.log_in_basic(deadline)
     }
@@ -161,7 +161,7 @@ impl Talk {
         if root.version.is_some_and(|(major, _)| major < 4) {
             version = Version::V3;
         }
-        Ok(self.new_session(ticket, version))
+        Ok(self.new_session(ticket, version, false))
     }
 
     /// Ends the session, if there is one and nobody is to use it later.

@@ -100,6 +100,8 @@ pub(super) struct Session {
     pub ticket: Ticket,
     /// The version that is spoken.
     pub version: Version,
+    /// Whether it was opened by another run of the program.
+    pub kept: bool,
     /// Counts the logins: a request that fails tells by it whether somebody else logged in meanwhile.
     pub generation: u64,
 }

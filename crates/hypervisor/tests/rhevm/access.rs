@@ -165,6 +165,28 @@ fn a_session_is_kept_for_the_next_run_when_told_so() {
     }
 }
 
+/// A session from the file may be as old as the one in memory: neither is the last word.
+#[test]
+fn two_old_sessions_are_followed_by_a_new_one() {
+    let world = World::new("");
+    let dir = tempfile::tempdir().unwrap();
+    let kept = |name: &str| Settings {
+        session_file: Some(dir.path().join(name)),
+        ..world.settings("admin@internal")
+    };
+    let (first, second) = (Rhevm::new(kept("one")), Rhevm::new(kept("two")));
+    first.health(soon()).unwrap();
+    // Taken up from the file, as by another run.
+    let again = Rhevm::new(kept("one"));
+    again.health(soon()).unwrap();
+    second.health(soon()).unwrap();
+    std::fs::rename(dir.path().join("two"), dir.path().join("one")).unwrap();
+    assert_eq!(world.sessions(), (2, 2, 0));
+    world.engine.state().sessions.expire();
+    again.health(soon()).unwrap();
+    assert_eq!(world.sessions(), (1, 3, 0));
+}
+
 #[test]
 fn too_many_sessions_are_said_to_be_too_many() {
     let world = World::new("--session-limit 1");
