@@ -33,8 +33,8 @@ mod codes {
     pub(super) const E_ACCESSDENIED: u32 = 0x8007_0005;
     /// `ERROR_WSMAN_OPERATION_TIMEDOUT`
     pub(super) const TIMED_OUT: u32 = 0x8033_8029;
-    /// `ERROR_WSMAN_CANNOT_PROCESS_FILTER`
-    pub(super) const FILTER: u32 = 0x8033_8042;
+    /// `ERROR_WSMAN_ENUMERATE_CANNOT_PROCESS_FILTER`
+    pub(super) const FILTER: u32 = 0x8033_801a;
     pub(super) const INVALID_QUERY: u32 = 0x8004_1017;
 }
 
@@ -100,13 +100,18 @@ impl Fault {
     /// There is no such instance. Only if nothing says that there is no such class or namespace.
     #[must_use]
     pub fn is_not_found(&self) -> bool {
-        !self.is_unknown_class() && self.is(&[codes::NOT_FOUND])
+        let named = matches!(
+            self.code.as_str(),
+            "DestinationUnreachable" | "InvalidSelectors"
+        );
+        !self.is_unknown_class() && (named || self.is(&[codes::NOT_FOUND]))
     }
 
-    /// The server does not know the namespace or the class.
+    /// The server does not know the namespace or the class. To a query Windows says the same of these as of a query it cannot
+    /// read.
     #[must_use]
     pub fn is_unknown_class(&self) -> bool {
-        self.is(&[codes::INVALID_NAMESPACE, codes::INVALID_CLASS])
+        self.is_unknown_query() || self.is(&[codes::INVALID_NAMESPACE, codes::INVALID_CLASS])
     }
 
     /// The server did not finish within the time it was given.

@@ -52,7 +52,7 @@ fn expected(codes: bool) -> String {
          no such class fault {}\nno query fault {}\nwrong password refused\n",
         fault("2147749890"),
         fault("2147749902"),
-        fault("2150858818"),
+        fault("2150858778"),
     )
 }
 

@@ -139,6 +139,10 @@ impl<'a> Attempt<'a> {
                         return Err(error);
                     }
                 }
+                // A replica: switching it would do nothing to the guest it is a copy of.
+                Ok(sight) if sight.seen.has_left() => {
+                    return Err(self.not_done(&sight.by_guid(), Some(&sight)));
+                }
                 outcome => return outcome,
             }
         }
@@ -220,15 +224,25 @@ impl<'a> Attempt<'a> {
     }
 
     fn order(&mut self, sight: &Sight) -> Result<(), Error> {
+        let starts = self.starts;
+        let start = (self.wanted == Wanted::On).then(|| starts.ordered(sight.machine.guest.uuid));
+        let given = self.give(sight);
+        if let (Some(start), Ok(false) | Err(_)) = (start, &given) {
+            starts.refused(&start);
+        }
+        given.map(drop)
+    }
+
+    /// Gives the order: whether the host has taken it, or may have.
+    fn give(&mut self, sight: &Sight) -> Result<bool, Error> {
         let host = &sight.host;
-        let _starting =
-            (self.wanted == Wanted::On).then(|| self.starts.ordered(sight.machine.guest.uuid));
         match host.order(&sight.machine.key(), self.wanted, self.deadline) {
             Ok((Answer::Done | Answer::Started, job)) => {
                 self.ordered = true;
                 self.job = job.map(|job| (Arc::clone(host), job));
                 self.taker = Some(Arc::clone(host));
                 self.next = Instant::now() + PATIENCE;
+                return Ok(true);
             }
             // It is in transition, or somebody else has ordered the same: the next look tells.
             Ok((Answer::NotNow(value), _)) => {
@@ -263,9 +277,10 @@ impl<'a> Attempt<'a> {
                 }
                 self.last = Some(error.to_string());
                 self.next = Instant::now() + BETWEEN;
+                return Ok(unsure);
             }
         }
-        Ok(())
+        Ok(false)
     }
 
     /// A job that has failed says why; a job that has ended or vanished says nothing, the state does.

@@ -21,15 +21,37 @@ const MOST: usize = 4096;
 #[derive(Debug, Default)]
 pub(super) struct Starts(Mutex<HashMap<Uuid, Instant>>);
 
+/// An order that is being given.
+#[derive(Debug)]
+pub(super) struct Order {
+    guest: Uuid,
+    now: Instant,
+    /// The order before it.
+    before: Option<Instant>,
+}
+
 impl Starts {
     /// To be called before a host is told to start a guest.
-    pub(super) fn ordered(&self, guest: Uuid) {
+    pub(super) fn ordered(&self, guest: Uuid) -> Order {
         let now = Instant::now();
         let mut orders = self.orders();
-        orders.insert(guest, now);
+        let before = orders.insert(guest, now);
         if orders.len() > MOST {
             orders.retain(|_, since| since.elapsed() < LONGEST);
         }
+        Order { guest, now, before }
+    }
+
+    /// The host has certainly not taken the order. One given before it may still be under way.
+    pub(super) fn refused(&self, order: &Order) {
+        let mut orders = self.orders();
+        if orders.get(&order.guest) != Some(&order.now) {
+            return;
+        }
+        match order.before {
+            Some(before) => orders.insert(order.guest, before),
+            None => orders.remove(&order.guest),
+        };
     }
 
     /// The order has ended, well or not.
@@ -113,5 +135,25 @@ mod tests {
             look(&starts, GuestState::ShutOff, Instant::now()),
             Power::Off
         );
+    }
+
+    #[test]
+    fn a_refused_order_is_forgotten_and_no_other_one() {
+        let starts = Starts::default();
+        let off = || look(&starts, GuestState::ShutOff, Instant::now());
+        let refused = starts.ordered(Uuid::nil());
+        assert_eq!(off(), Power::Unknown);
+        starts.refused(&refused);
+        assert_eq!(off(), Power::Off);
+
+        starts.ordered(Uuid::nil());
+        starts.refused(&starts.ordered(Uuid::nil()));
+        assert_eq!(off(), Power::Unknown, "an earlier one is under way");
+        starts.ended(Uuid::nil());
+
+        let refused = starts.ordered(Uuid::nil());
+        starts.ordered(Uuid::nil());
+        starts.refused(&refused);
+        assert_eq!(off(), Power::Unknown, "a later one is under way");
     }
 }

@@ -229,10 +229,16 @@ fn what_contradicts_off_is_not_off() {
     );
     assert_eq!(power(&format!("set {VM2} ReplicationMode -")), Power::Off);
     rig.run(&format!("set {VM2} ReplicationMode 2"));
-    let error = host
-        .power_off(&named("vm2"), Deadline::after(Duration::from_secs(1)))
-        .unwrap_err();
-    assert_ne!(error.kind(), ErrorKind::NoSuchGuest, "{error}");
+    let begun = Instant::now();
+    let error = host.power_off(&named("vm2"), soon()).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::CannotKnow, "{error}");
+    let error = host.power_on(&named("vm2"), None, soon()).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::CannotKnow, "{error}");
+    assert!(
+        begun.elapsed() < Duration::from_secs(3),
+        "waiting makes no guest of a replica"
+    );
+    assert_eq!(rig.truth(VM2), (3, 0, 0));
 }
 
 #[test]
@@ -267,6 +273,25 @@ fn an_order_to_start_under_way_is_not_off() {
     let off = host.power_off(&named("vm2"), soon()).unwrap();
     assert_eq!(off.evidence.observation.power(), Power::Off);
     assert_eq!(rig.truth(VM2).0, 3);
+}
+
+/// What the host has refused will not come.
+#[test]
+fn a_refused_start_is_not_under_way() {
+    for how in ["return:32768", "return:32769", "return:32775"] {
+        let rig = Rig::host();
+        let host = rig.hyperv();
+        rig.fault(&format!(
+            "op=RequestStateChange:Msvm_ComputerSystem do=is:{how}"
+        ));
+        let short = Deadline::after(Duration::from_millis(700));
+        host.power_on(&named("vm2"), None, short).unwrap_err();
+        assert_eq!(
+            host.observe(&named("vm2"), soon()).unwrap().power(),
+            Power::Off,
+            "{how}"
+        );
+    }
 }
 
 #[test]

@@ -91,3 +91,26 @@ fn one_name_on_two_hosts_is_refused() {
     assert_eq!(error.kind(), ErrorKind::Refused, "{error}");
     assert!(error.to_string().contains(&VM2.to_lowercase()), "{error}");
 }
+
+/// A guest's replica has its GUID and its name, and is always off.
+#[test]
+fn replicas_are_no_guests() {
+    let rig = Rig::new(&format!(
+        "node HV1\nnode HV2\nguest vm1 {VM1} HV1 2\nguest vm2 {VM2} HV2 3\nset {VM2} ReplicationMode 2\n"
+    ));
+    let hosts = rig.hyperv();
+    let error = hosts.power_off(&named("vm2"), soon()).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::CannotKnow, "{error}");
+    hosts.power_off(&named("vm1"), soon()).unwrap();
+
+    // Here of the same name, as the server tells each GUID once.
+    let rig = Rig::new(&format!(
+        "node HV1\nnode HV2\nguest vm1 {VM1} HV1 2\nguest vm1 {VM2} HV2 3\nset {VM2} ReplicationMode 2\n"
+    ));
+    let hosts = rig.hyperv();
+    let off = hosts.power_off(&named("vm1"), soon()).unwrap();
+    assert_eq!(off.evidence.observation.power(), Power::Off);
+    assert_eq!((rig.truth(VM1).0, rig.truth(VM2)), (3, (3, 0, 0)));
+    rig.run("kill HV1 close");
+    assert!(hosts.observe(&named("vm1"), soon()).is_err());
+}

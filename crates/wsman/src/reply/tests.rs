@@ -117,6 +117,33 @@ fn faults_carry_all_their_codes() {
     assert_eq!(super::fault(text.as_bytes()), Some(fault));
 }
 
+/// As Windows answers a query for a class or in a namespace that it does not have.
+#[test]
+fn a_query_for_what_is_not_there_is_a_filter_that_cannot_be_processed() {
+    let told = |code: &str, number: &str| {
+        let text = envelope(&format!(
+            "<s:Fault><s:Code><s:Value>s:Sender</s:Value><s:Subcode><s:Value>{code}</s:Value></s:Subcode></s:Code>\
+             <s:Reason><s:Text xml:lang='en-US'>no</s:Text></s:Reason><s:Detail><f:WSManFault Code='{number}' \
+             xmlns:f='http://schemas.microsoft.com/wbem/wsman/1/wsmanfault'><f:Message>no</f:Message></f:WSManFault>\
+             </s:Detail></s:Fault>"
+        ));
+        fault(text.as_bytes()).unwrap()
+    };
+    for unknown in [
+        told("n:CannotProcessFilter", "2150858778"),
+        told("w:Other", "2150858778"),
+    ] {
+        assert!(unknown.is_unknown_query() && unknown.is_unknown_class());
+        assert!(!unknown.is_not_found() && !unknown.is_access_denied());
+    }
+    for gone in [
+        told("a:DestinationUnreachable", "2150858752"),
+        told("w:InvalidSelectors", "2150858844"),
+    ] {
+        assert!(gone.is_not_found() && !gone.is_unknown_class());
+    }
+}
+
 #[test]
 fn a_reply_to_another_request_is_no_reply() {
     let text = envelope(SYSTEM);

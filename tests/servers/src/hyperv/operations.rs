@@ -14,7 +14,6 @@ use super::wql::Query;
 const ACCESS_DENIED: u32 = 0x8004_1003;
 const NOT_FOUND: u32 = 0x8004_1002;
 const INVALID_NAMESPACE: u32 = 0x8004_100e;
-const INVALID_QUERY: u32 = 0x8004_1017;
 const FAILED: u32 = 0x8004_1001;
 
 /// Lists that were begun: what is left of them.
@@ -84,16 +83,20 @@ impl Desk<'_> {
         if !self.rights.may_read(namespace) {
             return Err(denied(id));
         }
+        let found = self.known(namespace, class);
+        found.ok_or_else(|| fail(id, INVALID_NAMESPACE, "Invalid namespace or class"))
+    }
+
+    /// None for a namespace or class that is not there.
+    fn known(&self, namespace: &str, class: &str) -> Option<Vec<Instance>> {
         let world = self.world.now();
-        let found = instances(&world, self.view(namespace), class);
-        let mut found =
-            found.ok_or_else(|| fail(id, INVALID_NAMESPACE, "Invalid namespace or class"))?;
+        let mut found = instances(&world, self.view(namespace), class)?;
         if self.fault == Some("no-host") {
             found.retain(|instance| {
                 instance.text("Caption").as_deref() != Some("Hosting Computer System")
             });
         }
-        Ok(found)
+        Some(found)
     }
 
     /// An instance as it goes out.
@@ -135,19 +138,13 @@ impl Desk<'_> {
         }
         let query = Query::parse(message.filter.trim())
             .filter(|_| message.dialect.ends_with("/WQL"))
-            .ok_or_else(|| {
-                (
-                    500,
-                    soap::fault(
-                        id,
-                        "n:CannotProcessFilter",
-                        2_150_858_818,
-                        Some(INVALID_QUERY),
-                        "Invalid query",
-                    ),
-                )
-            })?;
-        let all = self.instances(id, &namespace, &query.class)?;
+            .ok_or_else(|| unprocessable(id))?;
+        if !self.rights.may_read(&namespace) {
+            return Err(denied(id));
+        }
+        let all = self
+            .known(&namespace, &query.class)
+            .ok_or_else(|| unprocessable(id))?;
         let selected = all.iter().filter(|instance| query.selects(instance));
         let mut properties = query.properties.clone();
         Ok(selected
@@ -246,7 +243,7 @@ impl Desk<'_> {
                 soap::fault(
                     &message.id,
                     "n:InvalidEnumerationContext",
-                    2_150_858_754,
+                    2_150_858_779,
                     None,
                     text,
                 ),
@@ -527,6 +524,16 @@ fn fail(id: &str, code: u32, text: &str) -> Answer {
         "w:InternalError"
     };
     (500, soap::fault(id, subcode, code, Some(code), text))
+}
+
+/// What Windows says of a query it cannot read, and as well of one for a class or in a namespace that is not there.
+fn unprocessable(id: &str) -> Answer {
+    const CODE: u32 = 2_150_858_778;
+    let text = "The WS-Management service cannot process the request. The query, its class or its namespace is not valid.";
+    (
+        500,
+        soap::fault(id, "n:CannotProcessFilter", CODE, None, text),
+    )
 }
 
 fn denied(id: &str) -> Answer {

@@ -82,6 +82,10 @@ impl Fleet {
                 Err(trouble) => failed = failed.or_else(|| Some((host.error(trouble), host))),
             }
         }
+        if sights.iter().any(|sight| !sight.seen.has_left()) {
+            // Replicas say nothing of the guest they are copies of.
+            sights.retain(|sight| !sight.seen.has_left());
+        }
         only_one(&sights, wanted, &self.by())?;
         let with = |power: Power| sights.iter().position(|sight| sight.seen.power() == power);
         let (running, doubtful) = (with(Power::On), with(Power::Unknown));
