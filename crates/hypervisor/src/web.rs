@@ -116,39 +116,14 @@ pub fn unanswered(error: &https::Error, by: &str, doing: &str, order: Option<&Gu
     }
 }
 
-/// What a wait brought.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Waited<T> {
-    /// What was waited for.
-    Seen(T),
-    /// The deadline: it was not seen by then.
-    Late,
-    /// Somebody asked to end.
-    Interrupted,
-}
-
-/// Looks at once and then again every `every`, until `look` gives something.
-///
-/// # Errors
-/// The first of `look`'s: which of them are worth another look is for `look` to decide.
-pub fn wait_until<T>(
-    every: Duration,
-    interrupt: Option<&Interrupt>,
-    deadline: Deadline,
-    mut look: impl FnMut() -> Result<Option<T>, Error>,
-) -> Result<Waited<T>, Error> {
-    loop {
-        if let Some(seen) = look()? {
-            return Ok(Waited::Seen(seen));
-        }
-        let next = deadline.within(every);
-        match interrupt {
-            Some(interrupt) if interrupt.wait(next) => return Ok(Waited::Interrupted),
-            Some(_) => {}
-            None => std::thread::sleep(next.remaining()),
-        }
-        if deadline.has_passed() {
-            return Ok(Waited::Late);
+/// A pause between two looks: ends at the deadline at the latest, and when whoever asked is to end. False in that case.
+pub fn pause(time: Duration, interrupt: Option<&Interrupt>, deadline: Deadline) -> bool {
+    let until = deadline.within(time);
+    match interrupt {
+        Some(interrupt) => !interrupt.wait(until),
+        None => {
+            std::thread::sleep(until.remaining());
+            true
         }
     }
 }
@@ -232,27 +207,18 @@ mod tests {
     }
 
     #[test]
-    fn waiting_ends_by_sight_by_time_and_by_interrupt() {
-        let (mut looks, short) = (0, Duration::from_millis(5));
-        let seen = wait_until(
-            short,
-            None,
-            Deadline::after(Duration::from_secs(10)),
-            || {
-                looks += 1;
-                Ok((looks == 3).then_some(looks))
-            },
-        );
-        assert_eq!(seen.unwrap(), Waited::Seen(3));
-        let never = || Ok(None::<()>);
-        let late = wait_until(short, None, Deadline::after(short), never);
-        assert_eq!(late.unwrap(), Waited::Late);
+    fn a_pause_ends_by_time_by_deadline_and_by_interrupt() {
+        let (short, long) = (Duration::from_millis(5), Duration::from_secs(60));
+        let begun = std::time::Instant::now();
+        assert!(pause(short, None, Deadline::after(long)));
+        assert!(begun.elapsed() >= short);
+        assert!(pause(long, None, Deadline::after(short)));
         let (ours, theirs) = std::os::unix::net::UnixStream::pair().unwrap();
-        drop(theirs);
         let interrupt = Interrupt::new(ours.into());
-        let long = Deadline::after(Duration::from_secs(60));
-        let ended = wait_until(Duration::from_secs(60), Some(&interrupt), long, never);
-        assert_eq!(ended.unwrap(), Waited::Interrupted);
+        assert!(pause(short, Some(&interrupt), Deadline::after(long)));
+        drop(theirs);
+        assert!(!pause(long, Some(&interrupt), Deadline::after(long)));
+        assert!(begun.elapsed() < long);
     }
 
     proptest! {

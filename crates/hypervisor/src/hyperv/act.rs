@@ -23,7 +23,7 @@ use super::fleet::{Fleet, Sight};
 use super::host::Host;
 use super::starts::Starts;
 use super::states::{self, Answer, Job, Wanted};
-use super::trouble::{Trouble, pause};
+use super::trouble::Trouble;
 use super::worker;
 use crate::{Error, ErrorKind, Evidence, GuestRef, Means, Power, PoweredOff};
 
@@ -134,7 +134,7 @@ impl<'a> Attempt<'a> {
             match self.look(self.asked) {
                 Err(error) if self.may_settle(&error) => {
                     self.last = Some(error.to_string());
-                    pause(POLL, self.deadline);
+                    self.fleet.pause(POLL, self.deadline);
                     if self.deadline.has_passed() {
                         return Err(error);
                     }
@@ -175,7 +175,7 @@ impl<'a> Attempt<'a> {
                 return Err(self.not_done(&guest, Some(&sight)));
             }
             self.act(&sight)?;
-            pause(rest, self.deadline);
+            self.fleet.pause(rest, self.deadline);
             rest = rest.saturating_mul(2).min(POLL);
             sight = self.look_again(sight)?;
         }
@@ -200,7 +200,7 @@ impl<'a> Attempt<'a> {
                     if is_final || self.fleet.is_interrupted() {
                         return Err(self.not_done(&guest, None));
                     }
-                    pause(POLL, self.deadline);
+                    self.fleet.pause(POLL, self.deadline);
                 }
             }
         }

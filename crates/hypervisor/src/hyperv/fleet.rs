@@ -19,7 +19,7 @@ use super::cluster::{self, Node, Role, Which};
 use super::host::Host;
 use super::settings::{Address, Settings};
 use super::trouble::Trouble;
-use crate::Error;
+use crate::{Error, web};
 pub(super) use locate::{Settles, Sight};
 
 /// How long one node has before another is asked the same.
@@ -74,6 +74,12 @@ impl Fleet {
     pub(super) fn close(&self) {
         self.given.iter().for_each(|host| host.close());
         lock(&self.found).values().for_each(|host| host.close());
+    }
+
+    /// A moment in which nothing is asked.
+    pub(super) fn pause(&self, time: Duration, deadline: Deadline) {
+        // The next question tells of an interrupt.
+        let _ = web::pause(time, self.settings.interrupt.as_ref(), deadline);
     }
 
     /// Whether somebody has asked this program to end while it waited.

@@ -14,8 +14,8 @@ use super::channel::{Answer, Channel, PATH};
 use super::settings::{Address, Login, Namespace, Settings};
 use super::states::{self, Job, Wanted};
 use super::system::{CLASS, Machine, System, key};
-use super::trouble::{Trouble, pause};
-use crate::web::printable;
+use super::trouble::Trouble;
+use crate::web::{self, printable};
 use crate::{Error, GuestRef};
 
 const V2: &str = "root/virtualization/v2";
@@ -203,7 +203,7 @@ impl Host {
             let outcome = self.ask_once(kind, deadline, build, read);
             match &outcome {
                 Err(trouble) if kind == Kind::Question && trouble.may_pass() && tries < TRIES => {
-                    pause(REST, deadline);
+                    let _ = web::pause(REST, self.interrupt.as_ref(), deadline);
                     if deadline.has_passed() {
                         return outcome;
                     }

@@ -64,7 +64,6 @@ use self::host::Host;
 pub use self::settings::{Address, Login, Namespace, Settings};
 use self::starts::Starts;
 use self::states::Wanted;
-use self::trouble::pause;
 use crate::event::Watchers;
 use crate::{
     Error, Event, Evidence, Guest, GuestRef, GuestState, Hypervisor, Managed, Observation,
@@ -214,7 +213,7 @@ impl Hypervisor for HyperV {
             if until.has_passed() || self.fleet.is_interrupted() {
                 return Err(unseen.error);
             }
-            pause(Duration::from_millis(500), until);
+            self.fleet.pause(Duration::from_millis(500), until);
         }
     }
 

@@ -16,7 +16,7 @@ use super::HyperV;
 use super::cluster::{GROUP, NAMESPACE, NODE, Node, RESOURCE, Role, Which};
 use super::fleet::Sight;
 use super::host::Host as Machine;
-use super::trouble::{Trouble, pause};
+use super::trouble::Trouble;
 use crate::placement::{Apart, Changed, Host, Placement, Whereabouts};
 use crate::{Error, Guest, GuestRef, Hypervisor as _, Power};
 
@@ -447,7 +447,7 @@ impl Placement for HyperV {
                     saw: format!("it was told to move to {}; seen {seen}", node.name),
                 });
             }
-            pause(POLL, deadline);
+            self.fleet.pause(POLL, deadline);
         }
     }
 }

@@ -1,7 +1,5 @@
 //! What goes wrong between this program and a host, and what that means to whoever asked.
 
-use std::time::Duration;
-
 use https::{Response, Scheme};
 use wsman::Fault;
 
@@ -202,9 +200,4 @@ fn http(error: https::Error, by: &str, scheme: Scheme) -> Error {
             detail: format!("{other}{hint}"),
         },
     }
-}
-
-/// A moment in which nothing is asked.
-pub(super) fn pause(time: Duration, deadline: deadline::Deadline) {
-    std::thread::sleep(time.min(deadline.remaining()));
 }

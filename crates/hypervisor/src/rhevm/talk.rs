@@ -21,7 +21,7 @@ use super::settings::{Settings, Version};
 use super::ticket::{Session, Ticket};
 use super::trouble::{About, Answer, Lost};
 use crate::Error;
-use crate::web::basic;
+use crate::web::{self, basic};
 
 /// Connections that may exist at the same time.
 const CONNECTIONS: usize = 8;
@@ -315,13 +315,11 @@ impl Talk {
 
     /// Lets `time` pass; false when it ended early, because whoever asked is to end.
     pub(super) fn pause(&self, time: Duration) -> bool {
-        match &self.settings.interrupt {
-            Some(interrupt) => !interrupt.wait(Deadline::after(time)),
-            None => {
-                std::thread::sleep(time);
-                true
-            }
-        }
+        web::pause(
+            time,
+            self.settings.interrupt.as_ref(),
+            Deadline::after(time),
+        )
     }
 
     /// The deadline passed and nothing was switched.

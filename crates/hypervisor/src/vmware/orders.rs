@@ -15,7 +15,6 @@
 //!
 //! Nothing is ordered once the deadline has passed. Whatever fails after an order that may have arrived is "cannot know".
 
-use std::thread;
 use std::time::{Duration, Instant};
 
 use deadline::Deadline;
@@ -79,6 +78,9 @@ pub(super) trait Orders {
 
     /// Who it is, for messages.
     fn by(&self) -> &str;
+
+    /// Pauses between two looks.
+    fn pause(&self, time: Duration, deadline: Deadline);
 
     /// Looks at a guest.
     fn look(&self, guest: &GuestRef, deadline: Deadline) -> Result<Self::Seen, Error>;
@@ -176,7 +178,7 @@ fn switch<O: Orders + ?Sized>(
             if at.elapsed() > SETTLES || deadline.has_passed() {
                 return Err(Error::not_confirmed(guest, &now));
             }
-            thread::sleep(LOOK.min(deadline.remaining()));
+            orders.pause(LOOK, deadline);
             continue;
         }
         if now.power() == Power::Unknown {
@@ -192,12 +194,12 @@ fn switch<O: Orders + ?Sized>(
         }
         match orders.order(&seen, guest, to, deadline) {
             Ordered::Done => done = Some(Instant::now()),
-            Ordered::Look => thread::sleep(LOOK.min(deadline.remaining())),
+            Ordered::Look => orders.pause(LOOK, deadline),
             Ordered::Lost => {
                 open = true;
-                thread::sleep(LOOK.min(deadline.remaining()));
+                orders.pause(LOOK, deadline);
             }
-            Ordered::Busy(_) if deadline.remaining() > RETRY => thread::sleep(RETRY),
+            Ordered::Busy(_) if deadline.remaining() > RETRY => orders.pause(RETRY, deadline),
             Ordered::Busy(why) => {
                 let error = Error::Refused {
                     by: orders.by().to_owned(),

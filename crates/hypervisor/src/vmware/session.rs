@@ -1,9 +1,12 @@
 //! What both interfaces share: connections, and one login that all of them use.
 
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use deadline::Deadline;
 use https::{Client, Endpoint, Interrupt};
+
+use crate::web;
 
 /// Connections to one server. Each is used by one question at a time.
 #[derive(Debug)]
@@ -46,6 +49,11 @@ impl Clients {
             .unwrap_or_else(|| Client::new(self.endpoint.clone(), None));
         client.ignore_interrupt();
         use_it(&mut client)
+    }
+
+    /// A pause between two looks. After an interrupt the next question says so.
+    pub(super) fn pause(&self, time: Duration, deadline: Deadline) {
+        let _ = web::pause(time, self.interrupt.as_ref(), deadline);
     }
 
     fn idle(&self) -> MutexGuard<'_, Vec<Client>> {
@@ -151,7 +159,6 @@ impl<S> Drop for Turn<'_, S> {
 mod tests {
     use std::sync::atomic::{AtomicU32, Ordering};
     use std::thread;
-    use std::time::Duration;
 
     use super::*;
 

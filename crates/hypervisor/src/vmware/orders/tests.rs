@@ -33,6 +33,10 @@ impl Orders for Script {
         "script"
     }
 
+    fn pause(&self, time: Duration, deadline: Deadline) {
+        std::thread::sleep(time.min(deadline.remaining()));
+    }
+
     fn look(&self, _guest: &GuestRef, _deadline: Deadline) -> Result<&'static str, Error> {
         let mut states = self.states.borrow_mut();
         match states.pop_front() {

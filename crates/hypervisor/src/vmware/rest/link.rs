@@ -99,6 +99,11 @@ impl Link {
         &self.by
     }
 
+    /// Pauses between two looks.
+    pub(super) fn pause(&self, time: Duration, deadline: Deadline) {
+        self.clients.pause(time, deadline);
+    }
+
     /// Sends a request in the session; one that has expired is opened again, once.
     pub(super) fn ask(
         &self,

@@ -433,6 +433,10 @@ impl Orders for Rest {
         self.link.by()
     }
 
+    fn pause(&self, time: Duration, deadline: Deadline) {
+        self.link.pause(time, deadline);
+    }
+
     fn look(&self, guest: &GuestRef, deadline: Deadline) -> Result<Seen, Error> {
         let before = lock(&self.found)
             .get(guest)

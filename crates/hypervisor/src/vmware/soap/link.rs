@@ -108,6 +108,11 @@ impl Link {
         &self.by
     }
 
+    /// Pauses between two looks.
+    pub(super) fn pause(&self, time: Duration, deadline: Deadline) {
+        self.clients.pause(time, deadline);
+    }
+
     /// Puts a question in the session: `build` makes it, `read` gets the element of the response.
     ///
     /// A session that has expired is opened again, once; and what only asks is asked again, once, when the connection ended

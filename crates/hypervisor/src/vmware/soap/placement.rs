@@ -4,7 +4,6 @@
 //! and one that is in no cluster, has no rules.
 
 use std::collections::BTreeSet;
-use std::thread;
 use std::time::{Duration, Instant};
 
 use deadline::Deadline;
@@ -317,7 +316,7 @@ impl Soap {
                     format!("it runs on {now} and not on {}", to.host.name),
                 ));
             }
-            thread::sleep(LOOK.min(deadline.remaining()));
+            self.link.pause(LOOK, deadline);
         }
     }
 

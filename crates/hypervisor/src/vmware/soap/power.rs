@@ -1,6 +1,6 @@
 //! Orders over SOAP: a call that returns a task, which is followed to its end.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use deadline::Deadline;
 
@@ -21,6 +21,10 @@ impl Orders for Soap {
 
     fn by(&self) -> &str {
         self.link.by()
+    }
+
+    fn pause(&self, time: Duration, deadline: Deadline) {
+        self.link.pause(time, deadline);
     }
 
     fn look(&self, guest: &GuestRef, deadline: Deadline) -> Result<Seen, Error> {

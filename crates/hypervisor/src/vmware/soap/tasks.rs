@@ -1,6 +1,5 @@
 //! Tasks: what the server does after it has taken an order.
 
-use std::thread;
 use std::time::Duration;
 
 use deadline::Deadline;
@@ -78,7 +77,7 @@ impl Soap {
                 return End::Late;
             }
             let pause = pauses.next().unwrap_or(&LOOKS[4]);
-            thread::sleep((*pause).min(deadline.remaining()));
+            self.link.pause(*pause, deadline);
         }
     }
 }
