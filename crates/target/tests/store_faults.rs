@@ -4,6 +4,7 @@
 use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::time::Duration;
 
 use rustix::mount::{MountFlags, UnmountFlags, mount, unmount};
 use scsi::lu::{Extent, MediumFailure, Operation};
@@ -12,10 +13,19 @@ use target::store::{Buffer, Health, OpenError, Options, Store};
 const MIB: u64 = 1 << 20;
 const BLOCKS_PER_MIB: u64 = MIB / 512;
 
+/// With patience for a medium in use: a program that another test starts at this moment has this one's locks until it is
+/// executed, and a `losetup` that looks for a free device takes hold of one that another was quicker to get.
+fn options() -> Options {
+    Options {
+        patience: Duration::from_secs(10),
+        ..Options::default()
+    }
+}
+
 fn image(path: &Path, size: u64) -> Store {
     let options = Options {
         size: Some(size),
-        ..Options::default()
+        ..options()
     };
     Store::open(path, &options).unwrap()
 }
@@ -150,7 +160,7 @@ fn beyond_a_limit_on_the_size_of_files() {
     let Some(path) = std::env::var_os(LIMITED) else {
         return;
     };
-    let store = Store::open(Path::new(&path), &Options::default()).unwrap();
+    let store = Store::open(Path::new(&path), &options()).unwrap();
     for durable in [false, true] {
         store.write(0, &[1; 4096], durable).unwrap();
         let beyond = store.write(BLOCKS_PER_MIB, &[2; 4096], durable);
@@ -186,7 +196,7 @@ fn a_thick_image_without_space_is_refused_and_leaves_nothing() {
     let options = Options {
         thin: false,
         size: Some(16 * MIB),
-        ..Options::default()
+        ..options()
     };
     let path = disk.path("image");
     let refused = Store::open(&path, &options);
@@ -239,7 +249,7 @@ fn a_write_alone_notices_that_the_file_became_shorter() {
     let path = directory.path().join("image");
     for durable in [false, true] {
         std::fs::write(&path, vec![0; 8192]).unwrap();
-        let store = Store::open(&path, &Options::default()).unwrap();
+        let store = Store::open(&path, &options()).unwrap();
         File::options()
             .write(true)
             .open(&path)
@@ -273,7 +283,7 @@ fn a_failed_flush_is_never_forgotten() {
     }
     drop(plain);
 
-    let store = Store::open(&device.path, &Options::default()).unwrap();
+    let store = Store::open(&device.path, &options()).unwrap();
     for number in 8..16 {
         store
             .write(number * BLOCKS_PER_MIB, &mib(1), false)
@@ -305,7 +315,7 @@ fn a_failed_flush_is_never_forgotten() {
     assert_eq!(refused, Err(MediumFailure::NotDurable));
     drop(store);
     // Opened anew, it begins with what is there.
-    let store = Store::open(&device.path, &Options::default()).unwrap();
+    let store = Store::open(&device.path, &options()).unwrap();
     store.write(0, &[1; 512], true).unwrap();
     assert_eq!(store.flush(), Ok(()));
 }
@@ -315,7 +325,7 @@ fn a_durable_write_that_meets_a_lost_one_ends_all_promises() {
     let Some(device) = LoopDevice::new(16 * MIB) else {
         return;
     };
-    let store = Store::open(&device.path, &Options::default()).unwrap();
+    let store = Store::open(&device.path, &options()).unwrap();
     for number in 0..8 {
         store
             .write(number * BLOCKS_PER_MIB, &mib(1), false)
@@ -338,7 +348,7 @@ fn everyone_who_asks_hears_of_a_lost_write() {
     let Some(device) = LoopDevice::new(16 * MIB) else {
         return;
     };
-    let store = Store::open(&device.path, &Options::default()).unwrap();
+    let store = Store::open(&device.path, &options()).unwrap();
     for number in 0..8 {
         store
             .write(number * BLOCKS_PER_MIB, &mib(1), false)
@@ -361,7 +371,7 @@ fn a_disk_that_cannot_be_read_is_said_to_be_so() {
     };
     let options = Options {
         direct: true,
-        ..Options::default()
+        ..options()
     };
     let store = Store::open(&device.path, &options).unwrap();
     store.write(0, &mib(1), true).unwrap();
@@ -387,7 +397,7 @@ fn a_block_device_is_served_to_its_end_and_kept_from_others() {
     let Some(device) = LoopDevice::new(2 * MIB) else {
         return;
     };
-    let store = Store::open(&device.path, &Options::default()).unwrap();
+    let store = Store::open(&device.path, &options()).unwrap();
     assert_eq!(store.blocks(), 2 * BLOCKS_PER_MIB);
     let second = Store::open(&device.path, &Options::default());
     assert!(matches!(second, Err(OpenError::InUse { .. })), "{second:?}");
