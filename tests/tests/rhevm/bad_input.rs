@@ -48,7 +48,7 @@ fn a_message_names_the_cause_and_the_remedy() {
         &as_user("admin@internal", "wrong"),
         1,
         "",
-        "login of `admin@internal` refused",
+        "refused the login: `admin@internal`",
     );
     ended(&as_user("admin@internal", ""), 1, "", "password");
     ended(&as_user("viewer@internal", "secret"), 0, "Status: ON\n", "");

@@ -75,7 +75,7 @@ fn the_fencer_switches_machines() {
     let targets = fs::read_to_string(engine.path("targets.out")).unwrap_or_default();
     assert!(targets.contains("node2"), "{targets}");
     for words in [
-        "login of `fence@internal` refused",
+        "refused the login: `fence@internal`",
         "stop_vm",
         "no guest `node9`",
     ] {

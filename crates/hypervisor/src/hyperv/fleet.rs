@@ -19,7 +19,7 @@ use super::cluster::{self, Node, Role, Which};
 use super::host::Host;
 use super::settings::{Address, Settings};
 use super::trouble::Trouble;
-use crate::{Error, web};
+use crate::{Error, ErrorKind, web};
 pub(super) use locate::{Settles, Sight};
 
 /// How long one node has before another is asked the same.
@@ -199,7 +199,7 @@ impl Fleet {
     fn nobody(&self, mut errors: Vec<Error>) -> Error {
         if let Some(at) = errors
             .iter()
-            .position(|error| matches!(error, Error::Refused { .. }))
+            .position(|error| error.kind() == ErrorKind::Refused)
         {
             return errors.swap_remove(at);
         }

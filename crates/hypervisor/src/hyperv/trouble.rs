@@ -122,7 +122,10 @@ impl Trouble {
         };
         match self {
             Self::Http(error) => http(error, by, scheme),
-            Self::Login { offered, .. } => refused(login(&offered)),
+            Self::Login { offered, .. } => Error::LoginRefused {
+                by: by.to_owned(),
+                detail: login(&offered),
+            },
             Self::Status(404) => unreachable(
                 "HTTP 404: nothing answers at /wsman; is this the port of WinRM (5985, with TLS 5986)?".to_owned(),
             ),
@@ -166,12 +169,12 @@ fn denied(detail: &str) -> String {
 
 fn login(offered: &[String]) -> String {
     if offered.is_empty() {
-        return "the login is refused: wrong user name or password, or the account is locked or may not log in over the \
+        return "wrong user name or password, or the account is locked or may not log in over the \
                 network"
             .to_owned();
     }
     format!(
-        "the login is refused: wrong user name or password, or the way to log in (auth) is not enabled there; it offers {}",
+        "wrong user name or password, or the way to log in (auth) is not enabled there; it offers {}",
         offered.join(", ")
     )
 }

@@ -75,11 +75,7 @@ impl MemoryPlatform {
             state.logins.tried += 1;
             if let Some(detail) = &state.refuse {
                 let (by, detail) = (self.name().to_owned(), detail.clone());
-                return Err(Error::Refused {
-                    by,
-                    guest: String::new(),
-                    detail,
-                });
+                return Err(Error::LoginRefused { by, detail });
             }
             state.logins.open = true;
             state.logins.made += 1;

@@ -23,7 +23,7 @@ use super::reply::{self, Vm};
 use super::settings::Version;
 use super::talk::{Order, Talk};
 use super::trouble::{Answer, Lost};
-use crate::{Error, Evidence, GuestRef, Means, Observation, Power, PoweredOff};
+use crate::{Error, ErrorKind, Evidence, GuestRef, Means, Observation, Power, PoweredOff};
 
 /// The first pause between two looks; each is twice the last, up to what is configured.
 const FIRST_PAUSE: Duration = Duration::from_millis(250);
@@ -268,7 +268,7 @@ impl Talk {
                     return Err(unconfirmed(saw));
                 }
                 // What is refused now will be refused again.
-                Err(error @ Error::Refused { .. }) => {
+                Err(error) if error.kind() == ErrorKind::Refused => {
                     return Err(unconfirmed(format!("{told}; then {error}")));
                 }
                 // The last look counts for more than that there was none after it.

@@ -100,11 +100,14 @@ impl About<'_> {
         } else {
             format!(" ({said})")
         };
-        self.refused(format!(
-            "login of `{}` refused{said}: check user name, which includes the domain (admin@internal), password, and \
-             whether the account is locked",
-            xml::printable(self.user)
-        ))
+        Error::LoginRefused {
+            by: self.by.to_owned(),
+            detail: format!(
+                "`{}`{said}: check user name, which includes the domain (admin@internal), password, and whether the account \
+                 is locked",
+                xml::printable(self.user)
+            ),
+        }
     }
 
     /// An answer that is no success. 404 for a guest is for the caller to see.

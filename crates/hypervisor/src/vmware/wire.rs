@@ -4,6 +4,9 @@ use https::Response;
 
 use super::states::plain;
 
+/// Of a login that was refused: what may be wrong.
+pub(super) const WRONG_LOGIN: &str = "user name or password is wrong; vCenter wants the domain with the name, e.g. user@vsphere.local";
+
 /// What an answer that is not the interface's own says about who answered.
 pub(super) fn foreign(response: &Response, path: &str) -> String {
     let status = response.status;

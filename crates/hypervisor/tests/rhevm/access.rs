@@ -26,7 +26,7 @@ fn a_wrong_password_is_said_to_be_wrong_and_tried_once() {
         fails(
             rhevm.list(soon()),
             ErrorKind::Refused,
-            "login of `admin@internal` refused",
+            "refused the login: `admin@internal`",
         );
         assert_eq!(
             world.log().len(),

@@ -373,7 +373,7 @@ fn unasked(error: Error, silent: &Host, sights: &[Sight]) -> Error {
         return error;
     };
     let detail = match error {
-        Error::Refused { .. } => return error,
+        Error::Refused { .. } | Error::LoginRefused { .. } => return error,
         Error::Unreachable { detail, .. } => detail,
         other => other.to_string(),
     };

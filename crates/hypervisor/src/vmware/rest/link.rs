@@ -11,7 +11,7 @@ use zeroize::Zeroizing;
 use super::reply::{Meaning, Refusal, Style, token, value};
 use crate::vmware::Settings;
 use crate::vmware::session::{Clients, Sessions};
-use crate::vmware::wire::foreign;
+use crate::vmware::wire::{WRONG_LOGIN, foreign};
 use crate::web::{basic, unanswered};
 use crate::{Error, GuestRef};
 
@@ -301,7 +301,10 @@ impl Link {
         match trouble {
             Trouble::Refusal(refusal) if refusal.meaning == Meaning::Unauthenticated => {
                 let words = refusal.words();
-                self.refused(None, format!("{words}: user name or password is wrong; vCenter wants the domain with the name, e.g. user@vsphere.local"))
+                Error::LoginRefused {
+                    by: self.by.clone(),
+                    detail: format!("{words}: {WRONG_LOGIN}"),
+                }
             }
             Trouble::Refusal(refusal) => self.refused(guest, refusal.words()),
             Trouble::Error(error) | Trouble::Lost(error) => error,

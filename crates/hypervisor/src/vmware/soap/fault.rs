@@ -4,6 +4,7 @@ use roxmltree::Node;
 
 use super::reply::{Moref, child, reference_of, text, text_of, type_of};
 use crate::vmware::states::{PowerState, plain};
+use crate::vmware::wire::WRONG_LOGIN;
 
 /// What a fault means to us.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -106,9 +107,7 @@ impl Fault {
     /// What would help.
     fn remedy(&self) -> Option<String> {
         Some(match &self.meaning {
-            Meaning::Login => "user name or password is wrong; vCenter wants the domain with the name, e.g. \
-                               user@vsphere.local"
-                .to_owned(),
+            Meaning::Login => WRONG_LOGIN.to_owned(),
             Meaning::Permission { privilege } => {
                 let privilege = privilege.as_deref().unwrap_or("of the operation");
                 format!("the login lacks the privilege {privilege}; it is granted by a role on the guest or on a folder above it")

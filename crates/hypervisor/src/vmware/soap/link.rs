@@ -314,6 +314,10 @@ impl Link {
     /// What the caller is told.
     pub(super) fn error(&self, trouble: Trouble, guest: Option<&GuestRef>) -> Error {
         match trouble {
+            Trouble::Fault(fault) if fault.meaning == Meaning::Login => Error::LoginRefused {
+                by: self.by.clone(),
+                detail: fault.words(),
+            },
             Trouble::Fault(fault) => self.refused(guest, fault.words()),
             Trouble::Error(error) | Trouble::Lost(error) => error,
         }

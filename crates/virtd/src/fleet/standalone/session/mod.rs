@@ -24,7 +24,8 @@ use std::time::{Duration, Instant};
 
 use deadline::Deadline;
 use hypervisor::{
-    Error, Event, Evidence, GuestRef, Hypervisor, Managed, Observation, PoweredOff, Revival,
+    Error, ErrorKind, Event, Evidence, GuestRef, Hypervisor, Managed, Observation, PoweredOff,
+    Revival,
 };
 use tokio::sync::oneshot;
 use uuid::Uuid;
@@ -186,9 +187,8 @@ struct Refused {
 impl Refused {
     /// The answer to whoever asks meanwhile.
     fn again(&self, now: Instant) -> Error {
-        Error::Refused {
+        Error::LoginRefused {
             by: self.by.clone(),
-            guest: String::new(),
             detail: format!(
                 "{} (not tried again for {} s, lest the account be locked; a reload tries at once)",
                 self.detail,
@@ -266,7 +266,7 @@ impl Session {
     fn learn(&self, error: Option<&Error>, now: Instant) {
         let mut state = self.state();
         match error {
-            Some(error @ Error::Refused { by, detail, .. }) if error.is_refused_login() => {
+            Some(Error::LoginRefused { by, detail }) => {
                 let pause = state
                     .refused
                     .as_ref()
@@ -304,7 +304,9 @@ impl Session {
         let answer = self.ask(deadline, |managed| managed.may_switch(None, deadline));
         let (valid, refused) = match &answer {
             Ok(()) => (PRIVILEGE.0, None),
-            Err(refused @ Error::Refused { .. }) => (PRIVILEGE.1, Some(refused.clone())),
+            Err(refused) if refused.kind() == ErrorKind::Refused => {
+                (PRIVILEGE.1, Some(refused.clone()))
+            }
             Err(error) => {
                 tracing::debug!("whether guests may be switched cannot be told: {error}");
                 (PRIVILEGE.1, None)

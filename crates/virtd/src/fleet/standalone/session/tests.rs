@@ -61,15 +61,12 @@ async fn a_platform_that_is_gone_holds_nobody_up_at_the_end() {
 #[test]
 fn a_refused_login_is_not_tried_for_every_guest() {
     let (_, platform) = platform();
-    platform.refuse_logins(Some("login of `root` refused"));
+    platform.refuse_logins(Some("wrong password"));
     let session = Sessions::default().begin(Arc::new(platform.clone()));
     for _ in 0..200 {
         let error = look(&*session).unwrap_err();
-        assert_eq!(error.kind(), hypervisor::ErrorKind::Refused);
-        assert!(
-            error.to_string().contains("login of `root` refused"),
-            "{error}"
-        );
+        assert_eq!(error.kind(), ErrorKind::Refused);
+        assert!(error.to_string().contains("wrong password"), "{error}");
     }
     assert!(
         look(&*session)
@@ -86,12 +83,15 @@ fn pauses_grow_and_end() {
     let (_, platform) = platform();
     let mut sessions = Sessions::default();
     let session = sessions.make(Arc::new(platform), mpsc::channel().0);
-    let refused = |detail: &str| Error::Refused {
+    let wrong = Error::LoginRefused {
+        by: "x".to_owned(),
+        detail: "wrong password".to_owned(),
+    };
+    let forbidden = Error::Refused {
         by: "x".to_owned(),
         guest: String::new(),
-        detail: detail.to_owned(),
+        detail: "no privilege".to_owned(),
     };
-    let wrong = refused("login of `root` refused");
     let pause = || {
         session
             .state()
@@ -115,7 +115,7 @@ fn pauses_grow_and_end() {
         now,
     );
     assert!(session.admit(soon()).is_err());
-    session.learn(Some(&refused("no privilege")), now);
+    session.learn(Some(&forbidden), now);
     assert_eq!(pause(), None);
     assert!(session.admit(soon()).unwrap().is_none());
 }
@@ -123,7 +123,7 @@ fn pauses_grow_and_end() {
 #[test]
 fn the_first_call_logs_in_for_all_and_a_hanging_one_holds_nobody() {
     let (guests, platform) = platform();
-    platform.refuse_logins(Some("login of `root` refused"));
+    platform.refuse_logins(Some("wrong password"));
     let session = Sessions::default().begin(Arc::new(platform.clone()));
     thread::scope(|scope| {
         for _ in 0..32 {
@@ -179,7 +179,7 @@ fn guests_that_are_found_by_name_only_are_called_by_it() {
     // The name has passed to another guest.
     guests.change("vm1", |guest| guest.uuid = Uuid::from_u128(7));
     let error = session.power_off(&uuid, soon()).unwrap_err();
-    assert_eq!(error.kind(), hypervisor::ErrorKind::CannotKnow, "{error}");
+    assert_eq!(error.kind(), ErrorKind::CannotKnow, "{error}");
     assert_eq!(guests.calls().ended, 0);
     guests.change("vm1", |guest| guest.uuid = seen.guest.uuid);
     session.power_off(&uuid, soon()).unwrap();
