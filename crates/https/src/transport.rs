@@ -14,6 +14,8 @@ use crate::wait::{Stop, check, wait_for};
 
 /// Bytes read from the socket at one time.
 const CHUNK: usize = 16 << 10;
+/// Bytes that may come unasked: session tickets are some hundred. Whoever sends them without end is not listened to.
+const UNASKED: u64 = 16 << 10;
 
 /// What a read brought.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -57,6 +59,8 @@ pub(crate) struct Transport {
     out: u64,
     /// The first bytes that came, before TLS looked at them.
     first: Vec<u8>,
+    /// Bytes that TLS took from the socket.
+    came: u64,
 }
 
 impl Transport {
@@ -72,6 +76,7 @@ impl Transport {
             interrupt,
             out: 0,
             first: Vec::new(),
+            came: 0,
         }
     }
 
@@ -132,7 +137,8 @@ impl Transport {
 
     /// The alert of somebody who closed, which tells why, if it has come.
     fn last_word(&mut self) -> Option<Trouble> {
-        loop {
+        let most = self.came + UNASKED;
+        while self.came < most {
             match self.feed() {
                 Ok(Received::Bytes) => {}
                 Ok(Received::Nothing | Received::End) => return None,
@@ -140,6 +146,7 @@ impl Transport {
                 Err(_) => return None,
             }
         }
+        None
     }
 
     /// Hands over as much of `bytes` as goes without waiting; says how much. With TLS, what was taken may still be held back: then
@@ -245,7 +252,7 @@ impl Transport {
         };
         match tls.read_tls(&mut tap) {
             Ok(0) => return Ok(Received::End),
-            Ok(_) => {}
+            Ok(count) => self.came += u64::try_from(count).unwrap_or(u64::MAX),
             Err(error) if is_for_later(&error) => return Ok(Received::Nothing),
             Err(error) => return Err(error.into()),
         }
@@ -264,7 +271,8 @@ impl Transport {
     /// `Some` if it said by TLS why it does not go on.
     pub(crate) fn be_quiet(&mut self) -> Result<(), Option<rustls::Error>> {
         let mut unasked = Vec::new();
-        loop {
+        let most = self.came + UNASKED;
+        while self.came < most {
             match self.read(&mut unasked) {
                 Ok(Received::Nothing) => return Ok(()),
                 // TLS 1.3 sends session tickets after the handshake.
@@ -273,6 +281,7 @@ impl Transport {
                 Ok(Received::Bytes | Received::End) | Err(_) => return Err(None),
             }
         }
+        Err(None)
     }
 }
 

@@ -10,7 +10,8 @@ const LONGDESC: &str = "fence_rhevm is a power fencing agent for virtual machine
 stops and starts them through the engine's XML interface, in its version 3 or 4, whichever the engine speaks.
 
 A virtual machine counts as off when the engine, asked after the order, says that it is down. Suspended and paused machines, \
-and those whose host does not answer, are not off.";
+and those whose host does not answer, are not off. One that is highly available and has crashed is down until the engine starts it \
+afresh: what was to be fenced is gone then, and the machine comes back.";
 
 const OWN: [Opt; 10] = [
     common::PLUG.help("name", "Name or UUID of the virtual machine"),
@@ -63,8 +64,9 @@ const NOTE_SESSION: (&str, &str) = (
     "oVirt 4 gives a token for the password, RHEV-M 3 a cookie; either serves all requests of a run and is ended at its end. A \
      session that the engine forgets in between is opened once more.\n\n\
      With use_cookies the session is kept for the next run instead, in a file with mode 0600, which is made without following \
-     links, below /run/picket with mode 0700 (or where cookie_file says, if others cannot write there). It ends by the engine's own \
-     idle limit. That saves the engine one login, and its log one line, for every monitor.",
+     links, below /run/picket with mode 0700 (or where cookie_file says, if others cannot write there). It is taken \
+     up again for half an hour after its login, so that monitor notices a changed password by then, and ends by the engine's own idle \
+     limit. That saves the engine one login, and its log one line, for every monitor.",
 );
 
 const NOTE_DIFFERENCES: (&str, &str) = (

@@ -15,7 +15,7 @@ use test_servers::faults::Faults;
 use test_servers::http::{Reply, Request, Response, Server, Service, Session};
 use test_servers::identity::Identity;
 
-use crate::support::{Scripted, ample, endpoint, get, plain, post, read_request, silence};
+use crate::support::{Scripted, after, ample, endpoint, get, plain, post, read_request, silence};
 
 struct Hello;
 
@@ -305,6 +305,28 @@ fn deaf() -> (Scripted, TempDir) {
     (server, files)
 }
 
+/// Session tickets come unasked, and reading them takes time: one who sends them without end is no server to wait for.
+#[test]
+fn a_flood_of_session_tickets_is_not_read_to_its_end() {
+    let (config, files) = own_certificate();
+    let mut config = Arc::unwrap_or_clone(config);
+    config.send_tls13_tickets = 400;
+    let config = Arc::new(config);
+    let server = Scripted::new(move |_, mut stream| {
+        let mut tls = ServerConnection::new(Arc::clone(&config)).unwrap();
+        while (tls.is_handshaking() || tls.wants_write()) && tls.complete_io(&mut stream).is_ok() {}
+        silence(stream);
+    });
+    let trust = Trust::Authorities(files.path().join("trusted.pem"));
+    let endpoint = endpoint(Scheme::Https, server.port, trust);
+    let mut connection = Connection::open(&endpoint, None, ample()).unwrap();
+    // Until they have come.
+    thread::sleep(std::time::Duration::from_millis(1500));
+    let sent = connection.send(post("/", b"stop"), after(1000));
+    let error = sent.unwrap_err();
+    assert!(!error.may_have_been_carried_out(), "{error}");
+}
+
 /// A TLS server that answers once and ends the connection as it is told.
 fn raw(answer: &'static [u8], notify: bool) -> (Scripted, TempDir) {
     let (config, files) = own_certificate();
@@ -419,11 +441,7 @@ fn large_requests_over_tls() {
         let trust = Trust::Authorities(files.path().join("trusted.pem"));
         let interrupt = interrupted.then(|| crate::support::interrupt_after(300));
         let mut client = Client::new(endpoint(Scheme::Https, server.port, trust), interrupt);
-        let limit = if interrupted {
-            ample()
-        } else {
-            crate::support::after(300)
-        };
+        let limit = if interrupted { ample() } else { after(300) };
         let begun = std::time::Instant::now();
         let error = client.send(post("/", &body.repeat(3)), limit).unwrap_err();
         assert!(begun.elapsed() < std::time::Duration::from_secs(3));

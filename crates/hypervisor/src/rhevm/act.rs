@@ -193,7 +193,9 @@ impl Talk {
         }
         if before.resumable {
             // Started as it is, it would go on where it was: a boot afresh needs its memory gone.
-            before = self.power_off(guest, deadline)?.evidence.observation;
+            // By its identifier: the name may be another's by now.
+            let same = GuestRef::Uuid(vm.id);
+            before = self.power_off(&same, deadline)?.evidence.observation;
         }
         if before.power() == Power::Unknown {
             return Err(Error::not_confirmed(guest, &before));
@@ -238,6 +240,12 @@ impl Talk {
         )
     }
 
+    /// Pauses, but not so long that there is no time to look again; false when there is none, or the caller is asked to end.
+    pub(super) fn pause_before_last_look(&self, pause: Duration, deadline: Deadline) -> bool {
+        let left = deadline.remaining().saturating_sub(FIRST_PAUSE);
+        !left.is_zero() && self.pause(pause.min(left))
+    }
+
     /// Looks at a guest again and again until it is as wanted. `told` is what was done before, for the message.
     pub(super) fn until(
         &self,
@@ -275,7 +283,7 @@ impl Talk {
                 Err(Error::DeadlinePassed { .. }) => {}
                 Err(error) => last = error.to_string(),
             }
-            if deadline.remaining() <= pause || !self.pause(pause) {
+            if !self.pause_before_last_look(pause, deadline) {
                 return Err(unconfirmed(format!("{told}; last: {last}")));
             }
             pause = (pause * 2).min(self.settings.poll);

@@ -132,15 +132,12 @@ impl Talk {
     /// Every guest, by name.
     pub(super) fn all_vms(&self, filter: bool, deadline: Deadline) -> Result<Vec<Listed>, Error> {
         // Filtering happens after a page was cut out, so that pages would have holes; without pages it gives everything.
-        let mut all = if filter {
+        let all = if filter {
             self.vms("vms", filter, deadline)?
         } else {
             self.pages("vms", |path| self.vms(path, filter, deadline))?
         };
-        all.sort_by(|a, b| (&a.name, a.id).cmp(&(&b.name, b.id)));
-        // A guest that was renamed meanwhile may be on two pages.
-        all.dedup_by_key(|vm| vm.id);
-        Ok(all)
+        Ok(one_each(all))
     }
 
     /// Everything in a collection, page by page.
@@ -231,6 +228,15 @@ impl Talk {
     }
 }
 
+/// By name. A guest that was renamed meanwhile may be on two pages: the later one counts.
+fn one_each(mut all: Vec<Listed>) -> Vec<Listed> {
+    all.reverse();
+    all.sort_by_key(|vm| vm.id);
+    all.dedup_by_key(|vm| vm.id);
+    all.sort_by(|a, b| (&a.name, a.id).cmp(&(&b.name, b.id)));
+    all
+}
+
 /// The search that finds at least the guest of this name; none when no search can be relied upon.
 fn search_for(name: &str) -> Option<String> {
     if name
@@ -258,6 +264,18 @@ fn search_for(name: &str) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_guest_renamed_between_two_pages_is_listed_once_as_it_was_last() {
+        let listed = |name: &str, id| Listed {
+            name: name.to_owned(),
+            id: Uuid::from_u128(id),
+            status: None,
+        };
+        let pages = vec![listed("a", 1), listed("b", 2), listed("z", 1)];
+        let names: Vec<String> = one_each(pages).into_iter().map(|vm| vm.name).collect();
+        assert_eq!(names, ["b", "z"]);
+    }
 
     #[test]
     fn a_name_cannot_become_another_search() {

@@ -8,6 +8,7 @@ use std::fs::{self, DirBuilder, File, Metadata, OpenOptions};
 use std::io::{self, Read as _, Write as _};
 use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
 
 use rustix::fs::OFlags;
 use zeroize::Zeroizing;
@@ -22,6 +23,8 @@ pub const DIRECTORY: &str = "/run/picket";
 const HEADING: &str = "picket session 1";
 /// More than any session file has, in bytes.
 const LONGEST: u64 = 16 * 1024;
+/// How long a session is taken up again after its login, however busy it was: a password that has changed since shows by then.
+const LONGEST_USE: Duration = Duration::from_mins(30);
 /// The sticky bit: in such a directory only owners replace their files.
 const STICKY: u32 = 0o1000;
 
@@ -58,7 +61,7 @@ fn io_at(path: &Path) -> impl FnOnce(io::Error) -> Problem {
     move |source| Problem::Io { path, source }
 }
 
-/// The session of `username` with the engine `by`, if the file has one.
+/// The session of `username` with the engine `by`, if the file has one that is not too old.
 pub(super) fn load(
     path: &Path,
     by: &str,
@@ -69,7 +72,14 @@ pub(super) fn load(
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         Err(error) => return Err(io_at(path)(error)),
     };
-    is_ours(path, &file.metadata().map_err(io_at(path))?)?;
+    let there = file.metadata().map_err(io_at(path))?;
+    is_ours(path, &there)?;
+    // Written once, at the login. A time to come says nothing.
+    let written = there.modified().map_err(io_at(path))?;
+    let age = SystemTime::now().duration_since(written);
+    if age.is_err() || age.is_ok_and(|age| age > LONGEST_USE) {
+        return Ok(None);
+    }
     let mut text = Zeroizing::new(String::new());
     // What is not text is no session of ours.
     if file.take(LONGEST).read_to_string(&mut text).is_err() {
@@ -255,6 +265,23 @@ mod tests {
             load(&dir.path().join(""), BY, "u").is_err(),
             "a directory is no session"
         );
+    }
+
+    #[test]
+    fn an_old_session_is_not_taken_up_again() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("one");
+        store(&path, BY, "u", &ticket(), Version::V4).unwrap();
+        let file = File::options().write(true).open(&path).unwrap();
+        let minutes = |minutes| Duration::from_mins(minutes);
+        for (written, taken) in [
+            (SystemTime::now() - minutes(29), true),
+            (SystemTime::now() - minutes(31), false),
+            (SystemTime::now() + minutes(5), false),
+        ] {
+            file.set_modified(written).unwrap();
+            assert_eq!(load(&path, BY, "u").unwrap().is_some(), taken);
+        }
     }
 
     #[test]

@@ -8,6 +8,7 @@ use https::Method;
 use super::reply::{self, Affinity, HostEntry, PlacementPolicy, Vm};
 use super::settings::Version;
 use super::talk::{Order, Talk};
+use super::trouble::Lost;
 use crate::placement::{Changed, Host, Whereabouts};
 use crate::web::encode;
 use crate::{Error, Guest, GuestRef};
@@ -210,10 +211,12 @@ impl Talk {
             .ask(&order, deadline)
             .map_err(|lost| lost.of_order(guest, &self.by))?;
         if answer.is_success() {
-            Ok(answer.body)
-        } else {
-            Err(self.about(&name).no_success(&answer))
+            return Ok(answer.body);
         }
+        let error = self.about(&name).no_success(&answer);
+        // A failure inside the engine, or of the proxy before it, may have come after the order was carried out.
+        let sent = answer.status >= 500;
+        Err(Lost { error, sent }.of_order(guest, &self.by))
     }
 
     pub(super) fn migrate(
@@ -274,26 +277,29 @@ impl Talk {
             saw,
         };
         let mut moved = false;
+        let mut last = "nothing was seen of it since".to_owned();
         loop {
-            let now = self.vm(vm.id, guest, UNFILTERED, deadline)?;
-            if self.is_at(&now, host) {
-                return self.where_is(&now, deadline);
+            match self.vm(vm.id, guest, UNFILTERED, deadline) {
+                Ok(now) if self.is_at(&now, host) => return self.where_is(&now, deadline),
+                Ok(now) => {
+                    let word = now.status.map_or_else(String::new, |status| status.word);
+                    // It moves, and then it does not, and is where it was: the engine gave up.
+                    if moved && word != "migrating" {
+                        return Err(unconfirmed(format!(
+                            "the migration ended and it is {word} elsewhere than on {}",
+                            host.name
+                        )));
+                    }
+                    moved |= word == "migrating";
+                    last = format!("it was {word}");
+                }
+                // The order was taken: a look that fails says nothing of it.
+                Err(Error::DeadlinePassed { .. }) => {}
+                Err(error) => last = error.to_string(),
             }
-            let word = now
-                .status
-                .as_ref()
-                .map_or("", |status| status.word.as_str());
-            // It moves, and then it does not, and is where it was: the engine gave up.
-            if moved && word != "migrating" {
+            if !self.pause_before_last_look(self.settings.poll, deadline) {
                 return Err(unconfirmed(format!(
-                    "the migration ended and it is {word} elsewhere than on {}",
-                    host.name
-                )));
-            }
-            moved |= word == "migrating";
-            if deadline.remaining() <= self.settings.poll || !self.pause(self.settings.poll) {
-                return Err(unconfirmed(format!(
-                    "told to move to {}; last it was {word}",
+                    "told to move to {}; last: {last}",
                     host.name
                 )));
             }

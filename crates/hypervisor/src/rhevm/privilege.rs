@@ -74,9 +74,9 @@ impl Talk {
 
     fn any_vm(&self, deadline: Deadline) -> Result<Listed, Error> {
         let filter = self.settings.filter;
-        let body = self.get("vms?max=1", "", "looking for any guest", filter, deadline)?;
-        let vms = reply::vms(&body).map_err(|why| self.about("").unusable(&why))?;
-        vms.into_iter().next().ok_or_else(|| {
+        // A user's own guests are picked out after a page was cut out: the first page may have none of them.
+        let path = if filter { "vms" } else { "vms?max=1" };
+        self.vms(path, filter, deadline)?.into_iter().next().ok_or_else(|| {
             self.about("").refused(format!(
                 "`{}` sees no guest at all: give the user a role on the guests of the cluster, UserVmManager for instance",
                 xml::printable(&self.settings.username)
@@ -116,29 +116,46 @@ impl Talk {
             Ok(there) => there,
             Err(why) => return Ok(Found::Untold(why)),
         };
-        let mut by_group = false;
+        let (mut ours, mut hidden, mut seen) = (Vec::new(), None, BTreeSet::new());
         for permission in &there {
-            if !matches!(
-                self.any_allows([permission].into_iter(), deadline)?,
-                Found::Allowed
-            ) {
+            let Some(user) = permission.user.as_deref() else {
+                continue;
+            };
+            if !seen.insert(user) {
                 continue;
             }
-            match &permission.user {
-                Some(user) if self.is_us(user, deadline)? => return Ok(Found::Allowed),
-                Some(_) => {}
-                None => by_group = true,
+            match self.is_us(user, deadline)? {
+                Ok(true) => ours.push(user),
+                Ok(false) => {}
+                Err(why) => hidden = Some(why),
             }
         }
-        Ok(if by_group {
-            Found::Untold("a group may, and this version does not say who belongs to it".to_owned())
-        } else {
-            Found::Forbidden
+        // Whoever is shown himself is not among those who are hidden from him.
+        let is_ours = |permission: &&Permission| {
+            let user = permission.user.as_deref();
+            user.is_some_and(|user| ours.contains(&user))
+        };
+        match (
+            self.any_allows(there.iter().filter(is_ours), deadline)?,
+            hidden,
+        ) {
+            (Found::Forbidden, Some(why)) if ours.is_empty() => return Ok(Found::Untold(why)),
+            (Found::Forbidden, _) => {}
+            (found, _) => return Ok(found),
+        }
+        let groups = there.iter().filter(|permission| permission.user.is_none());
+        Ok(match self.any_allows(groups, deadline)? {
+            Found::Allowed => {
+                let why = "a group may, and this version does not say who belongs to it";
+                Found::Untold(why.to_owned())
+            }
+            other => other,
         })
     }
 
-    /// Whether the user with this id logs in by the name we do: `admin@internal`, since 4.0 followed by `-authz`.
-    fn is_us(&self, user: &str, deadline: Deadline) -> Result<bool, Error> {
+    /// Whether the user with this id logs in by the name we do, `admin@internal`, since 4.0 followed by `-authz`; or why that is not
+    /// shown.
+    fn is_us(&self, user: &str, deadline: Deadline) -> Result<Result<bool, String>, Error> {
         let path = format!("users/{}", encode(user));
         let order = Order {
             method: Method::Get,
@@ -149,14 +166,16 @@ impl Talk {
             guest: "",
         };
         let answer = self.ask(&order, deadline)?;
-        if !answer.is_success() {
-            return Ok(false);
+        match answer.status {
+            200..=299 => {}
+            status @ (403 | 404) => return Ok(Err(not_shown(&path, status))),
+            _ => return Err(self.about("").no_success(&answer)),
         }
         let name = reply::user_name(&answer.body).map_err(|why| self.about("").unusable(&why))?;
         let us = &self.settings.username;
-        Ok(name.is_some_and(|name| {
+        Ok(Ok(name.is_some_and(|name| {
             name.eq_ignore_ascii_case(us) || name.eq_ignore_ascii_case(&format!("{us}-authz"))
-        }))
+        })))
     }
 
     /// The permissions at `path`, or why they are not shown.
@@ -178,10 +197,7 @@ impl Talk {
             200..=299 => reply::permissions(&answer.body)
                 .map(Ok)
                 .map_err(|why| self.about("").unusable(&why)),
-            403 | 404 => Ok(Err(format!(
-                "the engine does not show {path} to this user (HTTP {})",
-                answer.status
-            ))),
+            status @ (403 | 404) => Ok(Err(not_shown(path, status))),
             _ => Err(self.about("").no_success(&answer)),
         }
     }
@@ -215,15 +231,14 @@ impl Talk {
                         return Ok(Found::Allowed);
                     }
                 }
-                403 | 404 => {
-                    let status = answer.status;
-                    hidden = Some(format!(
-                        "the engine does not show {path} to this user (HTTP {status})"
-                    ));
-                }
+                status @ (403 | 404) => hidden = Some(not_shown(&path, status)),
                 _ => return Err(self.about("").no_success(&answer)),
             }
         }
         Ok(hidden.map_or(Found::Forbidden, Found::Untold))
     }
+}
+
+fn not_shown(path: &str, status: u16) -> String {
+    format!("the engine does not show {path} to this user (HTTP {status})")
 }

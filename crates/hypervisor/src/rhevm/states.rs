@@ -5,7 +5,7 @@ use crate::GuestState;
 /// A state of a guest.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Status {
-    /// The engine's word.
+    /// The engine's word, in the case that the interface documents; version 2 wrote capitals.
     pub word: String,
     meaning: Meaning,
 }
@@ -16,17 +16,14 @@ struct Meaning {
     state: GuestState,
     active: bool,
     resumable: bool,
-    /// Whether the guest's system executes, or is about to without anybody's doing.
-    launched: bool,
 }
 
 impl Meaning {
-    const fn active(state: GuestState, launched: bool) -> Self {
+    const fn active(state: GuestState) -> Self {
         Self {
             state,
             active: true,
             resumable: false,
-            launched,
         }
     }
 
@@ -35,7 +32,6 @@ impl Meaning {
             state,
             active: false,
             resumable,
-            launched: false,
         }
     }
 }
@@ -57,28 +53,16 @@ impl Meaning {
 /// | none, any other | – | unknown |
 const WORDS: [(&str, Meaning); 15] = [
     ("down", Meaning::inactive(GuestState::ShutOff, false)),
-    ("up", Meaning::active(GuestState::Running, true)),
-    ("powering_up", Meaning::active(GuestState::Running, true)),
-    (
-        "reboot_in_progress",
-        Meaning::active(GuestState::Running, true),
-    ),
-    ("migrating", Meaning::active(GuestState::Running, true)),
-    (
-        "wait_for_launch",
-        Meaning::active(GuestState::Running, false),
-    ),
-    (
-        "powering_down",
-        Meaning::active(GuestState::ShuttingDown, true),
-    ),
-    ("paused", Meaning::active(GuestState::Paused, true)),
-    ("not_responding", Meaning::active(GuestState::Running, true)),
-    ("saving_state", Meaning::active(GuestState::Running, true)),
-    (
-        "restoring_state",
-        Meaning::active(GuestState::Running, true),
-    ),
+    ("up", Meaning::active(GuestState::Running)),
+    ("powering_up", Meaning::active(GuestState::Running)),
+    ("reboot_in_progress", Meaning::active(GuestState::Running)),
+    ("migrating", Meaning::active(GuestState::Running)),
+    ("wait_for_launch", Meaning::active(GuestState::Running)),
+    ("powering_down", Meaning::active(GuestState::ShuttingDown)),
+    ("paused", Meaning::active(GuestState::Paused)),
+    ("not_responding", Meaning::active(GuestState::Running)),
+    ("saving_state", Meaning::active(GuestState::Running)),
+    ("restoring_state", Meaning::active(GuestState::Running)),
     ("suspended", Meaning::inactive(GuestState::ShutOff, true)),
     ("unknown", Meaning::inactive(GuestState::NoState, false)),
     (
@@ -92,7 +76,7 @@ const WORDS: [(&str, Meaning); 15] = [
 const STRANGE: Meaning = Meaning::inactive(GuestState::Other(-1), false);
 
 impl Status {
-    /// The meaning of the engine's word. Case is not significant: version 2 wrote capitals.
+    /// The meaning of the engine's word. Case is not significant.
     #[must_use]
     pub fn read(word: &str) -> Self {
         let known = WORDS
@@ -100,7 +84,10 @@ impl Status {
             .find(|(known, _)| known.eq_ignore_ascii_case(word));
         let meaning = known.map_or(STRANGE, |(_, meaning)| *meaning);
         Self {
-            word: super::xml::printable(word),
+            word: known.map_or_else(
+                || super::xml::printable(word),
+                |(word, _)| (*word).to_owned(),
+            ),
             meaning,
         }
     }
@@ -129,12 +116,6 @@ impl Status {
     #[must_use]
     pub const fn is_resumable(&self) -> bool {
         self.meaning.resumable
-    }
-
-    /// Whether it has got as far as to run on a host.
-    #[must_use]
-    pub const fn is_launched(&self) -> bool {
-        self.meaning.launched
     }
 }
 
@@ -185,6 +166,7 @@ mod tests {
         }
         assert_eq!(power("down"), Power::Off);
         assert_eq!(power("DOWN"), Power::Off);
+        assert_eq!(Status::read("WAIT_FOR_LAUNCH").word, "wait_for_launch");
         assert_eq!(WORDS.len(), on.split_whitespace().count() + 4);
     }
 

@@ -27,7 +27,14 @@ impl Lost {
             return self.error;
         }
         match self.error {
-            late @ Error::DeadlinePassed { .. } => late,
+            Error::DeadlinePassed {
+                by, doing, waited, ..
+            } => Error::DeadlinePassed {
+                by,
+                doing,
+                waited,
+                acted: true,
+            },
             other => Error::NotConfirmed {
                 guest: guest.clone(),
                 by: by.to_owned(),

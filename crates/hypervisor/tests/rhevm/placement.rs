@@ -1,7 +1,9 @@
 //! Hosts, pinning, moving, keeping apart.
 
+use std::time::Duration;
+
 use hypervisor::placement::{Changed, Placement as _};
-use hypervisor::{ErrorKind, Hypervisor as _};
+use hypervisor::{Deadline, ErrorKind, Hypervisor as _};
 
 use crate::{World, fails, named, soon};
 
@@ -165,6 +167,30 @@ fn a_guest_is_moved_and_seen_there() {
         ErrorKind::Refused,
         "does not run",
     );
+}
+
+/// An order that may have been carried out is not one that was refused, and a look that fails is not the last.
+#[test]
+fn a_move_whose_answer_is_lost() {
+    for fault in ["hang", "status:504"] {
+        let world = World::new("");
+        world.faults(&format!("path=/migrate when=after do={fault}"));
+        let told = world.admin().migrate(
+            &named("node1"),
+            "host2",
+            Deadline::after(Duration::from_millis(700)),
+        );
+        assert_eq!(
+            told.map_err(|error| error.kind()),
+            Err(ErrorKind::CannotKnow),
+            "{fault}"
+        );
+    }
+    let world = World::new("");
+    let id = world.guest("node1").id;
+    world.faults(&format!("method=GET path=/vms/{id} count=3 do=status:503"));
+    let at = world.admin().migrate(&named("node1"), "host2", soon());
+    assert_eq!(at.unwrap().host.unwrap().name, "host2");
 }
 
 #[test]

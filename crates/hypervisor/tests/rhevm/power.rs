@@ -293,3 +293,16 @@ fn nothing_is_done_after_the_deadline() {
     std::thread::sleep(Duration::from_millis(400));
     assert_eq!(world.guest("node1").stops, 0);
 }
+
+/// However far apart looks are, there is one shortly before the time is up.
+#[test]
+fn the_last_look_is_as_late_as_can_be() {
+    let world = World::new("--guests 1 --transition 2000");
+    let rhevm = Rhevm::new(Settings {
+        poll: Duration::from_secs(10),
+        ..world.settings("admin@internal")
+    });
+    rhevm
+        .power_off(&named("node1"), Deadline::after(Duration::from_secs(3)))
+        .unwrap();
+}

@@ -4,7 +4,7 @@ use hypervisor::{ErrorKind, Managed as _};
 
 use crate::{World, fails, named, soon};
 
-const USERS: &str = "--user one@internal:secret:UserVmManager@node1 --user reader@internal:secret:UserRole@node1:UserVmManager@template";
+const USERS: &str = "--user two@internal:secret:UserVmManager@node2 --user one@internal:secret:UserVmManager@node1 --user reader@internal:secret:UserRole@node1:UserVmManager@template";
 
 #[test]
 fn the_privilege_is_proved_and_nothing_is_stopped() {
@@ -19,6 +19,10 @@ fn the_privilege_is_proved_and_nothing_is_stopped() {
                 .may_switch(None, soon())
                 .unwrap_or_else(|error| panic!("{engine} {user}: {error}"));
         }
+        // Whose only guest is not the engine's first.
+        let two = world.as_user("two@internal");
+        two.may_switch(None, soon())
+            .unwrap_or_else(|error| panic!("{engine}: {error}"));
         for user in ["viewer", "reader"] {
             let rhevm = world.as_user(&format!("{user}@internal"));
             fails(
@@ -91,4 +95,25 @@ fn what_the_engine_does_not_show_is_not_guessed() {
         ErrorKind::Unreachable,
         "inside the engine",
     );
+}
+
+/// An engine that does not say who is logged in is asked more, and may hide more.
+#[test]
+fn what_an_old_engine_does_not_show_is_not_guessed() {
+    for (fault, kind) in [
+        (
+            "path=/permissions count=* do=status:404",
+            ErrorKind::CannotKnow,
+        ),
+        ("path=/permits count=* do=is:refused", ErrorKind::CannotKnow),
+        ("path=/users/ count=* do=status:404", ErrorKind::CannotKnow),
+        ("path=/users/ count=* do=status:500", ErrorKind::Unreachable),
+    ] {
+        let world = World::new("--engine 4.1");
+        world.faults(fault);
+        let told = world
+            .as_user("fence@internal")
+            .may_switch(Some(&named("node1")), soon());
+        assert_eq!(told.map_err(|error| error.kind()), Err(kind), "{fault}");
+    }
 }
