@@ -256,7 +256,7 @@ impl World {
         )
     }
 
-    /// What pyvmomi sees: power state, UUID and host of each guest.
+    /// What pyvmomi sees: power state, UUID and host of each guest, the host by name and identifier.
     fn seen(&self) -> BTreeMap<String, Vec<String>> {
         let scheme = if self.authority.is_some() {
             "https"
@@ -277,6 +277,11 @@ impl World {
             .get(guest)
             .unwrap_or_else(|| panic!("there is a guest {guest}"))[0]
             .clone()
+    }
+
+    /// The identifier of the host that a guest is on.
+    fn host_of(&self, guest: &str) -> String {
+        self.seen()[guest][3].clone()
     }
 
     fn uuid(&self, guest: &str) -> String {

@@ -80,7 +80,7 @@ fn a_missing_privilege_is_found_by_monitor() {
     let world = World::vcenter();
     world.fault("RetrieveServiceContent", "status", 0, "&status=404");
     let ran = world.ours("fence_vmware_rest", &["-o", "monitor", "-n", "DC0_H0_VM0"]);
-    ended(&ran, 0, "", "SOAP cannot be asked");
+    ended(&ran, 0, "", "is not served there");
     let ran = world.ours("fence_vmware_rest", &["-o", "monitor", "-n", "nobody"]);
     ended(&ran, 1, "", "no guest `nobody`");
     // A login that sees nobody.

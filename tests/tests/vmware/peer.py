@@ -1,4 +1,4 @@
-# What a client that is not ours sees: every virtual machine with power state, UUID and host.
+# What a client that is not ours sees: every virtual machine with power state, UUID, and host by name and identifier.
 import json
 import ssl
 import sys
@@ -15,7 +15,7 @@ content = vim.ServiceInstance("ServiceInstance", stub).RetrieveContent()
 content.sessionManager.Login("root", "secret")
 try:
     view = content.viewManager.CreateContainerView(content.rootFolder, [vim.VirtualMachine], True)
-    guests = {vm.name: [vm.runtime.powerState, vm.config.uuid, vm.runtime.host.name] for vm in view.view}
+    guests = {vm.name: [vm.runtime.powerState, vm.config.uuid, vm.runtime.host.name, vm.runtime.host._moId] for vm in view.view}
     view.Destroy()
     json.dump(guests, sys.stdout)
 finally:

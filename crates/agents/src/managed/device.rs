@@ -13,6 +13,8 @@ pub struct Guests<'a> {
     plugs: &'a [(String, GuestRef)],
     deadline: Deadline,
     power_timeout: Option<Duration>,
+    /// Whether the action is to have guests run: one that was suspended does not, and is booted afresh.
+    boots: bool,
     evidence: Vec<String>,
 }
 
@@ -29,8 +31,16 @@ impl<'a> Guests<'a> {
             plugs,
             deadline,
             power_timeout,
+            boots: false,
             evidence: Vec::new(),
         }
+    }
+
+    /// For an action of this name.
+    #[must_use]
+    pub fn doing(mut self, action: &str) -> Self {
+        self.boots = action == "on";
+        self
     }
 
     /// What was seen after each switch, by whom.
@@ -55,7 +65,11 @@ impl<'a> Guests<'a> {
 impl Device for Guests<'_> {
     fn power(&mut self, plug: &str) -> Result<Power, Failure> {
         let seen = self.platform.observe(&self.guest(plug), self.deadline);
-        seen.map(|seen| power(&seen)).map_err(failure)
+        let seen = seen.map_err(failure)?;
+        if self.boots && !seen.active && seen.resumable {
+            return Ok(Power::Off);
+        }
+        Ok(power(&seen))
     }
 
     /// More than the order: the platform confirms it, or this fails.

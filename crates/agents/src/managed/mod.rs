@@ -198,7 +198,8 @@ impl Work<'_> {
             self.guests,
             self.deadline,
             self.settings.power_timeout,
-        );
+        )
+        .doing(action);
         let outcome = engine::act(action, &mut device, self.settings, around);
         (outcome, device.into_evidence())
     }

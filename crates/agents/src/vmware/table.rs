@@ -111,10 +111,11 @@ const NOTE_PRIVILEGES: (&str, &str) = (
 );
 const NOTE_REST: (&str, &str) = (
     "WHAT REST CANNOT TELL",
-    "The REST interface shows power states without saying whether they are old. So a virtual machine counts as off only when \
-     it is also on a host that vCenter is connected to, which needs System.Read on the hosts, or when it was powered off by this \
-     very run. It does not show what the login may do either: monitor asks for that through SOAP, on the same server; where \
-     /sdk is not served, it shows only that the login sees the virtual machine. It finds nobody by UUID or path.\n\n\
+    "The REST interface shows power states without saying whether they are old, and not what the login may do. So virtual machines \
+     are found and ordered about through REST, and looked at through SOAP, on the same server with the same login. Where /sdk is \
+     not served, a state counts only when the virtual machine is on a host that vCenter is connected to, which needs System.Read \
+     on the hosts, or when it was powered off by this very run; a start under way is not seen then, and monitor shows only that \
+     the login sees the virtual machine, or any. REST finds nobody by UUID or path.\n\n\
      More than 1,000 to 4,000 virtual machines are listed host by host; monitor and fencing never need a list.",
 );
 const NOTE_PERL: (&str, &str) = (

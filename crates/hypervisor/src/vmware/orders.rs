@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! look ─ as wanted ───────────────────────────────────────────────▶ evidence
+//!   │ a start is under way ─▶ pause ─▶ look again, until the deadline
 //!   │ not known ──────────────────────────────────────────────────▶ not confirmed; nothing was ordered
 //!   ▼
 //! order ─┬ busy ─▶ pause ─▶ look again, until the deadline
@@ -13,12 +14,16 @@
 //!                   └ not ────────────────────────────────────────▶ not confirmed
 //! ```
 //!
+//! A guest that is to boot and was suspended meanwhile is powered off first: it would go on where it was. Whoever bears the name
+//! after an order, and is not the one the first look saw, proves nothing.
+//!
 //! Nothing is ordered once the deadline has passed. Whatever fails after an order that may have arrived is "cannot know".
 
 use std::time::{Duration, Instant};
 
 use deadline::Deadline;
 
+use crate::state::STARTING;
 use crate::{Error, Evidence, GuestRef, Means, Observation, Power, PoweredOff};
 
 /// Between two looks at a guest.
@@ -85,6 +90,9 @@ pub(super) trait Orders {
     /// Looks at a guest.
     fn look(&self, guest: &GuestRef, deadline: Deadline) -> Result<Self::Seen, Error>;
 
+    /// Which object it is: names pass to others.
+    fn id<'a>(&self, seen: &'a Self::Seen) -> &'a str;
+
     /// What was seen.
     fn observation(&self, seen: &Self::Seen) -> Observation;
 
@@ -117,13 +125,8 @@ pub(super) trait Orders {
         })
     }
 
-    /// Boots a guest afresh: a suspended one is powered off first, or it would go on where it was.
+    /// Boots a guest afresh.
     fn boot(&self, guest: &GuestRef, deadline: Deadline) -> Result<Evidence, Error> {
-        let begun = Instant::now();
-        let now = self.observation(&self.look(guest, deadline)?);
-        if now.resumable {
-            self.cut(guest, deadline)?;
-        }
         let run = switch(self, guest, Switch::On, deadline)?;
         let means = if run.before.active {
             Means::AlreadyOn
@@ -133,7 +136,7 @@ pub(super) trait Orders {
         Ok(Evidence {
             means,
             observation: run.after,
-            took: begun.elapsed(),
+            took: run.begun.elapsed(),
         })
     }
 }
@@ -159,12 +162,21 @@ fn switch<O: Orders + ?Sized>(
     let mut open = false;
     let mut done: Option<Instant> = None;
     let mut before: Option<Observation> = None;
+    let mut id: Option<String> = None;
     loop {
         let acted = open || done.is_some();
         let seen = orders
             .look(guest, deadline)
             .map_err(|error| unsure(orders, guest, error, acted))?;
         let now = orders.observation(&seen);
+        let id = id.get_or_insert_with(|| orders.id(&seen).to_owned());
+        if id.as_str() != orders.id(&seen) {
+            return Err(Error::NotConfirmed {
+                guest: guest.clone(),
+                by: orders.by().to_owned(),
+                saw: format!("another guest bears the name now: {now}"),
+            });
+        }
         let first = before.get_or_insert_with(|| now.clone());
         if to.is_reached(&now) {
             return Ok(Run {
@@ -181,6 +193,10 @@ fn switch<O: Orders + ?Sized>(
             orders.pause(LOOK, deadline);
             continue;
         }
+        if now.reason == STARTING && !deadline.has_passed() {
+            orders.pause(RETRY, deadline);
+            continue;
+        }
         if now.power() == Power::Unknown {
             return Err(Error::not_confirmed(guest, &now));
         }
@@ -191,6 +207,11 @@ fn switch<O: Orders + ?Sized>(
                 waited: begun.elapsed(),
                 acted,
             });
+        }
+        if to == Switch::On && now.resumable {
+            let cut = orders.cut(guest, deadline);
+            cut.map_err(|error| unsure(orders, guest, error, acted))?;
+            continue;
         }
         match orders.order(&seen, guest, to, deadline) {
             Ordered::Done => done = Some(Instant::now()),

@@ -205,14 +205,14 @@ fn a_move_that_fails_is_not_reported_as_done() {
                 let guest = &mut state.world.guests[0];
                 if guest.is(&["migrating"]) {
                     // Seen to migrate at least once by the client, and then it stays where it was.
-                    std::thread::sleep(std::time::Duration::from_millis(1));
+                    std::thread::sleep(Duration::from_millis(1));
                     guest.coming.clear();
                     let (at, host) = (std::time::Instant::now(), guest.host.clone());
-                    guest.become_at(at + std::time::Duration::from_millis(150), "up", host);
+                    guest.become_at(at + Duration::from_millis(150), "up", host);
                     return;
                 }
             }
-            std::thread::sleep(std::time::Duration::from_millis(5));
+            std::thread::sleep(Duration::from_millis(5));
         }
     });
     fails(

@@ -49,14 +49,24 @@ impl Orders for Script {
         }
     }
 
+    /// A state that begins with `#` is another guest's.
+    fn id<'a>(&self, seen: &'a &'static str) -> &'a str {
+        if seen.starts_with('#') {
+            "vm-2"
+        } else {
+            "vm-1"
+        }
+    }
+
     fn observation(&self, seen: &&'static str) -> Observation {
+        let seen = seen.trim_start_matches('#');
         let guest = Guest {
             name: "vm1".to_owned(),
             uuid: Uuid::nil(),
         };
         let (word, doubt) = match seen.strip_prefix('?') {
             Some(word) => (word, Some("host lost")),
-            None => (*seen, None),
+            None => (seen, None),
         };
         observation(guest, Some(&PowerState::parse(word)), doubt, None, "script")
     }
@@ -227,4 +237,36 @@ fn a_suspended_guest_is_booted_afresh() {
         script.boot(&vm1(), soon()).expect("it is on").means,
         Means::AlreadyOn
     );
+}
+
+#[test]
+fn a_guest_that_is_suspended_between_two_orders_does_not_go_on() {
+    let script = Script::new(
+        &[OFF, SUSPENDED, SUSPENDED, OFF, OFF, ON],
+        vec![
+            Ordered::Busy("going back to a snapshot".to_owned()),
+            Ordered::Done,
+            Ordered::Done,
+        ],
+    );
+    script.boot(&vm1(), soon()).expect("it boots");
+    assert_eq!(
+        *script.given.borrow(),
+        [Switch::On, Switch::Off, Switch::On]
+    );
+}
+
+#[test]
+fn another_guest_of_the_name_proves_nothing() {
+    for answers in [
+        vec![Ordered::Lost],
+        vec![Ordered::Look],
+        vec![Ordered::Done],
+    ] {
+        let script = Script::new(&[ON, "#poweredOff"], answers);
+        let error = script
+            .cut(&vm1(), soon())
+            .expect_err("who is off is another");
+        assert_eq!(error.kind(), ErrorKind::CannotKnow, "{error}");
+    }
 }

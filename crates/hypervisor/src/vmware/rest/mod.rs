@@ -1,9 +1,13 @@
 //! The vSphere Automation API (REST) of vCenter: `/api` since 7.0 U2, `/rest` since 6.5.
 //!
-//! It shows a guest's power state and not whether vCenter still hears of its host. So a guest that is shown as off is only
-//! taken for off when vCenter is connected to the host it is on, as the list of connected hosts and of the guests on them
-//! tells, and when its state is still the same after that; or when it was powered off through this very login a moment ago,
-//! which vCenter cannot do without its host.
+//! It shows a guest's power state and not whether vCenter still hears of its host, whether the guest's files can be reached, or
+//! whether it is being started. So a guest is found and ordered about here, and looked at over SOAP, which the same server
+//! serves and which calls it by the same identifier.
+//!
+//! Where nobody serves SOAP, a guest's state counts only when vCenter is connected to the host it is on, as the list of
+//! connected hosts and of the guests on them tells, and off only when it is still so after that. A login that sees no hosts can
+//! tell that a guest is on, or that it was powered off through this very login a moment ago, which vCenter cannot do without
+//! its host.
 
 mod link;
 mod reply;
@@ -22,7 +26,7 @@ use super::{Settings, name_of};
 use crate::web::encode;
 use crate::{Error, ErrorKind, Evidence, Guest, GuestRef, Observation, PoweredOff};
 use link::{Call, Link, Session, Trouble};
-use reply::{Detail, Listed, Meaning, Style, detail, guests, identifiers};
+use reply::{Listed, Meaning, Style, detail, guests, identifiers};
 
 /// For how long a guest is taken to be the one that a name leads to, and an own order for a proof that its host is connected.
 const TRUSTED: Duration = Duration::from_secs(30);
@@ -47,25 +51,7 @@ pub(super) struct Rest {
 /// One guest, as it was seen.
 pub(super) struct Seen {
     id: String,
-    detail: Detail,
-    /// Why the state may be old.
-    doubt: Option<String>,
-}
-
-impl Seen {
-    fn observation(&self, by: &str) -> Observation {
-        let guest = Guest {
-            name: self.detail.name.clone(),
-            uuid: self.detail.uuid.unwrap_or_default(),
-        };
-        observation(
-            guest,
-            Some(&self.detail.power),
-            self.doubt.as_deref(),
-            None,
-            by,
-        )
-    }
+    observation: Observation,
 }
 
 impl Rest {
@@ -87,56 +73,57 @@ impl Rest {
         }
     }
 
-    /// Every guest that the filter lets through.
+    /// Every guest that the filter lets through. Only what shows guests as off is proved, and what is on a lost host is not known.
     ///
     /// vCenter returns 1,000 to 4,000 guests at once and an error beyond: then host by host.
     pub(super) fn list(&self, deadline: Deadline) -> Result<Vec<Observation>, Error> {
         let told = |trouble| self.link.error(trouble, None);
         let datacenter = self.datacenter(deadline)?;
-        let hosts = self.hosts(true, deadline).map_err(told)?;
-        let mut known = HashMap::new();
-        for guest in self
-            .guests_on_each(&hosts, datacenter.as_deref(), deadline)
-            .map_err(told)?
-        {
-            known.insert(guest.id.clone(), guest);
-        }
-        let sure: HashSet<String> = known.keys().cloned().collect();
-        match self.guests_on(&[], datacenter.as_deref(), deadline) {
-            Ok(all) => {
-                for guest in all {
-                    known.entry(guest.id.clone()).or_insert(guest);
-                }
+        let datacenter = datacenter.as_deref();
+        let connected = self.hosts(true, deadline).map_err(told)?;
+        let mut lost = self.hosts(false, deadline).map_err(told)?;
+        lost.retain(|host| !connected.contains(host));
+        let on =
+            |hosts: &[String], off: bool| self.guests_on_each(hosts, datacenter, off, deadline);
+        let (listed, proved) = match self.guests_on(None, datacenter, false, deadline) {
+            Ok(all) if all.iter().any(|guest| guest.power == PowerState::Off) => {
+                (all, on(&connected, true).map_err(told)?)
             }
+            Ok(all) => (all, Vec::new()),
             Err(Trouble::Refusal(refusal)) if refusal.meaning == Meaning::TooMany => {
-                let rest: Vec<String> = self.hosts(false, deadline).map_err(told)?;
-                let rest: Vec<String> = rest
-                    .into_iter()
-                    .filter(|host| !hosts.contains(host))
-                    .collect();
-                for guest in self
-                    .guests_on_each(&rest, datacenter.as_deref(), deadline)
-                    .map_err(told)?
-                {
-                    known.entry(guest.id.clone()).or_insert(guest);
-                }
+                let mut all = on(&connected, false).map_err(told)?;
+                let proved = all.clone();
+                all.extend(on(&lost, false).map_err(told)?);
+                (all, proved)
             }
             Err(trouble) => return Err(told(trouble)),
-        }
+        };
+        let id = |guest: Listed| guest.id;
+        let proved: HashSet<String> = proved.into_iter().map(id).collect();
+        let lost: HashSet<String> = match lost.is_empty() {
+            true => HashSet::new(),
+            false => on(&lost, false)
+                .map_err(told)?
+                .into_iter()
+                .map(id)
+                .collect(),
+        };
         let observe = |listed: Listed| {
-            let doubt = (!sure.contains(&listed.id)).then(|| self.unseen_host(&hosts));
+            let off = listed.power == PowerState::Off;
+            let doubtful = lost.contains(&listed.id) || off && !proved.contains(&listed.id);
+            let doubt = doubtful.then(|| unseen_host(&connected));
             let guest = Guest {
                 name: listed.name,
                 uuid: uuid::Uuid::nil(),
             };
-            observation(
-                guest,
-                Some(&listed.power),
-                doubt.as_deref(),
-                None,
-                self.link.by(),
-            )
+            let by = self.link.by();
+            observation(guest, Some(&listed.power), doubt.as_deref(), None, by)
         };
+        // A guest that moved meanwhile may be on two hosts.
+        let known: HashMap<String, Listed> = listed
+            .into_iter()
+            .map(|guest| (guest.id.clone(), guest))
+            .collect();
         let mut all: Vec<Observation> = known.into_values().map(observe).collect();
         all.sort_by(|a, b| a.guest.cmp(&b.guest));
         Ok(all)
@@ -148,8 +135,7 @@ impl Rest {
         guest: &GuestRef,
         deadline: Deadline,
     ) -> Result<Observation, Error> {
-        let seen = self.look(guest, deadline)?;
-        Ok(seen.observation(self.link.by()))
+        Ok(self.look(guest, deadline)?.observation)
     }
 
     /// Cuts a guest's power.
@@ -175,7 +161,7 @@ impl Rest {
     }
 
     /// Whether the login may power off a guest. REST does not tell; `/sdk` of the same server does. Where nobody serves that,
-    /// it is only shown that the login sees the guest.
+    /// it is only shown that the login sees the guest, or any.
     pub(super) fn may_switch(
         &self,
         guest: Option<&GuestRef>,
@@ -183,17 +169,27 @@ impl Rest {
     ) -> Result<(), Error> {
         match guest {
             Some(guest) => drop(self.look(guest, deadline)?),
-            None => self.health(deadline)?,
+            None => self.sees_any(deadline)?,
         }
-        match self.soap.may_switch(guest, deadline) {
-            Err(error @ Error::Unreachable { .. }) if !deadline.has_passed() => {
-                let remark = format!(
-                    "REST does not tell whether the login may power off, and SOAP cannot be asked: {error}"
-                );
-                lock(&self.remarks).push(remark);
-                Ok(())
-            }
-            other => other,
+        if self.soap.is_served(deadline)? {
+            return self.soap.may_switch(guest, deadline);
+        }
+        let remark = "REST does not tell whether the login may power off, and SOAP, which does, is not served there";
+        lock(&self.remarks).push(remark.to_owned());
+        Ok(())
+    }
+
+    fn sees_any(&self, deadline: Deadline) -> Result<(), Error> {
+        let datacenter = self.datacenter(deadline)?;
+        match self.guests_on(None, datacenter.as_deref(), false, deadline) {
+            Ok(guests) if guests.is_empty() => Err(self.link.refused(
+                None,
+                "the login sees no guest: it needs a role (System.Read, and the privileges to switch) on the guests or on a \
+                 folder above them",
+            )),
+            Ok(_) => Ok(()),
+            Err(Trouble::Refusal(refusal)) if refusal.meaning == Meaning::TooMany => Ok(()),
+            Err(trouble) => Err(self.link.error(trouble, None)),
         }
     }
 
@@ -206,8 +202,8 @@ impl Rest {
     pub(super) fn log_out(&self, deadline: Deadline) -> Result<(), Error> {
         lock(&self.found).clear();
         lock(&self.cut).clear();
-        let soap = self.soap.log_out(deadline);
-        self.link.log_out(deadline).and(soap)
+        let rest = self.link.log_out(deadline);
+        self.soap.log_out(deadline).and(rest)
     }
 
     fn find(&self, guest: &GuestRef, deadline: Deadline) -> Result<String, Error> {
@@ -256,6 +252,23 @@ impl Rest {
         guest: &GuestRef,
         deadline: Deadline,
     ) -> Result<Option<Seen>, Error> {
+        let seen = if self.soap.is_served(deadline)? {
+            self.soap.look_at_id(id, guest, deadline)?
+        } else {
+            self.look_without_soap(id, guest, deadline)?
+        };
+        Ok(seen.map(|observation| Seen {
+            id: id.to_owned(),
+            observation,
+        }))
+    }
+
+    fn look_without_soap(
+        &self,
+        id: &str,
+        guest: &GuestRef,
+        deadline: Deadline,
+    ) -> Result<Option<Observation>, Error> {
         let told = |trouble| self.link.error(trouble, Some(guest));
         let path = format!("vcenter/vm/{id}");
         let answer = match self.link.ask(deadline, |_| Call::get(path.as_str())) {
@@ -272,29 +285,41 @@ impl Rest {
             }
             other => other.map_err(told)?,
         };
-        let mut seen = Seen {
-            id: id.to_owned(),
-            detail: detail(&answer).map_err(|detail| self.malformed(&detail))?,
-            doubt: None,
-        };
-        if seen.detail.power == PowerState::Off && !self.was_cut(id) {
-            seen.doubt = self.doubt(id, deadline).map_err(told)?;
-            if seen.doubt.is_none() {
-                // What was shown before may be from before vCenter heard of the host again.
-                let power = self
-                    .link
-                    .ask(deadline, |_| Call::get(format!("{path}/power")))
-                    .map_err(told)?;
-                seen.detail.power =
-                    reply::power(&power).map_err(|detail| self.malformed(&detail))?;
-            }
+        let mut detail = detail(&answer).map_err(|detail| self.malformed(&detail))?;
+        let doubt = self.doubt(id, &detail.power, deadline).map_err(told)?;
+        if doubt.is_none() && detail.power == PowerState::Off {
+            // What was shown before may be from before vCenter heard of the host again.
+            let power = self
+                .link
+                .ask(deadline, |_| Call::get(format!("{path}/power")))
+                .map_err(told)?;
+            detail.power = reply::power(&power).map_err(|detail| self.malformed(&detail))?;
         }
-        Ok(Some(seen))
+        let guest = Guest {
+            name: detail.name,
+            uuid: detail.uuid.unwrap_or_default(),
+        };
+        let by = self.link.by();
+        Ok(Some(observation(
+            guest,
+            Some(&detail.power),
+            doubt.as_deref(),
+            None,
+            by,
+        )))
     }
 
     /// Why vCenter may not know the guest's state; none when it is on a host that vCenter is connected to.
-    fn doubt(&self, id: &str, deadline: Deadline) -> Result<Option<String>, Trouble> {
+    fn doubt(
+        &self,
+        id: &str,
+        power: &PowerState,
+        deadline: Deadline,
+    ) -> Result<Option<String>, Trouble> {
         let hosts = self.hosts(true, deadline)?;
+        if hosts.is_empty() && (*power == PowerState::On || self.was_cut(id)) {
+            return Ok(None);
+        }
         for chunk in hosts.chunks(HOSTS) {
             let build = |session: &Session| {
                 let mut conditions = vec![("vms", id)];
@@ -308,16 +333,7 @@ impl Rest {
                 return Ok(None);
             }
         }
-        Ok(Some(self.unseen_host(&hosts)))
-    }
-
-    fn unseen_host(&self, connected: &[String]) -> String {
-        if connected.is_empty() {
-            "the login sees no host that vCenter is connected to; it needs the privilege System.Read on the hosts, or use SOAP"
-        } else {
-            "it is on none of the hosts that vCenter is connected to and the login sees (System.Read on hosts); SOAP can tell more"
-        }
-        .to_owned()
+        Ok(Some(unseen_host(&hosts)))
     }
 
     /// Hosts, by identifier: all, or those that vCenter is connected to.
@@ -340,17 +356,25 @@ impl Rest {
         }
     }
 
-    /// The guests on these hosts, asked for with as many hosts at once as the server returns guests of.
+    /// The guests on those of these hosts that the filter lets through, asked for with as many hosts at once as the server returns
+    /// guests of.
     fn guests_on_each(
         &self,
         hosts: &[String],
         datacenter: Option<&str>,
+        off: bool,
         deadline: Deadline,
     ) -> Result<Vec<Listed>, Trouble> {
+        let named: Vec<&String> = self.conditions("hosts").collect();
+        let hosts = hosts.iter();
+        let hosts: Vec<String> = hosts
+            .filter(|host| named.is_empty() || named.contains(host))
+            .cloned()
+            .collect();
         let mut guests = Vec::new();
         let mut parts: Vec<&[String]> = hosts.chunks(HOSTS).rev().collect();
         while let Some(part) = parts.pop() {
-            match self.guests_on(part, datacenter, deadline) {
+            match self.guests_on(Some(part), datacenter, off, deadline) {
                 Ok(found) => guests.extend(found),
                 Err(Trouble::Refusal(refusal))
                     if refusal.meaning == Meaning::TooMany && part.len() > 1 =>
@@ -364,26 +388,36 @@ impl Rest {
         Ok(guests)
     }
 
-    /// The guests that the filter lets through, on these hosts; none named: on all.
+    /// The guests that the filter lets through: on these hosts or wherever it says, and only those that are off, or all.
+    ///
+    /// Conditions of one name add up, so what is named here stands in for what the filter says of it.
     fn guests_on(
         &self,
-        hosts: &[String],
+        hosts: Option<&[String]>,
         datacenter: Option<&str>,
+        off: bool,
         deadline: Deadline,
     ) -> Result<Vec<Listed>, Trouble> {
-        let build = |session: &Session| {
-            let mut conditions: Vec<(&str, &str)> =
-                hosts.iter().map(|host| ("hosts", host.as_str())).collect();
-            conditions.extend(datacenter.map(|id| ("datacenters", id)));
-            conditions.extend(
-                self.filter
-                    .iter()
-                    .map(|(name, value)| (name.as_str(), value.as_str())),
-            );
-            Call::get(listing(session, "vm", &conditions))
-        };
+        let mut own: Vec<(&str, &str)> = Vec::new();
+        let hosts = hosts.into_iter().flatten();
+        own.extend(hosts.map(|host| ("hosts", host.as_str())));
+        own.extend(datacenter.map(|id| ("datacenters", id)));
+        own.extend(off.then_some(("power_states", "POWERED_OFF")));
+        let filter = self
+            .filter
+            .iter()
+            .map(|(name, value)| (name.as_str(), value.as_str()));
+        let others = filter.filter(|(name, _)| !own.iter().any(|(named, _)| named == name));
+        let conditions: Vec<(&str, &str)> = own.iter().copied().chain(others).collect();
+        let build = |session: &Session| Call::get(listing(session, "vm", &conditions));
         let answer = self.link.ask(deadline, build)?;
         guests(&answer).map_err(|detail| Trouble::Lost(self.malformed(&detail)))
+    }
+
+    /// The values that the filter has for a condition.
+    fn conditions(&self, wanted: &str) -> impl Iterator<Item = &String> {
+        let filter = self.filter.iter();
+        filter.filter_map(move |(name, value)| (name == wanted).then_some(value))
     }
 
     /// The identifier of the datacenter that searches are limited to, if they are.
@@ -391,6 +425,11 @@ impl Rest {
         let Some(wanted) = &self.datacenter else {
             return Ok(None);
         };
+        if self.conditions("datacenters").next().is_some() {
+            let detail =
+                "the filter names datacenters, and so does vmware_datacenter: give one of them";
+            return Err(self.link.refused(None, detail));
+        }
         let build =
             |session: &Session| Call::get(listing(session, "datacenter", &[("names", wanted)]));
         let answer = self
@@ -444,7 +483,7 @@ impl Orders for Rest {
             .map(|(id, _)| id.clone());
         if let (Some(id), Wanted::Name(name)) = (before, Wanted::of(guest)) {
             match self.look_at(&id, guest, deadline)? {
-                Some(seen) if means(name, &seen.detail.name) => return Ok(seen),
+                Some(seen) if means(name, &seen.observation.guest.name) => return Ok(seen),
                 _ => drop(lock(&self.found).remove(guest)),
             }
         }
@@ -459,8 +498,12 @@ impl Orders for Rest {
         Ok(seen)
     }
 
+    fn id<'a>(&self, seen: &'a Seen) -> &'a str {
+        &seen.id
+    }
+
     fn observation(&self, seen: &Seen) -> Observation {
-        seen.observation(self.link.by())
+        seen.observation.clone()
     }
 
     /// Power calls return when vCenter's task has ended.
@@ -491,6 +534,13 @@ impl Orders for Rest {
                     Ordered::Look
                 }
                 Meaning::Busy => Ordered::Busy(refusal.words()),
+                // It may have been carried out, or still be.
+                Meaning::TimedOut => Ordered::Lost,
+                Meaning::Failed => Ordered::Unknown(Error::NotConfirmed {
+                    guest: guest.clone(),
+                    by: self.link.by().to_owned(),
+                    saw: format!("it was told to: {}", refusal.words()),
+                }),
                 _ => Ordered::No(self.link.error(Trouble::Refusal(refusal), Some(guest))),
             },
             Err(Trouble::Lost(error)) if deadline.has_passed() => Ordered::Unknown(error),
@@ -508,6 +558,15 @@ impl Orders for Rest {
             }
         }
     }
+}
+
+fn unseen_host(connected: &[String]) -> String {
+    if connected.is_empty() {
+        "the login sees no host that vCenter is connected to; it needs the privilege System.Read on the hosts, or use SOAP"
+    } else {
+        "it is on none of the hosts that vCenter is connected to and the login sees (System.Read on hosts); SOAP can tell more"
+    }
+    .to_owned()
 }
 
 /// The address of a list with conditions, each named as the style wants it.

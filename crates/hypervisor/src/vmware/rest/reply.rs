@@ -33,6 +33,10 @@ pub(super) enum Meaning {
     Inaccessible,
     /// More than the interface returns at once.
     TooMany,
+    /// It had not ended in the time the server gives it.
+    TimedOut,
+    /// Something broke within the server.
+    Failed,
     /// Anything else.
     Other,
 }
@@ -88,10 +92,11 @@ impl Refusal {
             "not_allowed_in_current_state"
             | "resource_busy"
             | "service_unavailable"
-            | "timed_out"
             | "concurrent_change" => Meaning::Busy,
             "resource_inaccessible" => Meaning::Inaccessible,
             "unable_to_allocate_resource" => Meaning::TooMany,
+            "timed_out" => Meaning::TimedOut,
+            _ if status >= 500 => Meaning::Failed,
             _ => Meaning::Other,
         };
         Some(Self {
@@ -257,7 +262,8 @@ mod tests {
             ("NOT_ALLOWED_IN_CURRENT_STATE", Meaning::Busy),
             ("RESOURCE_INACCESSIBLE", Meaning::Inaccessible),
             ("UNABLE_TO_ALLOCATE_RESOURCE", Meaning::TooMany),
-            ("INTERNAL_SERVER_ERROR", Meaning::Other),
+            ("TIMED_OUT", Meaning::TimedOut),
+            ("INTERNAL_SERVER_ERROR", Meaning::Failed),
         ] {
             let body = format!("{{\"error_type\":\"{kind}\",\"messages\":[]}}");
             assert_eq!(

@@ -3,6 +3,8 @@
 //! What lies below a folder is seen through a view, which the server keeps for the session until it is destroyed: a walk from
 //! folder to folder, by the collector alone, made vcsim take 0.7 s for 1,000 guests where a view takes 0.01 s.
 
+use std::cell::Cell;
+
 use deadline::Deadline;
 use roxmltree::Node;
 
@@ -34,6 +36,8 @@ enum From {
     Below(Moref),
     /// What the object is in, up to the root.
     Above(Moref),
+    /// This guest, and the tasks it has had of late.
+    WithTasks(Moref),
 }
 
 impl Query {
@@ -65,6 +69,19 @@ impl Query {
         Self {
             properties: vec![(kind, paths)],
             from: From::Above(object.clone()),
+            page: None,
+        }
+    }
+
+    /// A guest and its tasks, read at once.
+    pub(super) fn with_tasks(
+        guest: &Moref,
+        paths: &'static [&'static str],
+        of_tasks: &'static [&'static str],
+    ) -> Self {
+        Self {
+            properties: vec![("VirtualMachine", paths), ("Task", of_tasks)],
+            from: From::WithTasks(guest.clone()),
             page: None,
         }
     }
@@ -128,6 +145,11 @@ impl Query {
                 parts.reference("obj", object);
                 parts.flag("skip", false);
                 step(parts, "up", "ManagedEntity", "parent", &["up"]);
+            }),
+            From::WithTasks(guest) => parts.nest("objectSet", |parts| {
+                parts.reference("obj", guest);
+                parts.flag("skip", false);
+                step(parts, "tasks", "VirtualMachine", "recentTask", &[]);
             }),
         }
     }
@@ -244,8 +266,12 @@ impl Link {
         read: &impl Fn(Content<'_, '_>) -> Result<Option<T>, Malformed>,
         enough: &mut impl FnMut(&[T]) -> Result<bool, Trouble>,
     ) -> Result<Vec<T>, Trouble> {
+        let expired = Cell::new(None);
         let take = |response: Node<'_, '_>| {
             let (objects, token) = page(response);
+            if let Some(fault) = objects.iter().find_map(|object| object.expired()) {
+                expired.set(Some(fault));
+            }
             let wanted = objects
                 .into_iter()
                 .filter_map(|object| read(object).transpose());
@@ -269,6 +295,9 @@ impl Link {
         };
         let mut seen = 0;
         loop {
+            if let Some(fault) = expired.take() {
+                return Err(Trouble::Fault(fault));
+            }
             let Some(next) = token else { return Ok(all) };
             if enough(all.get(seen..).unwrap_or_default())? {
                 self.cancel(session, &next, deadline);

@@ -79,6 +79,8 @@ pub(super) enum Trouble {
     Error(Error),
     /// The same, when the server may have received the call.
     Lost(Error),
+    /// Somebody answers there who does not serve this interface.
+    NotServed(Error),
 }
 
 /// The way to one server.
@@ -129,9 +131,19 @@ impl Link {
             &read,
         ) {
             Err(Trouble::Lost(Error::Unreachable { .. })) if !deadline.has_passed() => {
-                self.order(deadline, build, read)
+                let limit = self.limit.unwrap_or(Duration::MAX);
+                self.order(deadline.within(limit), build, read)
             }
             other => other,
+        }
+    }
+
+    /// Whether this interface is served there, which logging in tells.
+    pub(super) fn is_served(&self, deadline: Deadline) -> Result<bool, Error> {
+        match self.session(deadline) {
+            Ok(_) => Ok(true),
+            Err(Trouble::NotServed(_)) => Ok(false),
+            Err(trouble) => Err(self.error(trouble, None)),
         }
     }
 
@@ -282,11 +294,17 @@ impl Link {
         match self.read(&response, read_result) {
             Ok(Answer::Result(result)) => Ok((result, cookie)),
             Ok(Answer::Fault(fault)) => Err(Trouble::Fault(fault)),
-            // Whoever answered in the server's place may have passed the request on.
-            Err(detail) => Err(Trouble::Lost(Error::Unreachable {
-                by: self.by.clone(),
-                detail: format!("{}: {detail}", request.method),
-            })),
+            Err(detail) => {
+                let error = Error::Unreachable {
+                    by: self.by.clone(),
+                    detail: format!("{}: {detail}", request.method),
+                };
+                // Anybody else who answered in the server's place may have passed the request on.
+                Err(match response.status {
+                    404 | 405 | 501 => Trouble::NotServed(error),
+                    _ => Trouble::Lost(error),
+                })
+            }
         }
     }
 
@@ -319,7 +337,7 @@ impl Link {
                 detail: fault.words(),
             },
             Trouble::Fault(fault) => self.refused(guest, fault.words()),
-            Trouble::Error(error) | Trouble::Lost(error) => error,
+            Trouble::Error(error) | Trouble::Lost(error) | Trouble::NotServed(error) => error,
         }
     }
 

@@ -8,9 +8,11 @@ use super::collect::Query;
 use super::fault::Meaning;
 use super::link::Trouble;
 use super::reply::{Content, Malformed, Moref, text_of};
+use super::tasks::{self, is_start};
+use crate::state::STARTING;
 use crate::vmware::names::{Wanted, means};
 use crate::vmware::states::{PowerState, observation, plain};
-use crate::{Error, Guest, GuestRef, Observation};
+use crate::{Error, Guest, GuestRef, Observation, Power};
 
 /// What is read of a guest.
 pub(super) const PATHS: &[&str] = &[
@@ -52,6 +54,8 @@ pub(in crate::vmware) struct Seen {
     pub(super) question: Option<String>,
     /// Properties that the login may not read.
     refused: Vec<(String, String)>,
+    /// Whether a task that may start it has not ended. It is powered off until then.
+    starting: bool,
 }
 
 impl Seen {
@@ -78,6 +82,7 @@ impl Seen {
                 .value("runtime.question")
                 .map(|question| plain(&text_of(question, "text").unwrap_or_default())),
             refused: content.refused(),
+            starting: false,
         })
     }
 
@@ -90,13 +95,17 @@ impl Seen {
 
     pub(super) fn observation(&self, by: &str) -> Observation {
         let doubt = self.doubt();
-        observation(
+        let mut seen = observation(
             self.guest(),
             self.power.as_ref(),
             doubt.as_deref(),
             self.question.as_deref(),
             by,
-        )
+        );
+        if self.starting && seen.power() == Power::Off {
+            STARTING.clone_into(&mut seen.reason);
+        }
+        seen
     }
 
     /// Why the state may not be the guest's: it is the last one vCenter saw before it lost the host, or the guest's files.
@@ -131,7 +140,46 @@ impl Seen {
     }
 }
 
+/// What comes of a look.
+enum Part {
+    Guest(Box<Seen>),
+    /// A task that may start the guest, and has not ended.
+    Start,
+}
+
+impl Part {
+    fn read(content: Content<'_, '_>) -> Result<Option<Self>, Malformed> {
+        if content.object()?.kind == "Task" {
+            return Ok(is_start(content).then_some(Self::Start));
+        }
+        Seen::read(content).map(|seen| Some(Self::Guest(Box::new(seen))))
+    }
+
+    fn joined(parts: Vec<Self>) -> Option<Seen> {
+        let mut guest = None;
+        let mut starting = false;
+        for part in parts {
+            match part {
+                Self::Guest(seen) => guest = Some(*seen),
+                Self::Start => starting = true,
+            }
+        }
+        guest.map(|seen| Seen { starting, ..seen })
+    }
+}
+
 impl Soap {
+    /// Looks at the guest with this identifier, which both interfaces of a server share; none when it is gone.
+    pub(in crate::vmware) fn look_at_id(
+        &self,
+        id: &str,
+        guest: &GuestRef,
+        deadline: Deadline,
+    ) -> Result<Option<Observation>, Error> {
+        let seen = self.look_at(&Moref::new("VirtualMachine", id), guest, deadline)?;
+        Ok(seen.map(|seen| seen.observation(self.by())))
+    }
+
     /// Looks at a guest. One that was found before is looked at under its identifier, and looked up anew when that no longer
     /// leads to it.
     pub(super) fn look(&self, guest: &GuestRef, deadline: Deadline) -> Result<Seen, Error> {
@@ -142,7 +190,10 @@ impl Soap {
             }
         }
         let seen = self.find(guest, deadline)?;
-        self.remember(guest, seen.moref.clone());
+        // A look does not show the path: who was moved elsewhere would go on being found by it.
+        if !matches!(Wanted::of(guest), Wanted::Path(_)) {
+            self.remember(guest, seen.moref.clone());
+        }
         Ok(seen)
     }
 
@@ -153,12 +204,19 @@ impl Soap {
         guest: &GuestRef,
         deadline: Deadline,
     ) -> Result<Option<Seen>, Error> {
-        let query = Query::of(vec![moref.clone()], "VirtualMachine", PATHS);
-        match self
-            .link
-            .collect(&query, deadline, |content| Seen::read(content).map(Some))
-        {
-            Ok(seen) => Ok(seen.into_iter().next()),
+        let query = Query::with_tasks(moref, PATHS, tasks::PATHS);
+        match self.link.collect(&query, deadline, Part::read) {
+            Ok(parts) => match Part::joined(parts) {
+                Some(seen) if seen.moref != *moref => Err(Error::Unreachable {
+                    by: self.by().to_owned(),
+                    detail: format!(
+                        "asked about {}, it answers about {}",
+                        plain(&moref.id),
+                        plain(&seen.moref.id)
+                    ),
+                }),
+                seen => Ok(seen),
+            },
             Err(Trouble::Fault(fault)) if matches!(fault.meaning, Meaning::Gone { .. }) => Ok(None),
             Err(trouble) => Err(self.link.error(trouble, Some(guest))),
         }

@@ -94,6 +94,11 @@ impl Soap {
         self.link.health(deadline)
     }
 
+    /// Whether this interface is served there at all.
+    pub(super) fn is_served(&self, deadline: Deadline) -> Result<bool, Error> {
+        self.link.is_served(deadline)
+    }
+
     /// Ends the session.
     pub(super) fn log_out(&self, deadline: Deadline) -> Result<(), Error> {
         self.found().clear();
@@ -113,6 +118,7 @@ pub(super) fn read_anything(bytes: &[u8]) {
         for content in collect::page(response).0 {
             look::Seen::read(content).map(drop).ok();
             tasks::read_task(content).map(drop).ok();
+            tasks::is_start(content);
             cluster::Cluster::read(content).map(drop).ok();
             placement::read_host(content).map(drop).ok();
             privilege::read_roles(content);

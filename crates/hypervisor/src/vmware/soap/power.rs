@@ -31,6 +31,10 @@ impl Orders for Soap {
         Self::look(self, guest, deadline)
     }
 
+    fn id<'a>(&self, seen: &'a Seen) -> &'a str {
+        &seen.moref.id
+    }
+
     fn observation(&self, seen: &Seen) -> Observation {
         seen.observation(self.link.by())
     }
@@ -44,8 +48,10 @@ impl Orders for Soap {
         let build = |_: &Session| Request::new(method, &seen.moref, |_| {});
         let task = match self.link.order(deadline, build, read_order) {
             Ok(task) => task,
-            Err(Trouble::Lost(error)) if deadline.has_passed() => return Ordered::Unknown(error),
-            Err(Trouble::Lost(error)) => {
+            Err(Trouble::Lost(error) | Trouble::NotServed(error)) if deadline.has_passed() => {
+                return Ordered::Unknown(error);
+            }
+            Err(Trouble::Lost(error) | Trouble::NotServed(error)) => {
                 tracing::debug!(%error, "no answer to an order");
                 return Ordered::Lost;
             }
@@ -54,6 +60,15 @@ impl Orders for Soap {
         };
         match self.follow(&task, deadline, || self.question(seen, to, deadline)) {
             End::Success => Ordered::Done,
+            // It broke off midway: what it did until then is not known.
+            End::Failed(fault) if matches!(fault.meaning, Meaning::Host | Meaning::Other) => {
+                let saw = format!("the task to do it failed: {}", fault.words());
+                Ordered::Unknown(Error::NotConfirmed {
+                    guest: guest.clone(),
+                    by: self.link.by().to_owned(),
+                    saw,
+                })
+            }
             End::Failed(fault) => self.meaning(&fault, seen, guest),
             End::Forgotten => Ordered::Lost,
             End::Stopped(question) => {

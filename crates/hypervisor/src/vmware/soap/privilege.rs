@@ -15,7 +15,7 @@ use crate::{Error, GuestRef};
 /// What powering off needs (vSphere security, "Defined privileges").
 const POWER_OFF: &str = "VirtualMachine.Interact.PowerOff";
 /// Guests that are asked about at a time, when any will do.
-const SAMPLE: u32 = 16;
+const SAMPLE: u32 = 100;
 
 impl Soap {
     /// Whether the login may power off `guest`, or any guest at all.

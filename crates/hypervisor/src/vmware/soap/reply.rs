@@ -5,7 +5,7 @@
 
 use roxmltree::{Document, Node, ParsingOptions};
 
-use super::fault::Fault;
+use super::fault::{Fault, Meaning};
 use crate::vmware::states::plain;
 
 /// A reference to a managed object: type and identifier, both opaque.
@@ -203,6 +203,15 @@ impl<'a, 'i: 'a> Content<'a, 'i> {
                 .collect(),
             None => Ok(Vec::new()),
         }
+    }
+
+    /// The fault for which properties were not sent, if it is that the session has expired: some servers say so here, and not by a
+    /// fault of the call.
+    pub(super) fn expired(self) -> Option<Fault> {
+        let mut faults = children(self.0, "missingSet")
+            .filter_map(|missing| child(missing, "fault"))
+            .map(Fault::of_localized);
+        faults.find(|fault| fault.meaning == Meaning::Session)
     }
 
     /// Properties that were asked for and not sent, each with the type of the fault that prevented it.

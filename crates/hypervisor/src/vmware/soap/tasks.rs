@@ -21,6 +21,18 @@ const LOOKS: [Duration; 5] = [
     Duration::from_millis(500),
 ];
 
+/// What [`is_start`] reads of a task.
+pub(super) const PATHS: &[&str] = &["info.state", "info.descriptionId"];
+/// What tasks after which a guest may run are called (`TaskInfo.descriptionId`): a power-on, of one or of several at once, by the
+/// caller or by DRS, and going back to a snapshot, which may have been taken of a running guest.
+const STARTS: [&str; 5] = [
+    "VirtualMachine.powerOn",
+    "Datacenter.powerOnVm",
+    "Drm.ExecuteVMPowerOnLRO",
+    "VirtualMachine.revertToSnapshot",
+    "VirtualMachine.revertToCurrentSnapshot",
+];
+
 /// A task as it was seen.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum TaskState {
@@ -80,6 +92,13 @@ impl Soap {
             self.link.pause(*pause, deadline);
         }
     }
+}
+
+/// Whether a task may start its guest and has not ended.
+pub(super) fn is_start(content: Content<'_, '_>) -> bool {
+    let text = |path| content.text(path).unwrap_or_default();
+    let ended = ["success", "error"].contains(&text("info.state").trim());
+    !ended && STARTS.contains(&text("info.descriptionId").trim())
 }
 
 /// Reads the answer to an order: its task.

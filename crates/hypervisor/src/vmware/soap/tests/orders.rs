@@ -1,7 +1,7 @@
 //! Switching guests.
 
 use super::*;
-use crate::{ErrorKind, GuestRef, Hypervisor as _, Means};
+use crate::{ErrorKind, GuestRef, Hypervisor as _, Means, Power};
 
 /// Servers of version 4.0 know neither pages nor `FindAllByUuid`, and are spoken to in their version.
 #[test]
@@ -53,6 +53,7 @@ fn orders_without_a_clear_end() {
                 ("PowerOffVM_Task", "vm-1", reference("Task", "task-7")),
                 (COLLECT, "task-7", task("running")),
                 (COLLECT, "task-7", Err("ManagedObjectNotFound")),
+                by_path(),
                 (COLLECT, "vm-1", one("poweredOff")),
             ],
             Means::WentOff,
@@ -60,6 +61,7 @@ fn orders_without_a_clear_end() {
         (
             vec![
                 ("PowerOffVM_Task", "vm-1", Err("InvalidPowerState")),
+                by_path(),
                 (COLLECT, "vm-1", one("poweredOff")),
             ],
             Means::WentOff,
@@ -70,7 +72,9 @@ fn orders_without_a_clear_end() {
                 ("PowerOffVM_Task", "vm-1", reference("Task", "task-7")),
                 (COLLECT, "task-7", task("queued")),
                 (COLLECT, "task-7", task("success")),
+                by_path(),
                 (COLLECT, "vm-1", one("poweredOn")),
+                by_path(),
                 (COLLECT, "vm-1", one("poweredOff")),
             ],
             Means::Destroyed,
@@ -118,4 +122,71 @@ fn a_guest_without_configuration_is_not_off() {
         assert!(error.to_string().contains(words), "{error}");
         world.end();
     }
+}
+
+/// A guest that is being started is off until the task for it has got so far.
+#[test]
+fn what_is_being_started_is_not_off() {
+    let task = |state: &str, what: &str| {
+        format!(
+            "<objects><obj type=\"Task\">task-9</obj>{}{}</objects>",
+            property("info.state", "TaskInfoState", state),
+            property("info.descriptionId", "xsd:string", what)
+        )
+    };
+    let off = guest("objects", "vm-1", "web", "poweredOff");
+    for (state, what, power) in [
+        ("running", "VirtualMachine.powerOn", Power::Unknown),
+        ("queued", "Datacenter.powerOnVm", Power::Unknown),
+        ("running", "VirtualMachine.revertToSnapshot", Power::Unknown),
+        ("success", "VirtualMachine.powerOn", Power::Off),
+        ("error", "VirtualMachine.powerOn", Power::Off),
+        ("running", "VirtualMachine.reconfigure", Power::Off),
+    ] {
+        let world = World::center(vec![
+            by_path(),
+            (
+                COLLECT,
+                "recentTask",
+                page(&format!("{off}{}", task(state, what)), None),
+            ),
+        ]);
+        let seen = world.vmware.observe(&GuestRef::parse(PATH), soon());
+        assert_eq!(seen.expect("it is seen").power(), power, "{state} {what}");
+        world.end();
+    }
+    // Which is waited for, and then it is switched off.
+    let starting = format!("{off}{}", task("running", "VirtualMachine.powerOn"));
+    let world = World::center(vec![
+        by_path(),
+        (COLLECT, "recentTask", page(&starting, None)),
+        by_path(),
+        (COLLECT, "recentTask", one("poweredOn")),
+        ("PowerOffVM_Task", "vm-1", reference("Task", "task-7")),
+        (COLLECT, "task-7", super::task("success")),
+        by_path(),
+        (COLLECT, "recentTask", one("poweredOff")),
+    ]);
+    let off = world.vmware.power_off(&GuestRef::parse(PATH), soon());
+    assert_eq!(off.expect("it is off").evidence.means, Means::Destroyed);
+    world.end();
+}
+
+/// A task that breaks off midway may have done its work.
+#[test]
+fn a_task_that_failed_midway_is_no_refusal() {
+    let failed = format!(
+        "<objects><obj type=\"Task\">task-7</obj>{}<propSet><name>info.error</name><val><fault i:type=\"HostCommunication\"/>\
+         <localizedMessage>gone</localizedMessage></val></propSet></objects>",
+        property("info.state", "TaskInfoState", "error")
+    );
+    let world = World::center(vec![
+        by_path(),
+        (COLLECT, "vm-1", one("poweredOn")),
+        ("PowerOffVM_Task", "vm-1", reference("Task", "task-7")),
+        (COLLECT, "task-7", page(&failed, None)),
+    ]);
+    let error = world.vmware.power_off(&GuestRef::parse(PATH), soon());
+    assert_eq!(error.expect_err("it failed").kind(), ErrorKind::CannotKnow);
+    world.end();
 }

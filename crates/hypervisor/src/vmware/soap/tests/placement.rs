@@ -171,6 +171,7 @@ fn a_guest_is_migrated() {
     let mut all = steps("success");
     // What vCenter shows may lag behind.
     for place in ["host-1", "host-2"] {
+        all.push(by_path());
         all.push((COLLECT, "vm-1", on(place)));
         all.push((COLLECT, "host-", alone(place)));
     }

@@ -80,7 +80,7 @@ fn some_guest_that_may_be_switched_is_enough() {
     let world = World::center(vec![
         (
             COLLECT,
-            "<maxObjects>16</maxObjects>",
+            "<maxObjects>100</maxObjects>",
             page(&guest("objects", "vm-1", "a", "poweredOn"), Some("t1")),
         ),
         (ASK, "<sessionId>52a</sessionId>", granted("vm-1", false)),
@@ -268,35 +268,33 @@ fn a_folder_of_the_same_name() {
 /// The guest is looked up anew when its identifier leads to another one, or nowhere.
 #[test]
 fn identifiers_are_not_trusted_blindly() {
+    let by_uuid = |id: &str| match id {
+        "" => ("FindAllByUuid", UUID, nobody()),
+        id => ("FindAllByUuid", UUID, reference("VirtualMachine", id)),
+    };
+    let bears = |id: &str, number: u32, power: &str| {
+        let own = format!("{:0>12}", id.trim_start_matches("vm-"));
+        let guest = guest("objects", id, "web", power);
+        page(&guest.replace(&own, &format!("{number:0>12}")), None)
+    };
     let world = World::center(vec![
-        by_path(),
+        by_uuid("vm-1"),
         (COLLECT, "", one("poweredOn")),
-        // Renamed, and another one has its name and path.
-        (
-            COLLECT,
-            "",
-            page(&guest("objects", "vm-1", "old-web", "poweredOff"), None),
-        ),
-        (
-            "FindByInventoryPath",
-            "",
-            reference("VirtualMachine", "vm-2"),
-        ),
-        (
-            COLLECT,
-            "vm-2",
-            page(&guest("objects", "vm-2", "web", "poweredOn"), None),
-        ),
-        // Removed, and nobody has its path.
+        // Has another UUID now, and another one has its.
+        (COLLECT, "vm-1", bears("vm-1", 9, "poweredOff")),
+        by_uuid("vm-2"),
+        (COLLECT, "vm-2", bears("vm-2", 1, "poweredOn")),
+        // Removed, and nobody has its UUID.
         (COLLECT, "vm-2", Err("ManagedObjectNotFound")),
-        ("FindByInventoryPath", "", nobody()),
+        by_uuid(""),
+        by_uuid(""),
     ]);
-    let path = GuestRef::parse(PATH);
+    let guest = GuestRef::parse(UUID);
     for _ in 0..2 {
         assert_eq!(
             world
                 .vmware
-                .observe(&path, soon())
+                .observe(&guest, soon())
                 .expect("it is seen")
                 .power(),
             Power::On
@@ -305,7 +303,7 @@ fn identifiers_are_not_trusted_blindly() {
     assert_eq!(
         world
             .vmware
-            .observe(&path, soon())
+            .observe(&guest, soon())
             .expect_err("gone")
             .kind(),
         ErrorKind::NoSuchGuest
