@@ -56,7 +56,14 @@ pub fn enact(platform: &dyn Placement, step: &Step, deadline: Deadline) -> Outco
                 .unwrap_or_else(|error| Outcome::Failed(error.into()));
         }
         Action::Pin { guest, host_id, .. } => pin(platform, guest, host_id, deadline),
-        Action::Move { guest, to_id, .. } => shift(platform, guest, to_id, deadline),
+        Action::Move {
+            guest,
+            to,
+            to_id,
+            others,
+            ..
+        } => stay_clear(platform, guest, to, to_id, others, deadline)
+            .and_then(|()| shift(platform, guest, to_id, deadline)),
     };
     match changed {
         Ok(changed) => changed.into(),
@@ -127,6 +134,32 @@ fn pin(
         [] => Err(not_so(guest.clone(), "it is not pinned")),
         _ => Err(not_so(guest.clone(), "it is pinned to other hosts")),
     }
+}
+
+/// The plan counts on the steps before this one, which may have failed, and on what was seen before somebody agreed to it.
+fn stay_clear(
+    platform: &dyn Placement,
+    guest: &GuestRef,
+    to: &str,
+    to_id: &str,
+    others: &[GuestRef],
+    deadline: Deadline,
+) -> Result<(), Error> {
+    for other in others {
+        let found = match platform.whereabouts(other, deadline) {
+            // Who does not exist is in nobody's way.
+            Err(Error::NoSuchGuest { .. }) => continue,
+            found => found?,
+        };
+        if found.host.is_some_and(|host| host.id == to_id) {
+            return Err(Error::Refused {
+                by: "the plan".to_owned(),
+                guest: guest.to_string(),
+                detail: format!("another member, {}, runs on {to} now", found.guest.name),
+            });
+        }
+    }
+    Ok(())
 }
 
 fn shift(

@@ -51,6 +51,9 @@ pub enum Action {
         to: String,
         /// What the platform's interface calls that host.
         to_id: String,
+        /// The other members. None of them may be there by then.
+        #[serde(skip)]
+        others: Vec<GuestRef>,
     },
 }
 
@@ -437,10 +440,22 @@ impl<'a> Planner<'a> {
                 from: from.name.clone(),
                 to: given.host.name.clone(),
                 to_id: given.host.id.clone(),
+                others: self.others(given.at),
             },
             members: vec![node],
             held,
         });
+    }
+
+    /// All members but this one, as they were found.
+    fn others(&self, at: usize) -> Vec<GuestRef> {
+        let all = self.wish.members.iter().zip(&self.seen.members).enumerate();
+        all.filter(|(other, _)| *other != at)
+            .map(|(_, (member, found))| match found {
+                Ok(found) => by_uuid(found),
+                Err(_) => member.guest.clone(),
+            })
+            .collect()
     }
 
     fn pin(&mut self, given: &Given<'_>) {

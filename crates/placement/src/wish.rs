@@ -1,6 +1,6 @@
 //! What a definition says of where its members run.
 
-use cluster::{AntiAffinity, Definition, FenceDevice, Node, PlatformKind};
+use cluster::{AntiAffinity, Definition, Node, PlatformKind};
 use hypervisor::GuestRef;
 use hypervisor::placement::Host;
 
@@ -133,7 +133,7 @@ fn member(definition: &Definition, node: &Node) -> Member {
         .levels_of(node)
         .into_iter()
         .flatten()
-        .find(|device| asks_platform(device))
+        .find(|device| device.asks_platform())
         .map_or_else(|| node.plug(), |device| definition.plug_of(device, node));
     Member {
         node: node.name.to_string(),
@@ -143,14 +143,6 @@ fn member(definition: &Definition, node: &Node) -> Member {
         host: node.host.as_ref().map(ToString::to_string),
         pinned: node.pinned,
     }
-}
-
-/// Whether a device's plugs are what the platform calls its guests.
-fn asks_platform(device: &FenceDevice) -> bool {
-    device.agent.is_virt()
-        || ["fence_rhev", "fence_vmware", "fence_hyperv"]
-            .iter()
-            .any(|family| device.agent.as_str().starts_with(family))
 }
 
 #[cfg(test)]

@@ -223,7 +223,9 @@ impl<'a> Daemon<'a> {
         let auditor = self.service.auditor();
         let identity = config.fleet.identity();
         let fleet = if identity == self.fleet_identity {
-            Arc::clone(&self.service.rules().fleet)
+            let fleet = Arc::clone(&self.service.rules().fleet);
+            fleet.afresh();
+            fleet
         } else {
             let fleet = config.fleet.build(auditor).map_err(Failure::start)?;
             // It ends with the last request that uses it; the end of the daemon waits for that.

@@ -124,6 +124,14 @@ pub struct FenceDevice {
 }
 
 impl FenceDevice {
+    /// Whether its plugs are what the platform calls its guests: the agent has them switched there.
+    #[must_use]
+    pub fn asks_platform(&self) -> bool {
+        const FAMILIES: [&str; 3] = ["fence_rhev", "fence_vmware", "fence_hyperv"];
+        let agent = self.agent.as_str();
+        self.agent.is_virt() || FAMILIES.iter().any(|family| agent.starts_with(family))
+    }
+
     /// What `fence_xvm` and `fence_virt` need, with defaults filled in; `None` for other agents.
     #[must_use]
     pub fn virt(&self) -> Option<Virt> {

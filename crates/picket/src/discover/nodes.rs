@@ -1,7 +1,7 @@
 //! The nodes of a definition: each is asked over ssh who it is, the platform whether it knows that guest, and the definition
 //! what it says of it.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::path::{Path, PathBuf};
 use std::sync::mpsc;
 use std::thread;
@@ -69,6 +69,13 @@ pub(super) enum Match {
     Other,
     /// Who it is was not found out.
     Unknown,
+}
+
+impl Match {
+    /// Whether nothing speaks against what was found.
+    pub(super) const fn is_right(self) -> bool {
+        matches!(self, Self::Same | Self::NotSaid)
+    }
 }
 
 /// One node.
@@ -210,7 +217,10 @@ pub(super) fn compare(
             .remove(node.name.as_str())
             .unwrap_or_else(|| Err("it was not asked".to_owned()));
         all.push(match answer {
-            Ok(facts) => of_node(node, identify(&facts), platform, Deadline::after(limit)),
+            Ok(facts) => {
+                let identity = identify(&facts);
+                of_node(definition, node, identity, platform, Deadline::after(limit))
+            }
             Err(why) => Found {
                 node: node.name.to_string(),
                 message: format!("gave no answer: {why}"),
@@ -227,12 +237,18 @@ pub(super) fn compare(
     all
 }
 
-fn of_node(node: &Node, identity: Identity, platform: &Platform<'_>, deadline: Deadline) -> Found {
+fn of_node(
+    definition: &Definition,
+    node: &Node,
+    identity: Identity,
+    platform: &Platform<'_>,
+    deadline: Deadline,
+) -> Found {
     let known = match platform {
         Ok(platform) => ask_platform(*platform, &identity, deadline),
         Err(why) => Known::NotAsked { why: why.clone() },
     };
-    let (agreement, message) = agree(node, &identity, &known);
+    let (agreement, message) = agree(definition, node, &identity, &known);
     Found {
         node: node.name.to_string(),
         unanswered: None,
@@ -270,24 +286,54 @@ fn ask_platform(platform: &dyn Placement, identity: &Identity, deadline: Deadlin
     Known::NoSuchGuest
 }
 
-fn agree(node: &Node, identity: &Identity, known: &Known) -> (Match, String) {
+/// What devices that have guests switched on the platform call the node; without any, what the definition does.
+fn plugs<'a>(definition: &'a Definition, node: &'a Node) -> BTreeSet<&'a str> {
+    let devices = definition.levels_of(node).into_iter().flatten();
+    let plugs: BTreeSet<&str> = devices
+        .filter(|device| device.asks_platform())
+        .map(|device| definition.plug_of(device, node))
+        .collect();
+    if plugs.is_empty() {
+        return BTreeSet::from([node.plug()]);
+    }
+    plugs
+}
+
+/// Whether a plug is another guest's name or UUID. A path tells neither.
+fn is_another(plug: &str, name: &str, uuid: &str) -> bool {
+    match GuestRef::parse(plug) {
+        GuestRef::Uuid(plug) => plug.to_string() != uuid,
+        GuestRef::Name(plug) => !plug.contains('/') && plug != name,
+    }
+}
+
+fn agree(
+    definition: &Definition,
+    node: &Node,
+    identity: &Identity,
+    known: &Known,
+) -> (Match, String) {
     let said = node.uuid.map(|uuid| uuid.to_string());
     let is_said = |uuid: &str| said.as_deref().is_none_or(|said| said == uuid);
     match known {
         Known::Guest { name, uuid, .. } => {
-            let other_name = !node.plug().contains('/') && name != node.plug();
-            if !is_said(uuid) || (said.is_none() && other_name) {
-                let meant = said.unwrap_or_else(|| node.plug().to_owned());
+            let plugs = plugs(definition, node);
+            let mut others = plugs.iter().filter(|plug| is_another(plug, name, uuid));
+            let other = others.next();
+            // Where the definition gives the UUID it decides, unless a device has a plug of its own.
+            let own = other.filter(|plug| said.is_none() || **plug != node.plug());
+            if !is_said(uuid) || own.is_some() {
+                let meant = match own {
+                    Some(plug) => (*plug).to_owned(),
+                    None => said.unwrap_or_default(),
+                };
                 let message = format!(
                     "is the guest {name} ({uuid}); the definition means {meant}, so fencing it would switch another guest"
                 );
                 return (Match::Other, message);
             }
-            let message = if other_name {
-                format!(
-                    "is the guest {name} ({uuid}), which the definition calls {}",
-                    node.plug()
-                )
+            let message = if let Some(plug) = other {
+                format!("is the guest {name} ({uuid}), which the definition calls {plug}")
             } else {
                 format!("is the guest {name} ({uuid}), as the definition says")
             };

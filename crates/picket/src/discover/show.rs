@@ -89,7 +89,7 @@ pub(super) fn fragment(definition: &Definition, all: &[Found]) -> String {
          # of the same names.\n",
     );
     for found in all {
-        let Some(uuid) = found.uuid().filter(|_| found.agreement != Match::Other) else {
+        let Some(uuid) = found.uuid().filter(|_| found.agreement.is_right()) else {
             let _ = writeln!(
                 text,
                 "\n# {} {}",
@@ -116,16 +116,12 @@ pub(super) fn fragment(definition: &Definition, all: &[Found]) -> String {
 
 fn plugs(definition: &Definition, device: &FenceDevice, all: &[Found]) -> String {
     let agent = device.agent.as_str();
-    let asks = device.agent.is_virt()
-        || ["fence_rhev", "fence_vmware", "fence_hyperv"]
-            .iter()
-            .any(|family| agent.starts_with(family));
-    if !asks {
+    if !device.asks_platform() {
         return String::new();
     }
     let plugs: Vec<String> = all
         .iter()
-        .filter(|found| found.agreement != Match::Other)
+        .filter(|found| found.agreement.is_right())
         .filter_map(|found| {
             let node = definition.node(&found.node)?;
             // REST finds nobody by UUID.

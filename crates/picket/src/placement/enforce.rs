@@ -11,7 +11,7 @@ use deadline::Deadline;
 use serde::Serialize;
 
 use super::access::Platforms;
-use super::{Error, Site, code_of, print_json, print_text, show};
+use super::{Error, Site, code_of, heard, print_json, print_text, show};
 use crate::{exit, plain, setup};
 
 /// The options of `picket placement enforce`.
@@ -93,7 +93,7 @@ pub(super) fn run(args: &EnforceArgs, platforms: &Platforms) -> Result<u8, Error
         exit::SUCCESS | exit::NOT_KEPT_APART if undone => exit::NOT_ENFORCED,
         code => code,
     };
-    if args.json {
+    heard(if args.json {
         print_json(&Document {
             format: 1,
             cluster: &before.cluster,
@@ -102,10 +102,12 @@ pub(super) fn run(args: &EnforceArgs, platforms: &Platforms) -> Result<u8, Error
             before: &before,
             after: &after,
             exit_code,
-        })?;
-    } else if !steps.is_empty() {
-        print_text(&format!("\n{}", show::report(&after)))?;
-    }
+        })
+    } else if steps.is_empty() {
+        Ok(())
+    } else {
+        print_text(&format!("\n{}", show::report(&after)))
+    })?;
     Ok(exit_code)
 }
 

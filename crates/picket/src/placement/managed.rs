@@ -4,12 +4,9 @@
 //! follow their packaged namesakes, TLS is used unless `ssl = false` says otherwise.
 
 use std::collections::BTreeMap;
-use std::fs::File;
-use std::io::Read as _;
 use std::os::fd::OwnedFd;
-use std::os::unix::fs::PermissionsExt as _;
 use std::os::unix::net::UnixStream;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
@@ -24,8 +21,6 @@ use zeroize::Zeroizing;
 use super::access::Error;
 use crate::exit;
 
-/// The longest password, in bytes.
-const MAX_PASSWORD: u64 = 4096;
 /// The longest that one question may take, so that one that is lost is asked again before all the time is over.
 const QUESTION: Duration = Duration::from_secs(15);
 
@@ -296,27 +291,10 @@ impl Managed {
             .iter()
             .find_map(|name| self.secrets.get(*name))
             .ok_or("no password is given: name its file in `secrets = { password = \"/path/of/a/file\" }`")?;
-        if let Ok(metadata) = file.metadata()
-            && metadata.permissions().mode() & 0o077 != 0
-        {
-            let path = file.display();
-            eprintln!("picket: {path} holds a password and is not for its owner alone: chmod 600");
-        }
-        read_password(file).map_err(|error| format!("the password in {}: {error}", file.display()))
+        let password =
+            hypervisor::address::read_password(file).map_err(|error| error.to_string())?;
+        Ok(password.into_inner())
     }
-}
-
-/// The first line of a file.
-fn read_password(file: &Path) -> std::io::Result<Zeroizing<String>> {
-    let mut text = Zeroizing::new(String::new());
-    File::open(file)?
-        .take(MAX_PASSWORD)
-        .read_to_string(&mut text)?;
-    let line = text.lines().next().unwrap_or_default();
-    if line.is_empty() {
-        return Err(std::io::Error::other("the file's first line is empty"));
-    }
-    Ok(Zeroizing::new(line.to_owned()))
 }
 
 /// An address and its port, if it has one.
@@ -430,6 +408,8 @@ mod tests {
 
     #[test]
     fn passwords_come_from_files_only() {
+        use std::os::unix::fs::PermissionsExt as _;
+
         let dir = tempfile::tempdir().unwrap();
         let file = dir.path().join("secret");
         let mut managed = with(&[("ip", "engine"), ("username", "u"), ("password", "x")]);
@@ -441,9 +421,12 @@ mod tests {
                 .open(&Arc::default())
                 .err()
                 .unwrap()
-                .contains("the password in")
+                .contains("the password file")
         );
         std::fs::write(&file, "\n").unwrap();
+        let open = managed.open(&Arc::default()).err().unwrap();
+        assert!(open.contains("open to others"), "{open}");
+        std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o600)).unwrap();
         assert!(
             managed
                 .open(&Arc::default())

@@ -113,9 +113,9 @@ pub fn run(args: &PlacementArgs, platforms: &Platforms) -> ExitCode {
     };
     match code {
         Ok(code) => exit::code(code),
-        // A reader that has gone away wants nothing more, and no complaint.
+        // A reader that has gone away wants no complaint; what was to be done was not.
         Err(Error::Output(error)) if error.kind() == io::ErrorKind::BrokenPipe => {
-            exit::code(exit::SUCCESS)
+            exit::code(exit::FAILED)
         }
         Err(error) => {
             eprintln!("picket: {}", plain::text(&error.to_string()));
@@ -176,11 +176,11 @@ fn show_it(args: &LookArgs, platforms: &Platforms) -> Result<u8, Error> {
     if site.is_interrupted() {
         return Ok(exit::CANCELLED);
     }
-    if args.json {
-        print_json(&report)?;
+    heard(if args.json {
+        print_json(&report)
     } else {
-        print_text(&show::report(&report))?;
-    }
+        print_text(&show::report(&report))
+    })?;
     Ok(code_of(&report))
 }
 
@@ -200,20 +200,31 @@ fn plan_it(args: &LookArgs, platforms: &Platforms) -> Result<u8, Error> {
         return Ok(exit::CANCELLED);
     }
     let plan = ::placement::plan(&site.wish, &seen);
-    if args.json {
+    heard(if args.json {
         print_json(&Planned {
             format: 1,
             cluster: &report.cluster,
             state: report.state,
             plan: &plan,
-        })?;
+        })
     } else {
-        print_text(&show::plan(&report, &plan))?;
-    }
-    Ok(match report.state {
-        State::Unknown => exit::PLACES_UNKNOWN,
-        State::Kept | State::Apart | State::Shared => exit::SUCCESS,
+        print_text(&show::plan(&report, &plan))
+    })?;
+    // A plan for what is not known as a whole is none.
+    let unknown = code_of(&report) == exit::PLACES_UNKNOWN || seen.hosts.is_err();
+    Ok(if unknown {
+        exit::PLACES_UNKNOWN
+    } else {
+        exit::SUCCESS
     })
+}
+
+/// All is done that was to be done: a reader that has gone away wants nothing more.
+fn heard(printed: Result<(), Error>) -> Result<(), Error> {
+    match printed {
+        Err(Error::Output(error)) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+        other => other,
+    }
 }
 
 fn print_json(document: &impl Serialize) -> Result<(), Error> {

@@ -17,7 +17,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use ::placement::{Action, Finding, Outcome, Report, Seen, State, Step, Weight};
+use ::placement::{Action, Finding, Report, Seen, State, Step, Weight};
 use clap::Args;
 use deadline::Deadline;
 use jiff::Timestamp;
@@ -254,6 +254,10 @@ impl Watch<'_> {
                 && !self.is_resting()
                 && let Some(after) = self.move_apart(&seen)?
             {
+                // Whoever ends the program cuts the look afterwards short: it says nothing.
+                if self.is_cancelled() {
+                    return Ok(exit::CANCELLED);
+                }
                 report = after;
                 self.tell(&report)?;
             }
@@ -301,6 +305,10 @@ impl Watch<'_> {
         Ok(())
     }
 
+    fn is_cancelled(&self) -> bool {
+        self.cancelled.load(Ordering::SeqCst) || self.site.is_interrupted()
+    }
+
     fn is_resting(&self) -> bool {
         self.rest_until.is_some_and(|until| until > Instant::now())
     }
@@ -326,10 +334,8 @@ impl Watch<'_> {
         for step in &taken {
             self.herald.tell(&Event::Moved { step })?;
         }
-        let helped = |taken: &Taken| matches!(taken.outcome, Outcome::Done | Outcome::Already);
-        if !taken.iter().all(helped) {
-            self.rest_until = Instant::now().checked_add(REST);
-        }
+        // Also where it helped: somebody else may bring them back each time.
+        self.rest_until = Instant::now().checked_add(REST);
         Ok(Some(self.site.look(limit).1))
     }
 

@@ -251,3 +251,24 @@ fn a_pin_that_waits_for_the_next_start_is_not_called_done() {
     );
     assert_eq!(report(&wish, &platform).state, State::Apart);
 }
+
+/// A plan counts on its earlier steps; where they fail, a later one must not put members together.
+#[test]
+fn a_step_whose_way_is_not_clear_is_refused() {
+    let mut world = World::new("kvm", 3, &[Some(1), Some(0)]);
+    for (node, host) in [(0, 2), (1, 1)] {
+        (world.nodes[node].defined, world.nodes[node].pinned) = (Some(host), true);
+    }
+    let (wish, platform) = (world.wish(), world.platform());
+    let plan = planned(&wish, &platform);
+    assert_eq!(plan.steps.len(), 2, "{plan:?}");
+    platform.add_host("h2", false);
+    let outcomes = carry_out(&plan, &platform);
+    assert!(
+        outcomes
+            .iter()
+            .all(|outcome| matches!(outcome, Outcome::Failed(_))),
+        "{outcomes:?}"
+    );
+    assert_ne!(report(&wish, &platform).state, State::Shared);
+}

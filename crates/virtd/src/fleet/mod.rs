@@ -238,6 +238,9 @@ pub trait Fleet: Send + Sync {
     /// Asks everybody whether they are there.
     fn health(&self, deadline: Deadline) -> BoxFuture<'_, Health>;
 
+    /// Forgets what it holds against anybody for a while, such as a login that was refused: the administrator may have mended it.
+    fn afresh(&self) {}
+
     /// Ends when the fleet has been dropped by everybody and has closed its sessions, or failed to. To be taken before it is
     /// dropped.
     fn farewell(&self) -> BoxFuture<'static, ()> {

@@ -169,10 +169,13 @@ impl Rest {
     ) -> Result<(), Error> {
         match guest {
             Some(guest) => drop(self.look(guest, deadline)?),
-            None => self.sees_any(deadline)?,
+            None => self.health(deadline)?,
         }
         if self.soap.is_served(deadline)? {
             return self.soap.may_switch(guest, deadline);
+        }
+        if guest.is_none() {
+            self.sees_any(deadline)?;
         }
         let remark = "REST does not tell whether the login may power off, and SOAP, which does, is not served there";
         lock(&self.remarks).push(remark.to_owned());

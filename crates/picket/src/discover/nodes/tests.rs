@@ -140,3 +140,20 @@ fn an_answer_of_real_tools_is_read() {
     assert_eq!(asked.pool, read.pool);
     assert!(facts(&Answers::parse(b"cut off")).is_err());
 }
+
+/// What is switched is what the fence device calls the node, whatever the node's own table says.
+#[test]
+fn the_plugs_of_devices_count() {
+    let platform = platform(&["vm1", "vm2"]);
+    let platform: Platform<'_> = Ok(&platform);
+    let right = [uuid_of("vm1"), uuid_of("vm2")];
+    let device = "[[fence]]\nname = 'x'\nagent = 'fence_xvm'\n";
+    let kinds_with = |plugs: &str| {
+        let definition = definition(&format!("{device}plugs = {{ {plugs} }}\n"));
+        kinds(&found(&definition, right, &platform))
+    };
+    assert_eq!(kinds_with("n1 = 'vm2'"), [Match::Other, Match::Same]);
+    assert_eq!(kinds_with("n1 = 'vm1'"), [Match::Same; 2]);
+    let own = uuid_of("vm1");
+    assert_eq!(kinds_with(&format!("n1 = '{own}'")), [Match::Same; 2]);
+}

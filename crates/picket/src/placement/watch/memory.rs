@@ -1,5 +1,6 @@
 //! What was wrong when it was last looked at, and so what is new, what lasts, and what is over.
 
+use std::collections::HashSet;
 use std::time::{Duration, Instant};
 
 use ::placement::{Finding, FindingKind, Weight};
@@ -15,7 +16,7 @@ pub(super) enum Change {
     Over(Finding),
 }
 
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 struct Known {
     finding: Finding,
     told: Instant,
@@ -42,7 +43,8 @@ impl Memory {
         }
     }
 
-    /// Takes what was found now, and says what is different.
+    /// Takes what was found now, and says what is different. That members share a host is not over when nobody can say where one of
+    /// them is.
     pub(super) fn take(&mut self, findings: &[Finding], now: Instant) -> Vec<Change> {
         let mut changes = Vec::new();
         let mut known = Vec::with_capacity(findings.len());
@@ -69,10 +71,21 @@ impl Memory {
                 told,
             });
         }
+        let unknown: HashSet<&String> = findings
+            .iter()
+            .filter(|finding| finding.kind == FindingKind::WhereaboutsUnknown)
+            .flat_map(|finding| &finding.members)
+            .collect();
         for before in &self.known {
             let lasts = known
                 .iter()
                 .any(|now| key(&now.finding) == key(&before.finding));
+            let shared = before.finding.kind == FindingKind::MembersOnOneHost;
+            let mut members = before.finding.members.iter();
+            if !lasts && shared && members.any(|member| unknown.contains(member)) {
+                known.push(before.clone());
+                continue;
+            }
             if before.finding.weight == Weight::Alarm && !lasts {
                 changes.push(Change::Over(before.finding.clone()));
             }
@@ -94,6 +107,33 @@ mod tests {
             host: None,
             message: message.to_owned(),
         }
+    }
+
+    #[test]
+    fn an_alarm_is_not_over_because_nobody_knows() {
+        let now = Instant::now();
+        let mut memory = Memory::new(None);
+        let shared = finding(
+            Weight::Alarm,
+            FindingKind::MembersOnOneHost,
+            "n1",
+            "both on h1",
+        );
+        let unknown = finding(
+            Weight::Alarm,
+            FindingKind::WhereaboutsUnknown,
+            "n1",
+            "no answer",
+        );
+        assert_eq!(memory.take(std::slice::from_ref(&shared), now).len(), 1);
+        let then = memory.take(std::slice::from_ref(&unknown), now);
+        assert_eq!(then, [Change::New(unknown.clone())]);
+        // Known again: still so, which is nothing new; or over.
+        assert_eq!(
+            memory.take(std::slice::from_ref(&shared), now),
+            [Change::Over(unknown)]
+        );
+        assert_eq!(memory.take(&[], now), [Change::Over(shared)]);
     }
 
     #[test]

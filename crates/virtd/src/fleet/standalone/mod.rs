@@ -372,6 +372,10 @@ impl Fleet for Standalone {
         Box::pin(self.do_health(deadline))
     }
 
+    fn afresh(&self) {
+        self.sessions.afresh();
+    }
+
     fn farewell(&self) -> BoxFuture<'static, ()> {
         Box::pin(self.sessions.ended())
     }

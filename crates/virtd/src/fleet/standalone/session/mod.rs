@@ -44,9 +44,13 @@ const PAUSES: (Duration, Duration) = (Duration::from_secs(15), Duration::from_se
 /// How long calls wait for the one that logs in. A platform that hangs must not make them wait in line.
 const TURN_LIMIT: Duration = Duration::from_secs(2);
 
-/// The sessions of a fleet, to learn of their end.
-#[derive(Debug, Default)]
-pub(super) struct Sessions(Mutex<Vec<oneshot::Receiver<()>>>);
+/// The sessions of a fleet.
+#[derive(Default)]
+pub(super) struct Sessions {
+    /// Tell of their ends.
+    ends: Mutex<Vec<oneshot::Receiver<()>>>,
+    all: Vec<Weak<Session>>,
+}
 
 impl Sessions {
     /// Adds an interface, and hands out what its guests are reached through: a session from the first call until it is dropped.
@@ -54,8 +58,7 @@ impl Sessions {
         self.begin_with(managed, IDLE, None)
     }
 
-    /// The same for an interface that finds guests by their names only: those of the guests that were looked at are remembered, so that
-    /// the fleet, which acts on guests by their UUIDs, finds them.
+    /// The same for an interface that finds guests by their names only. Their UUIDs are made from these.
     pub(super) fn begin_by_name(&mut self, managed: Arc<dyn Managed>) -> Arc<dyn Hypervisor> {
         self.begin_with(managed, IDLE, Some(Names::default()))
     }
@@ -71,6 +74,7 @@ impl Sessions {
         session.names = names;
         let session = Arc::new(session);
         let weak = Arc::downgrade(&session);
+        self.all.push(Weak::clone(&weak));
         let keeper = move || keep_alive(&weak, &gone, idle);
         if let Err(error) = thread::Builder::new()
             .name("keep-alive".to_owned())
@@ -83,7 +87,7 @@ impl Sessions {
 
     fn make(&mut self, managed: Arc<dyn Managed>, alive: mpsc::Sender<()>) -> Session {
         let (ended, end) = oneshot::channel();
-        self.0
+        self.ends
             .get_mut()
             .unwrap_or_else(PoisonError::into_inner)
             .push(end);
@@ -103,9 +107,16 @@ impl Sessions {
         }
     }
 
+    /// Forgets what was refused.
+    pub(super) fn afresh(&self) {
+        for session in self.all.iter().filter_map(Weak::upgrade) {
+            session.afresh();
+        }
+    }
+
     /// Ends when all sessions have been closed, or could not be. Only the first caller waits.
     pub(super) fn ended(&self) -> impl Future<Output = ()> + Send + 'static {
-        let ends = std::mem::take(&mut *self.0.lock().unwrap_or_else(PoisonError::into_inner));
+        let ends = std::mem::take(&mut *self.ends.lock().unwrap_or_else(PoisonError::into_inner));
         async move {
             for end in ends {
                 let _ = end.await;
@@ -126,30 +137,68 @@ struct Session {
     _alive: mpsc::Sender<()>,
 }
 
-/// What guests are called that were looked at.
+/// The guests of an interface that finds them by their names only, under identifiers that are made from these.
+///
+/// The fleet acts on guests by their UUIDs. Those that such an interface tells, if it does, may be those of several guests (copies,
+/// replicas), between which it could not be asked to choose. A name is one guest's, or the interface refuses it.
 #[derive(Debug, Default)]
-struct Names(Mutex<HashMap<Uuid, String>>);
+struct Names(Mutex<HashMap<Uuid, Called>>);
+
+/// How the interface knows a guest.
+#[derive(Debug, Clone)]
+struct Called {
+    name: String,
+    /// Its UUID when it was looked up by its name; nil when that was not told.
+    uuid: Uuid,
+}
 
 /// More guests than any platform has; then all are forgotten, and learnt again by the next looks.
 const MAX_NAMES: usize = 65_536;
 
 impl Names {
-    fn learn(&self, seen: &Observation) {
-        let mut names = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if names.len() >= MAX_NAMES {
-            names.clear();
-        }
-        names.insert(seen.guest.uuid, seen.guest.name.clone());
+    fn identifier(name: &str) -> Uuid {
+        Uuid::new_v5(&Uuid::NAMESPACE_DNS, name.as_bytes())
+    }
+
+    fn known(&self) -> MutexGuard<'_, HashMap<Uuid, Called>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// How the platform finds `guest`.
     fn of(&self, guest: &GuestRef) -> GuestRef {
-        let names = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let name = match guest {
-            GuestRef::Uuid(uuid) => names.get(uuid),
+        let known = self.known();
+        let called = match guest {
+            GuestRef::Uuid(uuid) => known.get(uuid),
             GuestRef::Name(_) => None,
         };
-        name.map_or_else(|| guest.clone(), |name| GuestRef::Name(name.clone()))
+        called.map_or_else(
+            || guest.clone(),
+            |called| GuestRef::Name(called.name.clone()),
+        )
+    }
+
+    /// What was seen, under the identifier made from its name; an error if it is not whom the caller meant.
+    fn renamed(&self, wanted: &GuestRef, mut seen: Observation) -> Result<Observation, Error> {
+        let own = Self::identifier(&seen.guest.name);
+        let told = std::mem::replace(&mut seen.guest.uuid, own);
+        let mut known = self.known();
+        if let GuestRef::Uuid(uuid) = wanted {
+            let before = known.get(uuid).map(|called| called.uuid);
+            if own != *uuid || before.is_some_and(|before| before != told) {
+                return Err(Error::NotConfirmed {
+                    guest: wanted.clone(),
+                    by: seen.by.clone(),
+                    saw: format!("its name belongs to another guest now: {seen}"),
+                });
+            }
+            return Ok(seen);
+        }
+        if known.len() >= MAX_NAMES {
+            known.clear();
+        }
+        let name = seen.guest.name.clone();
+        known.insert(own, Called { name, uuid: told });
+        Ok(seen)
     }
 }
 
@@ -327,18 +376,32 @@ impl Session {
     }
 
     /// What was looked at must be whom the caller meant: a name may have passed to another guest.
-    fn recognise(&self, guest: &GuestRef, seen: &Observation) -> Result<(), Error> {
-        if let Some(names) = &self.names {
-            names.learn(seen);
-            if !seen.guest.is(guest) {
-                return Err(Error::NotConfirmed {
-                    guest: guest.clone(),
-                    by: seen.by.clone(),
-                    saw: format!("its name belongs to another guest now: {seen}"),
-                });
-            }
+    fn recognise(&self, guest: &GuestRef, seen: Observation) -> Result<Observation, Error> {
+        match &self.names {
+            Some(names) => names.renamed(guest, seen),
+            None => Ok(seen),
         }
-        Ok(())
+    }
+
+    /// That nobody bears the name any more says nothing of the guest that did.
+    fn missed(guest: &GuestRef, called: &GuestRef, error: Error) -> Error {
+        match error {
+            Error::NoSuchGuest { by, .. } if called != guest => Error::NotConfirmed {
+                guest: guest.clone(),
+                by,
+                saw: format!("no guest is called {called} any more"),
+            },
+            other => other,
+        }
+    }
+
+    /// Forgets what was refused: somebody may have mended it.
+    fn afresh(&self) {
+        let mut state = self.state();
+        state.refused = None;
+        state.privilege = Privilege::default();
+        drop(state);
+        self.changed.notify_all();
     }
 
     fn idle_for(&self) -> Duration {
@@ -401,14 +464,20 @@ impl Hypervisor for Session {
     }
 
     fn list(&self, deadline: Deadline) -> Result<Vec<Observation>, Error> {
-        self.ask(deadline, |managed| managed.list(deadline))
+        let mut all = self.ask(deadline, |managed| managed.list(deadline))?;
+        if self.names.is_some() {
+            for seen in &mut all {
+                seen.guest.uuid = Names::identifier(&seen.guest.name);
+            }
+        }
+        Ok(all)
     }
 
     fn observe(&self, guest: &GuestRef, deadline: Deadline) -> Result<Observation, Error> {
         let called = self.call(guest);
-        let seen = self.ask(deadline, |managed| managed.observe(&called, deadline))?;
-        self.recognise(guest, &seen)?;
-        Ok(seen)
+        let seen = self.ask(deadline, |managed| managed.observe(&called, deadline));
+        let seen = seen.map_err(|error| Self::missed(guest, &called, error))?;
+        self.recognise(guest, seen)
     }
 
     fn power_off(&self, guest: &GuestRef, deadline: Deadline) -> Result<PoweredOff, Error> {
@@ -417,8 +486,9 @@ impl Hypervisor for Session {
             // Nothing is switched by a name that belongs to another guest by now.
             self.observe(guest, deadline)?;
         }
-        let off = self.ask(deadline, |managed| managed.power_off(&called, deadline))?;
-        self.recognise(guest, &off.evidence.observation)?;
+        let off = self.ask(deadline, |managed| managed.power_off(&called, deadline));
+        let mut off = off.map_err(|error| Self::missed(guest, &called, error))?;
+        off.evidence.observation = self.recognise(guest, off.evidence.observation)?;
         Ok(off)
     }
 
@@ -434,8 +504,9 @@ impl Hypervisor for Session {
         }
         let on = self.ask(deadline, |managed| {
             managed.power_on(&called, revival, deadline)
-        })?;
-        self.recognise(guest, &on.observation)?;
+        });
+        let mut on = on.map_err(|error| Self::missed(guest, &called, error))?;
+        on.observation = self.recognise(guest, on.observation)?;
         Ok(on)
     }
 

@@ -174,6 +174,7 @@ fn health_needs_the_right_to_switch() {
 fn guests_that_are_found_by_name_only_are_called_by_it() {
     let (guests, platform) = platform();
     let session = Sessions::default().begin_by_name(Arc::new(platform));
+    guests.change("vm1", |guest| guest.uuid = Uuid::from_u128(1));
     let seen = look(&*session).unwrap();
     let uuid = GuestRef::Uuid(seen.guest.uuid);
     // The name has passed to another guest.
@@ -181,13 +182,62 @@ fn guests_that_are_found_by_name_only_are_called_by_it() {
     let error = session.power_off(&uuid, soon()).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::CannotKnow, "{error}");
     assert_eq!(guests.calls().ended, 0);
-    guests.change("vm1", |guest| guest.uuid = seen.guest.uuid);
+    guests.change("vm1", |guest| guest.uuid = Uuid::from_u128(1));
     session.power_off(&uuid, soon()).unwrap();
     let stranger = session.observe(&GuestRef::Uuid(Uuid::from_u128(9)), soon());
     assert!(
         matches!(stranger, Err(Error::NoSuchGuest { .. })),
         "{stranger:?}"
     );
+}
+
+/// Copies have the UUID of the original, and old servers tell none.
+#[test]
+fn guests_that_share_a_uuid_are_told_apart_by_their_names() {
+    for shared in [Uuid::nil(), Uuid::from_u128(5)] {
+        let guests = MemoryHypervisor::new("platform");
+        for name in ["vm1", "vm2"] {
+            guests.add(MemoryGuest::running(name));
+            guests.change(name, |guest| guest.uuid = shared);
+        }
+        let platform = MemoryPlatform::new(&guests);
+        let session = Sessions::default().begin_by_name(Arc::new(platform));
+        let look = |name| session.observe(&GuestRef::Name(name), soon()).unwrap();
+        let [first, second] = ["vm1", "vm2"].map(|name| look(name.to_owned()));
+        assert_ne!(first.guest.uuid, second.guest.uuid);
+        session
+            .power_off(&GuestRef::Uuid(first.guest.uuid), soon())
+            .unwrap();
+        assert_eq!(look("vm1".to_owned()).power(), hypervisor::Power::Off);
+        assert_eq!(look("vm2".to_owned()).power(), hypervisor::Power::On);
+        // The platform's own UUID leads to nobody.
+        let stranger = session.observe(&GuestRef::Uuid(Uuid::from_u128(5)), soon());
+        assert!(stranger.is_err() || !shared.is_nil(), "{stranger:?}");
+    }
+}
+
+/// Nobody knows what became of a guest whose name is gone.
+#[test]
+fn a_guest_that_was_renamed_is_not_one_that_does_not_exist() {
+    let (guests, platform) = platform();
+    let session = Sessions::default().begin_by_name(Arc::new(platform));
+    let uuid = GuestRef::Uuid(look(&*session).unwrap().guest.uuid);
+    guests.change("vm1", |guest| "vm9".clone_into(&mut guest.name));
+    let error = session.observe(&uuid, soon()).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::CannotKnow, "{error}");
+}
+
+#[test]
+fn who_reloads_is_not_made_to_wait_for_a_refused_login() {
+    let (_, platform) = platform();
+    platform.refuse_logins(Some("locked"));
+    let mut sessions = Sessions::default();
+    let session = sessions.make(Arc::new(platform.clone()), mpsc::channel().0);
+    look(&session).unwrap_err();
+    platform.refuse_logins(None);
+    look(&session).unwrap_err();
+    session.afresh();
+    look(&session).unwrap();
 }
 
 #[tokio::test]
