@@ -79,8 +79,8 @@ const NOTE_GUESTS: (&str, &str) = (
     "Display names are not unique on Hyper-V. If several guests have the name, the agent refuses and prints their GUIDs: use one \
      of them as plug (Get-VM | select Name, Id). Names are compared with their case. In a cluster the role of that name decides, and the \
      guest must have the same name.\n\n\
-     Off are the states off and off-critical (its storage is lost), if Hyper-V shows no worker process, no delayed start is \
-     under way, and the guest is no replica of one that another host may run. A saved guest is on, for a start would resume its \
+     Off are the states off and off-critical (its storage is lost), if Hyper-V shows no worker process, no delayed start and \
+     no migration is under way, and the guest is no replica of one that another host may run. A saved guest is on, for a start would resume its \
      memory: off discards that.\n\n\
      An order is carried out by a job of the host. The agent looks at the guest, not at the job, until it is off; a job that has \
      failed is named if it does not become so. Invalid state (32775) makes it look again.",

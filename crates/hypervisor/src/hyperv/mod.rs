@@ -16,8 +16,8 @@
 //!
 //! # What counts as off
 //!
-//! `EnabledState` 3 or 32782 ("off, critical"), no worker process, no delayed start under way, and not a replica of a guest
-//! that another host may run. Saved guests are on: a start resumes their memory. See `states` for the table.
+//! `EnabledState` 3 or 32782 ("off, critical"), no worker process, no delayed start and no migration under way, and not a
+//! replica of a guest that another host may run. Saved guests are on: a start resumes their memory. See `states` for the table.
 //!
 //! In a cluster, the node that the cluster names as the guest's owner must say so, the cluster must name it again afterwards,
 //! and not be about to bring the guest up. Among hosts that are no cluster, all must have answered.
