@@ -443,21 +443,21 @@ impl Host {
     }
 
     /// Whether it lets this login call methods of guests at all, proven by an order to a guest that cannot exist: its GUID is
-    /// made up on the spot.
+    /// made up on the spot. Only an answer that says so is a proof: whatever else fails may fail before rights are looked at.
     pub(super) fn may_call_methods(&self, deadline: Deadline) -> Result<(), Trouble> {
+        use states::Answer as A;
         match self.order(&key(id()?), Wanted::Off, deadline) {
-            Ok((states::Answer::Denied, _)) => {
-                Err(Trouble::Denied("RequestStateChange is refused".to_owned()))
-            }
             // It was let through and found no such guest.
-            Err(Trouble::Fault(fault))
-                if !fault.is_access_denied()
-                    && !fault.is_unknown_class()
-                    && !fault.is_timed_out() =>
-            {
-                Ok(())
-            }
-            Ok(_) => Ok(()),
+            Err(Trouble::Fault(fault)) if fault.is_not_found() => Ok(()),
+            Ok((A::NotNow(_) | A::Failed(_), _)) => Ok(()),
+            Ok((A::Denied, _)) => Err(Trouble::Denied("RequestStateChange is refused".to_owned())),
+            Ok((A::Unclear(value), _)) => Err(Trouble::Refused(format!(
+                "RequestStateChange returned {value}: {}",
+                states::word(value)
+            ))),
+            Ok((A::Done | A::Started, _)) => Err(Trouble::Refused(
+                "it says that it switches a guest that does not exist".to_owned(),
+            )),
             Err(trouble) => Err(trouble),
         }
     }
