@@ -100,7 +100,8 @@ const NOTE_KILL: (&str, &str) = (
     "WORKER PROCESSES",
     "A worker process that hangs ignores the order to turn its guest off. kill_worker ends it (Win32_Process.Terminate in root/cimv2), \
      if Hyper-V and the process list agree on which process it is. That needs an administrator of the host. A cluster then \
-     starts the guest again, and the agent turns it off as usual.",
+     starts the guest again: the agent waits for that, and turns it off as usual. Where the cluster is told to start nothing again, \
+     its resource stays failed, and off is not confirmed in that run.",
 );
 
 /// `fence_hyperv`.

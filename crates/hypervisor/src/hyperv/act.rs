@@ -19,12 +19,14 @@ use std::time::{Duration, Instant};
 use deadline::Deadline;
 use wsman::Resource;
 
+use super::cluster::Role;
 use super::fleet::{Fleet, Sight};
 use super::host::Host;
 use super::starts::{Order, Starts};
 use super::states::{self, Answer, Job, Wanted};
 use super::trouble::Trouble;
 use super::worker;
+use crate::state::STARTING;
 use crate::{Error, ErrorKind, Evidence, GuestRef, Means, Power, PoweredOff};
 
 /// Between two looks, once the first ones have not sufficed.
@@ -175,6 +177,11 @@ impl<'a> Attempt<'a> {
         let located = self.fleet.locate(guest, self.deadline);
         let mut sight = located.map_err(|unseen| unseen.error)?;
         self.starts.judge(&mut sight.seen, since);
+        let has_failed = sight.role.as_ref().is_some_and(Role::has_failed);
+        if self.killed && has_failed && is_off(&sight) {
+            // By our own doing: the cluster is about to start it again.
+            STARTING.clone_into(&mut sight.seen.reason);
+        }
         Ok(sight)
     }
 
@@ -354,6 +361,8 @@ impl<'a> Attempt<'a> {
             Ok(()) => {
                 tracing::warn!(guest = %sight.machine.guest, by = sight.host.by(), "worker process ended");
                 self.killed = true;
+                // If a cluster starts it again, that takes an order of its own.
+                (self.task, self.next) = (None, Instant::now() + BETWEEN);
             }
             Err(trouble) => {
                 let error = sight.host.error(trouble);

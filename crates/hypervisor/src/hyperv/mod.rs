@@ -20,7 +20,8 @@
 //! replica of a guest that another host may run. Saved guests are on: a start resumes their memory. See `states` for the table.
 //!
 //! In a cluster, the node that the cluster names as the guest's owner must say so, the cluster must name it again afterwards,
-//! and not be about to bring the guest up. Among hosts that are no cluster, all must have answered.
+//! and neither be about to bring the guest up nor still count it as running, as it starts again what ends unasked. Among hosts
+//! that are no cluster, all must have answered.
 //!
 //! # The right to switch
 //!
@@ -65,8 +66,9 @@ pub use self::settings::{Address, Login, Namespace, Settings};
 use self::starts::Starts;
 use self::states::Wanted;
 use crate::event::Watchers;
+use crate::state::{MIGRATED, STARTING};
 use crate::{
-    Error, Event, Evidence, Guest, GuestRef, GuestState, Hypervisor, Managed, Observation,
+    Error, Event, Evidence, Guest, GuestRef, GuestState, Hypervisor, Managed, Observation, Power,
     PoweredOff, Revival,
 };
 
@@ -125,6 +127,7 @@ impl HyperV {
         let hosts: Vec<Arc<Host>> = owners.iter().map(|owner| self.fleet.node(owner)).collect();
         let asked = all_of(&hosts, |host| host.guests(deadline));
         let mut all = Vec::new();
+        let mut off = Vec::new();
         for (owner, (host, guests)) in owners.iter().zip(asked) {
             let own = roles.iter().filter(|role| role.owner == *owner);
             match guests {
@@ -132,13 +135,25 @@ impl HyperV {
                     let clustered =
                         |guest: &Guest| own.clone().any(|role| role.guest == Some(guest.uuid));
                     let guests = guests.iter().filter(|machine| clustered(&machine.guest));
-                    all.extend(guests.map(|machine| machine.observation(&host.by())));
+                    let seen = guests.map(|machine| machine.observation(&host.by()));
+                    let (here, rest): (Vec<_>, Vec<_>) =
+                        seen.partition(|seen| seen.power() == Power::Off);
+                    off.extend(here.into_iter().map(|seen| (*owner, seen)));
+                    all.extend(rest);
                 }
                 Err(trouble) => {
                     let error = host.error(trouble).to_string();
                     all.extend(own.filter_map(|role| unknown(role, &error, &self.fleet.by())));
                 }
             }
+        }
+        if !off.is_empty() {
+            // As when one guest is looked at: off it is only if the cluster says so afterwards.
+            let after = self.fleet.roles(Which::All, deadline)?;
+            all.extend(
+                off.into_iter()
+                    .map(|(owner, seen)| confirmed(owner, seen, &after)),
+            );
         }
         Ok(all)
     }
@@ -155,6 +170,21 @@ impl HyperV {
         }
         Ok(())
     }
+}
+
+/// A guest that was off on `owner`, and what the cluster said of it after that.
+fn confirmed(owner: &str, mut seen: Observation, after: &[Role]) -> Observation {
+    let role = after
+        .iter()
+        .find(|role| role.guest == Some(seen.guest.uuid));
+    let reason = match role {
+        Some(role) if !role.owner.eq_ignore_ascii_case(owner) => MIGRATED,
+        Some(role) if !role.is_coming() => return seen,
+        Some(_) => STARTING,
+        None => MIGRATED,
+    };
+    reason.clone_into(&mut seen.reason);
+    seen
 }
 
 /// A guest of which only the cluster tells.
