@@ -107,6 +107,57 @@ impl HyperV {
         located.map_err(|unseen| unseen.error)
     }
 
+    /// The guest, looked for again while it moves, or its node is dead and the cluster has not started it elsewhere yet.
+    fn settled_sight(&self, guest: &GuestRef, deadline: Deadline) -> Result<Sight, Error> {
+        /// How long a guest that moves is looked for.
+        const MOVING: Duration = Duration::from_secs(5);
+        /// How long a cluster may take to notice that a node is dead: by default it gives it 10 or 20 seconds.
+        const NOTICING: Duration = Duration::from_secs(30);
+        let guest = system::wanted(guest);
+        let noticed = deadline.within(NOTICING);
+        // From when it is seen to move: that may be after a long wait for its dead node.
+        let mut moved = None;
+        loop {
+            let since = Instant::now();
+            let unseen = match self.fleet.locate(&guest, deadline) {
+                Ok(mut sight) => {
+                    self.starts.judge(&mut sight.seen, since);
+                    return Ok(sight);
+                }
+                Err(unseen) => unseen,
+            };
+            let until = match unseen.settles {
+                Settles::Never => return Err(unseen.error),
+                Settles::Soon => *moved.get_or_insert_with(|| deadline.within(MOVING)),
+                Settles::WithTheCluster => deadline,
+                Settles::WhenTheClusterNotices => noticed,
+            };
+            if until.has_passed() || self.fleet.is_interrupted() {
+                return Err(unseen.error);
+            }
+            self.fleet.pause(Duration::from_millis(500), until);
+            if deadline.has_passed() {
+                // Another look would only say that there is no time for it.
+                return Err(unseen.error);
+            }
+        }
+    }
+
+    /// The nodes of the cluster that are up; one at least.
+    fn members(&self, deadline: Deadline) -> Result<Vec<Arc<Host>>, Error> {
+        let nodes = self.fleet.nodes(deadline)?;
+        let members = nodes.iter().filter(|node| node.is_member());
+        let members: Vec<Arc<Host>> = members.map(|node| self.fleet.node(&node.name)).collect();
+        if members.is_empty() {
+            return Err(Error::Refused {
+                by: self.fleet.by(),
+                guest: String::new(),
+                detail: "the cluster names no node that is up".to_owned(),
+            });
+        }
+        Ok(members)
+    }
+
     /// Every guest of every host.
     fn list_hosts(&self, deadline: Deadline) -> Result<Vec<Observation>, Error> {
         let mut all = Vec::new();
@@ -224,29 +275,7 @@ impl Hypervisor for HyperV {
     }
 
     fn observe(&self, guest: &GuestRef, deadline: Deadline) -> Result<Observation, Error> {
-        /// How long a guest that moves is looked for.
-        const MOVING: Duration = Duration::from_secs(5);
-        let guest = system::wanted(guest);
-        let moved = deadline.within(MOVING);
-        loop {
-            let since = Instant::now();
-            let unseen = match self.fleet.locate(&guest, deadline) {
-                Ok(mut sight) => {
-                    self.starts.judge(&mut sight.seen, since);
-                    return Ok(sight.seen);
-                }
-                Err(unseen) => unseen,
-            };
-            let until = match unseen.settles {
-                Settles::Never => return Err(unseen.error),
-                Settles::Soon => moved,
-                Settles::WithTheCluster => deadline,
-            };
-            if until.has_passed() || self.fleet.is_interrupted() {
-                return Err(unseen.error);
-            }
-            self.fleet.pause(Duration::from_millis(500), until);
-        }
+        self.settled_sight(guest, deadline).map(|sight| sight.seen)
     }
 
     fn power_off(&self, guest: &GuestRef, deadline: Deadline) -> Result<PoweredOff, Error> {
@@ -266,7 +295,7 @@ impl Hypervisor for HyperV {
 
     fn health(&self, deadline: Deadline) -> Result<(), Error> {
         if self.fleet.is_cluster() {
-            return self.fleet.nodes(deadline).map(drop);
+            return self.members(deadline).map(drop);
         }
         for (host, asked) in all_of(self.fleet.given(), |host| host.sees_itself(deadline)) {
             asked.map_err(|trouble| host.error(trouble))?;
@@ -282,21 +311,18 @@ impl Hypervisor for HyperV {
 
 impl Managed for HyperV {
     fn may_switch(&self, guest: Option<&GuestRef>, deadline: Deadline) -> Result<(), Error> {
-        if let Some(guest) = guest {
-            let sight = self.sight(guest, deadline)?;
-            return sight
-                .host
-                .may_call_methods(deadline)
-                .map_err(|trouble| sight.host.error(trouble));
+        let is_cluster = self.fleet.is_cluster();
+        let mut hosts = self.fleet.given().to_vec();
+        match guest {
+            Some(guest) => hosts = vec![self.settled_sight(guest, deadline)?.host],
+            // The right to read roles, which finding a guest shows as well.
+            None if is_cluster => drop(self.fleet.roles(Which::All, deadline)?),
+            None => {}
         }
-        // In a cluster a guest may be on any node by the time it is fenced.
-        let hosts = if self.fleet.is_cluster() {
-            let nodes = self.fleet.nodes(deadline)?;
-            let members = nodes.iter().filter(|node| node.is_member());
-            members.map(|node| self.fleet.node(&node.name)).collect()
-        } else {
-            self.fleet.given().to_vec()
-        };
+        if is_cluster {
+            // It may be on any node by the time it is fenced.
+            hosts = self.members(deadline)?;
+        }
         for (host, asked) in all_of(&hosts, |host| Self::may_switch_on(host, deadline)) {
             asked.map_err(|trouble| host.error(trouble))?;
         }
