@@ -296,12 +296,16 @@ fn a_hung_worker_process_is_ended_only_if_allowed() {
     assert!(error.to_string().contains("cannot be ended"), "{error}");
 
     settings.login = negotiate("ann");
-    rig.run(&format!("set {VM1} ProcessID 612"));
-    let short = Deadline::after(Duration::from_secs(3));
-    let error = HyperV::new(settings.clone())
-        .power_off(&named("vm1"), short)
-        .unwrap_err();
-    assert!(error.to_string().contains("do not agree"), "{error}");
+    // Another process, or none.
+    for process in [612, 0] {
+        rig.run(&format!("set {VM1} ProcessID {process}"));
+        let short = Deadline::after(Duration::from_secs(3));
+        let error = HyperV::new(settings.clone())
+            .power_off(&named("vm1"), short)
+            .unwrap_err();
+        assert!(error.to_string().contains("do not agree"), "{error}");
+        assert_eq!(rig.truth(VM1), (2, 0, 0));
+    }
 
     rig.run(&format!("set {VM1} ProcessID -"));
     let off = HyperV::new(settings)
@@ -309,6 +313,22 @@ fn a_hung_worker_process_is_ended_only_if_allowed() {
         .unwrap();
     assert_eq!(off.evidence.means, Means::Killed);
     assert_eq!(rig.truth(VM1), (3, 0, 1));
+}
+
+#[test]
+fn a_list_that_does_not_go_on_is_refused() {
+    let rig = Rig::host();
+    rig.run("behave optimize no");
+    rig.fault("op=Pull:* count=* do=is:endless");
+    let host = rig.hyperv();
+    let begun = Instant::now();
+    for error in [
+        host.list(soon()).unwrap_err(),
+        host.observe(&named("vm2"), soon()).unwrap_err(),
+    ] {
+        assert!(error.to_string().contains("does not go on"), "{error}");
+    }
+    assert!(begun.elapsed() < Duration::from_secs(2));
 }
 
 #[test]
