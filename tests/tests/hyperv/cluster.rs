@@ -80,6 +80,16 @@ fn a_dead_owner_is_waited_for() {
     }
 }
 
+/// The owner has died so lately that the cluster still calls it up.
+#[test]
+fn a_dead_owner_is_waited_for_before_the_cluster_has_noticed() {
+    let world = World::cluster();
+    world.tell("kill HV1 hang HV2 4000\nnodestate HV1 0");
+    let ran = off_in_the_background(&world).finish(PATIENCE);
+    ended(&ran, 0, "Success: Powered OFF\n", "HV2");
+    assert_eq!(world.truth(VM1), (3, 0, 1));
+}
+
 #[test]
 fn an_owner_that_dies_during_the_operation_is_no_proof() {
     let world = World::cluster();

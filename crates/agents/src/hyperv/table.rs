@@ -63,7 +63,8 @@ const NOTE_LOGIN: (&str, &str) = (
      authorization store grants single operations. With cluster, the account needs full control of the cluster \
      (Grant-ClusterAccess).\n\n\
      monitor fails when the login is refused, when the account sees no guests (Hyper-V shows an empty list then, without an error), when it \
-     may not call methods of guests, and with cluster also when that holds on any node that is up. On 2008 and 2008 R2 the right to \
+     may not call methods of guests, and with cluster also when it may not read the cluster's roles, when no node is up, or when one that \
+     is up does not answer or lets the account do less, whichever has the guest. On 2008 and 2008 R2 the right to \
      switch cannot be asked for: there it proves the right to see.",
 );
 const NOTE_TLS: (&str, &str) = (
@@ -79,8 +80,8 @@ const NOTE_GUESTS: (&str, &str) = (
     "Display names are not unique on Hyper-V. If several guests have the name, the agent refuses and prints their GUIDs: use one \
      of them as plug (Get-VM | select Name, Id). Names are compared with their case. In a cluster the role of that name decides, and the \
      guest must have the same name.\n\n\
-     Off are the states off and off-critical (its storage is lost), if Hyper-V shows no worker process, no delayed start is \
-     under way, and the guest is no replica of one that another host may run. A saved guest is on, for a start would resume its \
+     Off are the states off and off-critical (its storage is lost), if Hyper-V shows no worker process, no delayed start and \
+     no migration is under way, and the guest is no replica of one that another host may run. A saved guest is on, for a start would resume its \
      memory: off discards that.\n\n\
      An order is carried out by a job of the host. The agent looks at the guest, not at the job, until it is off; a job that has \
      failed is named if it does not become so. Invalid state (32775) makes it look again.",
@@ -90,9 +91,10 @@ const NOTE_HOSTS: (&str, &str) = (
     "With cluster, any node answers which node has the guest; the others are asked when one does not. Nodes that are not among ip and \
      nodes are looked for by the name the cluster has for them, in the domain of those that are; NODE=ADDRESS says where \
      a node is otherwise. A node that calls itself something else than expected is refused. off succeeds when the owner says that \
-     the guest is off and the cluster still names the same owner afterwards. If the owner is dead, off waits for the \
-     cluster to start the guest elsewhere and switches it off there; it never takes a guest for off because a host does not \
-     know it. Only clustered guests are found. Clusters before 2012 do not tell owners: list their nodes without cluster.\n\n\
+     the guest is off and the cluster still names the same owner afterwards, and does not count the guest as running. If the owner is \
+     dead, off waits for the cluster to start the guest elsewhere and switches it off there; so does status. Until the cluster has \
+     noticed that the owner is dead, they wait for half a minute at most, and then fail. A guest is never taken for off because a host \
+     does not know it. Only clustered guests are found. Clusters before 2012 do not tell owners: list their nodes without cluster.\n\n\
      Without cluster, all hosts are asked. A guest that runs on one of them is on. It is off only when all hosts have \
      answered, as one that did not might run it.",
 );
@@ -100,7 +102,8 @@ const NOTE_KILL: (&str, &str) = (
     "WORKER PROCESSES",
     "A worker process that hangs ignores the order to turn its guest off. kill_worker ends it (Win32_Process.Terminate in root/cimv2), \
      if Hyper-V and the process list agree on which process it is. That needs an administrator of the host. A cluster then \
-     starts the guest again, and the agent turns it off as usual.",
+     starts the guest again: the agent waits for that, and turns it off as usual. Where the cluster is told to start nothing again, \
+     its resource stays failed, and off is not confirmed in that run.",
 );
 
 /// `fence_hyperv`.

@@ -19,12 +19,14 @@ use std::time::{Duration, Instant};
 use deadline::Deadline;
 use wsman::Resource;
 
+use super::cluster::Role;
 use super::fleet::{Fleet, Sight};
 use super::host::Host;
-use super::starts::Starts;
+use super::starts::{Order, Starts};
 use super::states::{self, Answer, Job, Wanted};
 use super::trouble::Trouble;
 use super::worker;
+use crate::state::STARTING;
 use crate::{Error, ErrorKind, Evidence, GuestRef, Means, Power, PoweredOff};
 
 /// Between two looks, once the first ones have not sufficed.
@@ -36,6 +38,28 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// Between two orders that were not taken.
 const BETWEEN: Duration = Duration::from_secs(1);
 
+/// What a host does because of an order.
+#[derive(Debug)]
+struct Task {
+    host: Arc<Host>,
+    job: Resource,
+    /// The order, if it was one to start.
+    start: Option<Order>,
+}
+
+/// What became of an order.
+#[derive(Debug)]
+enum Given {
+    /// The host has taken it. None where it has done it at once, or does not say which job does.
+    Taken(Option<Resource>),
+    /// It may have taken it: the next looks tell.
+    Perhaps,
+    /// It has certainly not taken it.
+    NotTaken,
+    /// It no longer knows the guest.
+    Gone,
+}
+
 /// A guest being switched.
 pub(super) struct Attempt<'a> {
     fleet: &'a Fleet,
@@ -44,7 +68,7 @@ pub(super) struct Attempt<'a> {
     wanted: Wanted,
     deadline: Deadline,
     begun: Instant,
-    job: Option<(Arc<Host>, Resource)>,
+    task: Option<Task>,
     /// Who has taken the last order.
     taker: Option<Arc<Host>>,
     /// The next order is not given before.
@@ -71,7 +95,7 @@ impl<'a> Attempt<'a> {
             wanted,
             deadline,
             begun: now,
-            job: None,
+            task: None,
             taker: None,
             next: now,
             ordered: false,
@@ -112,7 +136,7 @@ impl<'a> Attempt<'a> {
             // A start would resume the old memory.
             self.wanted = Wanted::Off;
             first = self.drive(first, is_off)?;
-            (self.wanted, self.ordered, self.job, self.next) =
+            (self.wanted, self.ordered, self.task, self.next) =
                 (Wanted::On, false, None, Instant::now());
         }
         let sight = self.drive(first, is_on)?;
@@ -153,6 +177,11 @@ impl<'a> Attempt<'a> {
         let located = self.fleet.locate(guest, self.deadline);
         let mut sight = located.map_err(|unseen| unseen.error)?;
         self.starts.judge(&mut sight.seen, since);
+        let has_failed = sight.role.as_ref().is_some_and(Role::has_failed);
+        if self.killed && has_failed && is_off(&sight) {
+            // By our own doing: the cluster is about to start it again.
+            STARTING.clone_into(&mut sight.seen.reason);
+        }
         Ok(sight)
     }
 
@@ -208,14 +237,14 @@ impl<'a> Attempt<'a> {
 
     /// Gives the order, if it is time to, and sees after the job.
     fn act(&mut self, sight: &Sight) -> Result<(), Error> {
-        self.follow_job(sight);
+        self.follow_job();
         if self.wanted == Wanted::Off && self.is_stuck() {
             self.end_worker(sight);
         }
         let taker = self.taker.as_ref();
         if taker.is_some_and(|taker| !Arc::ptr_eq(taker, &sight.host)) {
             // The order went to where the guest no longer is.
-            (self.job, self.taker, self.next) = (None, None, Instant::now());
+            (self.task, self.taker, self.next) = (None, None, Instant::now());
         }
         if Instant::now() < self.next || self.deadline.has_passed() {
             return Ok(());
@@ -227,84 +256,95 @@ impl<'a> Attempt<'a> {
         let starts = self.starts;
         let start = (self.wanted == Wanted::On).then(|| starts.ordered(sight.machine.guest.uuid));
         let given = self.give(sight);
-        if let (Some(start), Ok(false) | Err(_)) = (start, &given) {
-            starts.refused(&start);
+        if let (Some(start), Ok(Given::NotTaken | Given::Gone) | Err(_)) = (&start, &given) {
+            starts.ended(start);
         }
-        given.map(drop)
+        match given? {
+            Given::Taken(job) => {
+                let host = Arc::clone(&sight.host);
+                self.task = job.map(|job| Task { host, job, start });
+                self.taker = Some(Arc::clone(&sight.host));
+                self.ordered = true;
+                self.next = Instant::now() + PATIENCE;
+            }
+            Given::Perhaps => {
+                self.ordered = true;
+                self.next = Instant::now() + BETWEEN;
+            }
+            Given::NotTaken => self.next = Instant::now() + BETWEEN,
+            Given::Gone => {}
+        }
+        Ok(())
     }
 
-    /// Gives the order: whether the host has taken it, or may have.
-    fn give(&mut self, sight: &Sight) -> Result<bool, Error> {
+    fn give(&mut self, sight: &Sight) -> Result<Given, Error> {
         let host = &sight.host;
         match host.order(&sight.machine.key(), self.wanted, self.deadline) {
-            Ok((Answer::Done | Answer::Started, job)) => {
-                self.ordered = true;
-                self.job = job.map(|job| (Arc::clone(host), job));
-                self.taker = Some(Arc::clone(host));
-                self.next = Instant::now() + PATIENCE;
-                return Ok(true);
-            }
+            Ok((Answer::Done | Answer::Started, job)) => return Ok(Given::Taken(job)),
             // It is in transition, or somebody else has ordered the same: the next look tells.
             Ok((Answer::NotNow(value), _)) => {
                 self.last = Some(format!(
                     "the host answered {value}: {}",
                     states::word(value)
                 ));
-                self.next = Instant::now() + BETWEEN;
             }
             Ok((Answer::Denied, _)) => {
                 let detail = format!("RequestStateChange returned 32769: {}", states::word(32769));
                 let denied = Trouble::Denied(detail);
                 return Err(for_guest(host.error(denied), &sight.machine.guest.name));
             }
-            Ok((Answer::Failed(value), _)) => {
+            Ok((answer @ (Answer::Failed(value) | Answer::Unclear(value)), _)) => {
                 self.last = Some(format!(
                     "RequestStateChange returned {value}: {}",
                     states::word(value)
                 ));
-                self.next = Instant::now() + BETWEEN;
+                if matches!(answer, Answer::Unclear(_)) {
+                    return Ok(Given::Perhaps);
+                }
             }
             // It was here a moment ago: it has moved, or was deleted. The next look tells.
             Err(Trouble::Fault(fault)) if fault.is_not_found() => {
                 self.last = Some(format!("{} no longer knows it: {fault}", host.by()));
+                return Ok(Given::Gone);
             }
             Err(trouble) => {
                 let unsure = trouble.may_have_been_carried_out();
                 let error = for_guest(host.error(trouble), &sight.machine.guest.name);
-                self.ordered |= unsure;
                 if !unsure && error.kind() == ErrorKind::Refused {
                     return Err(error);
                 }
                 self.last = Some(error.to_string());
-                self.next = Instant::now() + BETWEEN;
-                return Ok(unsure);
+                if unsure {
+                    return Ok(Given::Perhaps);
+                }
             }
         }
-        Ok(false)
+        Ok(Given::NotTaken)
     }
 
     /// A job that has failed says why; a job that has ended or vanished says nothing, the state does.
-    fn follow_job(&mut self, sight: &Sight) {
-        let Some((host, job)) = &self.job else { return };
-        match host.job(job, self.deadline) {
-            Ok(Some(status)) if status.job == Job::Failed => {
-                self.last = Some(format!(
-                    "its job on {} has failed: {}",
-                    host.by(),
-                    status.words
-                ));
-                self.starts.ended(sight.machine.guest.uuid);
-                self.job = None;
-                self.next = Instant::now() + BETWEEN;
+    fn follow_job(&mut self) {
+        let Some(task) = &self.task else { return };
+        let status = match task.host.job(&task.job, self.deadline) {
+            Ok(Some(status)) if status.job == Job::Running => return,
+            Ok(Some(status)) => status,
+            Ok(None) => {
+                self.task = None;
+                return;
             }
-            Ok(Some(status)) if status.job == Job::Completed => {
-                self.starts.ended(sight.machine.guest.uuid);
-                self.job = None;
-                self.next = self.next.min(Instant::now() + BETWEEN);
-            }
-            Ok(None) => self.job = None,
-            Ok(Some(_)) | Err(_) => {}
+            Err(_) => return,
+        };
+        if status.job == Job::Failed {
+            let by = task.host.by();
+            self.last = Some(format!("its job on {by} has failed: {}", status.words));
+            self.next = Instant::now() + BETWEEN;
+        } else {
+            self.next = self.next.min(Instant::now() + BETWEEN);
         }
+        if let Some(start) = &task.start {
+            self.starts.ended(start);
+        }
+        self.task = None;
     }
 
     /// Whether the order has had its time.
@@ -321,6 +361,8 @@ impl<'a> Attempt<'a> {
             Ok(()) => {
                 tracing::warn!(guest = %sight.machine.guest, by = sight.host.by(), "worker process ended");
                 self.killed = true;
+                // If a cluster starts it again, that takes an order of its own.
+                (self.task, self.next) = (None, Instant::now() + BETWEEN);
             }
             Err(trouble) => {
                 let error = sight.host.error(trouble);

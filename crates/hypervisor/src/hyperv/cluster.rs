@@ -37,11 +37,14 @@ pub(super) struct Role {
 }
 
 impl Role {
-    /// `ClusterResourcePending` and `ClusterResourceOnlinePending` (CLUSTER_RESOURCE_STATE): the cluster is starting or
-    /// moving it.
-    const COMING: [u32; 2] = [128, 129];
+    /// `ClusterResourceInitializing`, `Online`, `Pending` and `OnlinePending` (CLUSTER_RESOURCE_STATE). Of a guest that is off
+    /// they say that the cluster is starting or moving it, or takes it for running: then it will find that the guest has
+    /// ended without being told to, and start it again.
+    const COMING: [u32; 4] = [1, Self::ONLINE, 128, 129];
     /// `ClusterResourceOnline`.
     const ONLINE: u32 = 2;
+    /// `ClusterResourceFailed`.
+    const FAILED: u32 = 4;
 
     fn read(instance: &Instance) -> Result<Self, wsman::Error> {
         let id = instance
@@ -56,9 +59,16 @@ impl Role {
         })
     }
 
-    /// Whether the cluster is about to start or move it.
+    /// Whether the cluster is about to start or move the guest, if that is off now. After an order to turn it off, the resource
+    /// is offline (3) as soon as the cluster has noticed.
     pub(super) fn is_coming(&self) -> bool {
         Self::COMING.contains(&self.state)
+    }
+
+    /// Whether the cluster counts it as broken. It starts it again after a while, unless it has given up or is told not to:
+    /// the state is the same.
+    pub(super) fn has_failed(&self) -> bool {
+        self.state == Self::FAILED
     }
 
     /// Whether the cluster counts it as running.

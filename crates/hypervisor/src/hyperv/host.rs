@@ -24,6 +24,8 @@ const V1: &str = "root/virtualization";
 const CONNECTIONS: usize = 8;
 /// Instances of one list taken at most.
 const INSTANCES: usize = 20_000;
+/// Bytes of all replies of one list taken at most.
+const BYTES: usize = 64 << 20;
 /// Before a busy host is asked again.
 const REST: Duration = Duration::from_secs(1);
 /// How often a busy host is asked.
@@ -254,19 +256,21 @@ impl Host {
         deadline: Deadline,
     ) -> Result<Vec<Instance>, Trouble> {
         let first = |envelope: &Envelope<'_>| envelope.enumerate(resource, filter, true);
-        let mut page = self.ask(Kind::Question, deadline, &first, &reply::page)?;
+        let read = |bytes: &[u8], id| Ok((reply::page(bytes, id)?, bytes.len()));
+        let (mut page, mut size) = self.ask(Kind::Question, deadline, &first, &read)?;
         let mut all = page.items;
         while let Some(context) = page.next {
-            if all.len() > INSTANCES {
-                return Err(Trouble::Malformed(format!(
-                    "its list has more than {INSTANCES} instances"
-                )));
-            }
+            too_long(all.len(), size)?;
             let next = |envelope: &Envelope<'_>| envelope.pull(resource, &context);
             // Asked once: what is pulled twice is lost.
-            page = self.ask_once(Kind::Order, deadline, &next, &reply::page)?;
+            let (pulled, more) = self.ask_once(Kind::Order, deadline, &next, &read)?;
+            if pulled.items.is_empty() && pulled.next.as_ref() == Some(&context) {
+                return Err(Trouble::Malformed("its list does not go on".to_owned()));
+            }
+            (page, size) = (pulled, size.saturating_add(more));
             all.extend(page.items);
         }
+        too_long(all.len(), size)?;
         Ok(all)
     }
 
@@ -443,21 +447,21 @@ impl Host {
     }
 
     /// Whether it lets this login call methods of guests at all, proven by an order to a guest that cannot exist: its GUID is
-    /// made up on the spot.
+    /// made up on the spot. Only an answer that says so is a proof: whatever else fails may fail before rights are looked at.
     pub(super) fn may_call_methods(&self, deadline: Deadline) -> Result<(), Trouble> {
+        use states::Answer as A;
         match self.order(&key(id()?), Wanted::Off, deadline) {
-            Ok((states::Answer::Denied, _)) => {
-                Err(Trouble::Denied("RequestStateChange is refused".to_owned()))
-            }
             // It was let through and found no such guest.
-            Err(Trouble::Fault(fault))
-                if !fault.is_access_denied()
-                    && !fault.is_unknown_class()
-                    && !fault.is_timed_out() =>
-            {
-                Ok(())
-            }
-            Ok(_) => Ok(()),
+            Err(Trouble::Fault(fault)) if fault.is_not_found() => Ok(()),
+            Ok((A::NotNow(_) | A::Failed(_), _)) => Ok(()),
+            Ok((A::Denied, _)) => Err(Trouble::Denied("RequestStateChange is refused".to_owned())),
+            Ok((A::Unclear(value), _)) => Err(Trouble::Refused(format!(
+                "RequestStateChange returned {value}: {}",
+                states::word(value)
+            ))),
+            Ok((A::Done | A::Started, _)) => Err(Trouble::Refused(
+                "it says that it switches a guest that does not exist".to_owned(),
+            )),
             Err(trouble) => Err(trouble),
         }
     }
@@ -495,6 +499,16 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
+/// Refuses a list of so many instances and bytes.
+fn too_long(instances: usize, bytes: usize) -> Result<(), Trouble> {
+    let what = match (instances > INSTANCES, bytes > BYTES) {
+        (true, _) => format!("more than {INSTANCES} instances"),
+        (false, true) => format!("more than {BYTES} bytes"),
+        (false, false) => return Ok(()),
+    };
+    Err(Trouble::Malformed(format!("its list has {what}")))
+}
+
 fn host_name(system: &System) -> Option<&str> {
     match system {
         System::Host(name) => Some(name),
@@ -521,4 +535,16 @@ fn id() -> Result<Uuid, Trouble> {
     getrandom::fill(&mut bytes)
         .map_err(|error| Trouble::Here(format!("no random numbers: {error}")))?;
     Ok(uuid::Builder::from_random_bytes(bytes).into_uuid())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_list_is_limited_in_instances_and_bytes() {
+        assert!(too_long(INSTANCES, BYTES).is_ok());
+        assert!(too_long(INSTANCES + 1, 0).is_err());
+        assert!(too_long(1, BYTES + 1).is_err());
+    }
 }

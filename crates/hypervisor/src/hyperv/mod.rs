@@ -16,11 +16,12 @@
 //!
 //! # What counts as off
 //!
-//! `EnabledState` 3 or 32782 ("off, critical"), no worker process, no delayed start under way, and not a replica of a guest
-//! that another host may run. Saved guests are on: a start resumes their memory. See `states` for the table.
+//! `EnabledState` 3 or 32782 ("off, critical"), no worker process, no delayed start and no migration under way, and not a
+//! replica of a guest that another host may run. Saved guests are on: a start resumes their memory. See `states` for the table.
 //!
 //! In a cluster, the node that the cluster names as the guest's owner must say so, the cluster must name it again afterwards,
-//! and not be about to bring the guest up. Among hosts that are no cluster, all must have answered.
+//! and neither be about to bring the guest up nor still count it as running, as it starts again what ends unasked. Among hosts
+//! that are no cluster, all must have answered.
 //!
 //! # The right to switch
 //!
@@ -65,8 +66,9 @@ pub use self::settings::{Address, Login, Namespace, Settings};
 use self::starts::Starts;
 use self::states::Wanted;
 use crate::event::Watchers;
+use crate::state::{MIGRATED, STARTING};
 use crate::{
-    Error, Event, Evidence, Guest, GuestRef, GuestState, Hypervisor, Managed, Observation,
+    Error, Event, Evidence, Guest, GuestRef, GuestState, Hypervisor, Managed, Observation, Power,
     PoweredOff, Revival,
 };
 
@@ -105,6 +107,57 @@ impl HyperV {
         located.map_err(|unseen| unseen.error)
     }
 
+    /// The guest, looked for again while it moves, or its node is dead and the cluster has not started it elsewhere yet.
+    fn settled_sight(&self, guest: &GuestRef, deadline: Deadline) -> Result<Sight, Error> {
+        /// How long a guest that moves is looked for.
+        const MOVING: Duration = Duration::from_secs(5);
+        /// How long a cluster may take to notice that a node is dead: by default it gives it 10 or 20 seconds.
+        const NOTICING: Duration = Duration::from_secs(30);
+        let guest = system::wanted(guest);
+        let noticed = deadline.within(NOTICING);
+        // From when it is seen to move: that may be after a long wait for its dead node.
+        let mut moved = None;
+        loop {
+            let since = Instant::now();
+            let unseen = match self.fleet.locate(&guest, deadline) {
+                Ok(mut sight) => {
+                    self.starts.judge(&mut sight.seen, since);
+                    return Ok(sight);
+                }
+                Err(unseen) => unseen,
+            };
+            let until = match unseen.settles {
+                Settles::Never => return Err(unseen.error),
+                Settles::Soon => *moved.get_or_insert_with(|| deadline.within(MOVING)),
+                Settles::WithTheCluster => deadline,
+                Settles::WhenTheClusterNotices => noticed,
+            };
+            if until.has_passed() || self.fleet.is_interrupted() {
+                return Err(unseen.error);
+            }
+            self.fleet.pause(Duration::from_millis(500), until);
+            if deadline.has_passed() {
+                // Another look would only say that there is no time for it.
+                return Err(unseen.error);
+            }
+        }
+    }
+
+    /// The nodes of the cluster that are up; one at least.
+    fn members(&self, deadline: Deadline) -> Result<Vec<Arc<Host>>, Error> {
+        let nodes = self.fleet.nodes(deadline)?;
+        let members = nodes.iter().filter(|node| node.is_member());
+        let members: Vec<Arc<Host>> = members.map(|node| self.fleet.node(&node.name)).collect();
+        if members.is_empty() {
+            return Err(Error::Refused {
+                by: self.fleet.by(),
+                guest: String::new(),
+                detail: "the cluster names no node that is up".to_owned(),
+            });
+        }
+        Ok(members)
+    }
+
     /// Every guest of every host.
     fn list_hosts(&self, deadline: Deadline) -> Result<Vec<Observation>, Error> {
         let mut all = Vec::new();
@@ -125,6 +178,7 @@ impl HyperV {
         let hosts: Vec<Arc<Host>> = owners.iter().map(|owner| self.fleet.node(owner)).collect();
         let asked = all_of(&hosts, |host| host.guests(deadline));
         let mut all = Vec::new();
+        let mut off = Vec::new();
         for (owner, (host, guests)) in owners.iter().zip(asked) {
             let own = roles.iter().filter(|role| role.owner == *owner);
             match guests {
@@ -132,13 +186,25 @@ impl HyperV {
                     let clustered =
                         |guest: &Guest| own.clone().any(|role| role.guest == Some(guest.uuid));
                     let guests = guests.iter().filter(|machine| clustered(&machine.guest));
-                    all.extend(guests.map(|machine| machine.observation(&host.by())));
+                    let seen = guests.map(|machine| machine.observation(&host.by()));
+                    let (here, rest): (Vec<_>, Vec<_>) =
+                        seen.partition(|seen| seen.power() == Power::Off);
+                    off.extend(here.into_iter().map(|seen| (*owner, seen)));
+                    all.extend(rest);
                 }
                 Err(trouble) => {
                     let error = host.error(trouble).to_string();
                     all.extend(own.filter_map(|role| unknown(role, &error, &self.fleet.by())));
                 }
             }
+        }
+        if !off.is_empty() {
+            // As when one guest is looked at: off it is only if the cluster says so afterwards.
+            let after = self.fleet.roles(Which::All, deadline)?;
+            all.extend(
+                off.into_iter()
+                    .map(|(owner, seen)| confirmed(owner, seen, &after)),
+            );
         }
         Ok(all)
     }
@@ -155,6 +221,21 @@ impl HyperV {
         }
         Ok(())
     }
+}
+
+/// A guest that was off on `owner`, and what the cluster said of it after that.
+fn confirmed(owner: &str, mut seen: Observation, after: &[Role]) -> Observation {
+    let role = after
+        .iter()
+        .find(|role| role.guest == Some(seen.guest.uuid));
+    let reason = match role {
+        Some(role) if !role.owner.eq_ignore_ascii_case(owner) => MIGRATED,
+        Some(role) if !role.is_coming() => return seen,
+        Some(_) => STARTING,
+        None => MIGRATED,
+    };
+    reason.clone_into(&mut seen.reason);
+    seen
 }
 
 /// A guest of which only the cluster tells.
@@ -180,41 +261,21 @@ impl Hypervisor for HyperV {
     }
 
     fn list(&self, deadline: Deadline) -> Result<Vec<Observation>, Error> {
+        // The first host's answer is as old as the slowest host's is late.
+        let since = Instant::now();
         let mut all = if self.fleet.is_cluster() {
             self.list_cluster(deadline)
         } else {
             self.list_hosts(deadline)
         }?;
-        let now = Instant::now();
-        all.iter_mut().for_each(|seen| self.starts.judge(seen, now));
+        all.iter_mut()
+            .for_each(|seen| self.starts.judge(seen, since));
         all.sort_by(|a, b| a.guest.cmp(&b.guest));
         Ok(all)
     }
 
     fn observe(&self, guest: &GuestRef, deadline: Deadline) -> Result<Observation, Error> {
-        /// How long a guest that moves is looked for.
-        const MOVING: Duration = Duration::from_secs(5);
-        let guest = system::wanted(guest);
-        let moved = deadline.within(MOVING);
-        loop {
-            let since = Instant::now();
-            let unseen = match self.fleet.locate(&guest, deadline) {
-                Ok(mut sight) => {
-                    self.starts.judge(&mut sight.seen, since);
-                    return Ok(sight.seen);
-                }
-                Err(unseen) => unseen,
-            };
-            let until = match unseen.settles {
-                Settles::Never => return Err(unseen.error),
-                Settles::Soon => moved,
-                Settles::WithTheCluster => deadline,
-            };
-            if until.has_passed() || self.fleet.is_interrupted() {
-                return Err(unseen.error);
-            }
-            self.fleet.pause(Duration::from_millis(500), until);
-        }
+        self.settled_sight(guest, deadline).map(|sight| sight.seen)
     }
 
     fn power_off(&self, guest: &GuestRef, deadline: Deadline) -> Result<PoweredOff, Error> {
@@ -234,7 +295,7 @@ impl Hypervisor for HyperV {
 
     fn health(&self, deadline: Deadline) -> Result<(), Error> {
         if self.fleet.is_cluster() {
-            return self.fleet.nodes(deadline).map(drop);
+            return self.members(deadline).map(drop);
         }
         for (host, asked) in all_of(self.fleet.given(), |host| host.sees_itself(deadline)) {
             asked.map_err(|trouble| host.error(trouble))?;
@@ -250,21 +311,18 @@ impl Hypervisor for HyperV {
 
 impl Managed for HyperV {
     fn may_switch(&self, guest: Option<&GuestRef>, deadline: Deadline) -> Result<(), Error> {
-        if let Some(guest) = guest {
-            let sight = self.sight(guest, deadline)?;
-            return sight
-                .host
-                .may_call_methods(deadline)
-                .map_err(|trouble| sight.host.error(trouble));
+        let is_cluster = self.fleet.is_cluster();
+        let mut hosts = self.fleet.given().to_vec();
+        match guest {
+            Some(guest) => hosts = vec![self.settled_sight(guest, deadline)?.host],
+            // The right to read roles, which finding a guest shows as well.
+            None if is_cluster => drop(self.fleet.roles(Which::All, deadline)?),
+            None => {}
         }
-        // In a cluster a guest may be on any node by the time it is fenced.
-        let hosts = if self.fleet.is_cluster() {
-            let nodes = self.fleet.nodes(deadline)?;
-            let members = nodes.iter().filter(|node| node.is_member());
-            members.map(|node| self.fleet.node(&node.name)).collect()
-        } else {
-            self.fleet.given().to_vec()
-        };
+        if is_cluster {
+            // It may be on any node by the time it is fenced.
+            hosts = self.members(deadline)?;
+        }
         for (host, asked) in all_of(&hosts, |host| Self::may_switch_on(host, deadline)) {
             asked.map_err(|trouble| host.error(trouble))?;
         }

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use uuid::Uuid;
 
 use crate::state::STARTING;
-use crate::{GuestState, Observation};
+use crate::{GuestState, Observation, Power};
 
 /// An order is carried out within this time, or never.
 const LONGEST: Duration = Duration::from_secs(120);
@@ -21,7 +21,7 @@ const MOST: usize = 4096;
 #[derive(Debug, Default)]
 pub(super) struct Starts(Mutex<HashMap<Uuid, Instant>>);
 
-/// An order that is being given.
+/// An order that was given, or is being given.
 #[derive(Debug)]
 pub(super) struct Order {
     guest: Uuid,
@@ -42,8 +42,9 @@ impl Starts {
         Order { guest, now, before }
     }
 
-    /// The host has certainly not taken the order. One given before it may still be under way.
-    pub(super) fn refused(&self, order: &Order) {
+    /// The order is over: the host has certainly not taken it, or its job has ended, well or not. One given before it may
+    /// still be under way, and so may one given after it, by whomever.
+    pub(super) fn ended(&self, order: &Order) {
         let mut orders = self.orders();
         if orders.get(&order.guest) != Some(&order.now) {
             return;
@@ -54,18 +55,15 @@ impl Starts {
         };
     }
 
-    /// The order has ended, well or not.
-    pub(super) fn ended(&self, guest: Uuid) {
-        self.orders().remove(&guest);
-    }
-
     /// Makes of what was seen what it is worth. The look began at `since`.
     pub(super) fn judge(&self, seen: &mut Observation, since: Instant) {
         let mut orders = self.orders();
         let Some(ordered) = orders.get(&seen.guest.uuid).copied() else {
             return;
         };
-        if seen.active && since > ordered || ordered.elapsed() >= LONGEST {
+        // Active alone is no start: it also says that something contradicts "off".
+        let is_on = seen.active && seen.power() == Power::On;
+        if is_on && since > ordered || ordered.elapsed() >= LONGEST {
             orders.remove(&seen.guest.uuid);
         } else if !seen.active && seen.state == GuestState::ShutOff && !seen.resumable {
             STARTING.clone_into(&mut seen.reason);
@@ -82,10 +80,10 @@ mod tests {
     use jiff::Timestamp;
 
     use super::*;
-    use crate::{Guest, Power};
+    use crate::Guest;
 
-    fn look(starts: &Starts, state: GuestState, since: Instant) -> Power {
-        let mut seen = Observation {
+    fn observation(state: GuestState) -> Observation {
+        Observation {
             guest: Guest {
                 name: "vm".to_owned(),
                 uuid: Uuid::nil(),
@@ -97,7 +95,11 @@ mod tests {
             resumable: false,
             by: "test".to_owned(),
             at: Timestamp::UNIX_EPOCH,
-        };
+        }
+    }
+
+    fn look(starts: &Starts, state: GuestState, since: Instant) -> Power {
+        let mut seen = observation(state);
         starts.judge(&mut seen, since);
         seen.power()
     }
@@ -129,31 +131,46 @@ mod tests {
             look(&starts, GuestState::ShutOff, Instant::now()),
             Power::Off
         );
-        starts.ordered(Uuid::nil());
-        starts.ended(Uuid::nil());
+        let order = starts.ordered(Uuid::nil());
+        starts.ended(&order);
         assert_eq!(
             look(&starts, GuestState::ShutOff, Instant::now()),
             Power::Off
         );
     }
 
+    /// A guest that is shut off and yet has a process, or moves.
     #[test]
-    fn a_refused_order_is_forgotten_and_no_other_one() {
+    fn what_contradicts_itself_is_not_seen_on() {
+        let starts = Starts::default();
+        starts.ordered(Uuid::nil());
+        let mut seen = observation(GuestState::ShutOff);
+        seen.active = true;
+        starts.judge(&mut seen, Instant::now());
+        assert_eq!(
+            look(&starts, GuestState::ShutOff, Instant::now()),
+            Power::Unknown
+        );
+    }
+
+    #[test]
+    fn an_order_that_is_over_is_forgotten_and_no_other_one() {
         let starts = Starts::default();
         let off = || look(&starts, GuestState::ShutOff, Instant::now());
-        let refused = starts.ordered(Uuid::nil());
+        let over = starts.ordered(Uuid::nil());
         assert_eq!(off(), Power::Unknown);
-        starts.refused(&refused);
+        starts.ended(&over);
         assert_eq!(off(), Power::Off);
 
-        starts.ordered(Uuid::nil());
-        starts.refused(&starts.ordered(Uuid::nil()));
+        let earlier = starts.ordered(Uuid::nil());
+        starts.ended(&starts.ordered(Uuid::nil()));
         assert_eq!(off(), Power::Unknown, "an earlier one is under way");
-        starts.ended(Uuid::nil());
+        starts.ended(&earlier);
+        assert_eq!(off(), Power::Off);
 
-        let refused = starts.ordered(Uuid::nil());
+        let over = starts.ordered(Uuid::nil());
         starts.ordered(Uuid::nil());
-        starts.refused(&refused);
+        starts.ended(&over);
         assert_eq!(off(), Power::Unknown, "a later one is under way");
     }
 }

@@ -125,6 +125,8 @@ pub(super) enum Answer {
     NotNow(u32),
     /// 32769: the login may not.
     Denied,
+    /// 3, 32771 and 32772: timed out, status unknown. It may take effect yet.
+    Unclear(u32),
     /// Anything else.
     Failed(u32),
 }
@@ -136,6 +138,7 @@ pub(super) const fn answer(value: u32) -> Answer {
         4096 => Answer::Started,
         32775 | 32774 | 7 | 6 => Answer::NotNow(value),
         32769 => Answer::Denied,
+        3 | 32771 | 32772 => Answer::Unclear(value),
         other => Answer::Failed(other),
     }
 }
@@ -211,6 +214,9 @@ mod tests {
         assert_eq!(answer(32775), Answer::NotNow(32775));
         assert_eq!(answer(32769), Answer::Denied);
         assert_eq!(answer(32768), Answer::Failed(32768));
+        for unclear in [3, 32771, 32772] {
+            assert_eq!(answer(unclear), Answer::Unclear(unclear));
+        }
         assert_eq!(job(4), Job::Running);
         assert_eq!(job(7), Job::Completed);
         assert_eq!(job(10), Job::Failed);

@@ -15,6 +15,10 @@ pub(super) const CLASS: &str = "Msvm_ComputerSystem";
 const WAITING_TO_START: u32 = 32771;
 /// `OperationalStatus[1]`: it is migrated live.
 const MIGRATING: u32 = 32774;
+/// `OperationalStatus[1]` of a guest that may run in a moment, here or elsewhere, whatever its state is: it is migrated, a
+/// checkpoint is being applied (which starts it, if it was taken of a running guest), or what was prepared for it here is
+/// being moved.
+const MOVING: [u32; 3] = [MIGRATING, 32769, 32780];
 /// `EnabledState`: starting, in v2, in v1, and without its storage.
 const STARTING_STATES: [u32; 3] = [10, 32770, 32786];
 /// `ReplicationMode`: a replica, and a replica's replica. Another host has the guest itself.
@@ -82,8 +86,8 @@ impl Machine {
 
     /// What is seen, by `by`, now.
     ///
-    /// Off needs more than a state that says so: a worker process contradicts it, a start that is only delayed makes it
-    /// worthless, and a replica says nothing of the guest it is a copy of.
+    /// Off needs more than a state that says so: a worker process contradicts it, and so does a migration (of its two ends one
+    /// is off); a start that is only delayed makes it worthless, and a replica says nothing of the guest it is a copy of.
     pub(super) fn observation(&self, by: &str) -> Observation {
         let meaning = meaning(self.enabled);
         let mut seen = Observation {
@@ -96,7 +100,7 @@ impl Machine {
             by: by.to_owned(),
             at: Timestamp::now(),
         };
-        if self.activity == Some(MIGRATING) && seen.active {
+        if self.is_migrating() {
             "migrating".clone_into(&mut seen.reason);
         }
         if seen.state == GuestState::ShutOff && !seen.active {
@@ -106,7 +110,11 @@ impl Machine {
             } else if self.activity == Some(WAITING_TO_START) {
                 STARTING.clone_into(&mut seen.reason);
             }
-            if self.process.is_some() {
+            let moves = self
+                .activity
+                .is_some_and(|activity| MOVING.contains(&activity));
+            if self.process.is_some() || moves {
+                // Unknown, as the state contradicts it. Not "migrated": this one is still to be waited for.
                 seen.active = true;
             }
         }

@@ -75,7 +75,10 @@ impl Trouble {
     pub(super) fn may_have_been_carried_out(&self) -> bool {
         match self {
             Self::Http(error) => error.may_have_been_carried_out(),
-            Self::Fault(fault) => fault.is_timed_out(),
+            // Only these are said before anything is done; others also come from what was doing it.
+            Self::Fault(fault) => {
+                !(fault.is_access_denied() || fault.is_not_found() || fault.is_unknown_class())
+            }
             Self::Malformed(_) | Self::Unprotected => true,
             Self::Status(status) => *status >= 500 && *status != 503,
             Self::Ntlm(error) => matches!(error, ntlm::Error::NotAuthentic { .. }),

@@ -275,6 +275,27 @@ fn an_order_to_start_under_way_is_not_off() {
     assert_eq!(rig.truth(VM2).0, 3);
 }
 
+/// The end of an order to turn it off says nothing of an order to start it that somebody else has given.
+#[test]
+fn the_end_of_an_off_leaves_a_start_under_way() {
+    let rig = Rig::host();
+    rig.run("behave stop 300\nbehave start 4000\nbehave lazy yes");
+    let host = rig.hyperv();
+    host.health(soon()).unwrap();
+    // The first look after the order tells of the guest as it was 1.2 seconds ago.
+    rig.fault("op=Enumerate:Msvm_ComputerSystem nth=2 do=delay:1200");
+    let deadline = Deadline::after(Duration::from_secs(15));
+    std::thread::scope(|scope| {
+        let off = scope.spawn(|| host.power_off(&named("vm1"), deadline));
+        std::thread::sleep(Duration::from_millis(700));
+        assert_eq!(rig.truth(VM1), (3, 0, 1));
+        let short = Deadline::after(Duration::from_millis(300));
+        host.power_on(&named("vm1"), None, short).unwrap_err();
+        off.join().unwrap().unwrap();
+        assert_eq!(rig.truth(VM1), (3, 1, 2), "it was on once more, and is off");
+    });
+}
+
 /// What the host has refused will not come.
 #[test]
 fn a_refused_start_is_not_under_way() {

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use hypervisor::hyperv::{Address, HyperV};
-use hypervisor::{Deadline, ErrorKind, Hypervisor as _, Managed as _, Power};
+use hypervisor::{Deadline, ErrorKind, Hypervisor as _, Managed as _, Means, Power};
 
 use crate::common::{Rig, VM1, VM2, VM3, named, negotiate, soon};
 
@@ -112,6 +112,42 @@ fn a_dead_owner_is_waited_for_until_the_cluster_has_moved_the_guest() {
     }
 }
 
+/// The owner has died so lately that the cluster still calls it up.
+#[test]
+fn a_dead_owner_is_waited_for_before_the_cluster_has_noticed() {
+    let rig = Rig::cluster();
+    rig.run("kill HV1 hang HV2 4000\nnodestate HV1 0");
+    let mut settings = rig.settings();
+    settings.step = Duration::from_millis(700);
+    let cluster = HyperV::new(settings);
+    let short = Deadline::after(Duration::from_secs(2));
+    let error = cluster.observe(&named("vm1"), short).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Unreachable, "{error}");
+    // As the agent does it: first a look, then the order.
+    let seen = cluster.observe(&named("vm1"), soon()).unwrap();
+    assert_eq!(seen.power(), Power::On);
+    let off = cluster.power_off(&named("vm1"), soon()).unwrap();
+    let by = off.evidence.observation.by;
+    assert!(by.contains("HV2"), "{by}");
+    assert_eq!(rig.truth(VM1), (3, 0, 1));
+}
+
+/// It takes a moment until the new owner knows the guest, however long the old one was waited for.
+#[test]
+fn a_new_owner_has_its_time_after_a_dead_one() {
+    let rig = Rig::cluster();
+    let other = "564D1FCB-2B1C-4B8E-8C52-9B54D1A9B2EE";
+    rig.run(&format!("kill HV1 close HV2 6000\nset {VM1} Name {other}"));
+    let cluster = rig.hyperv();
+    std::thread::scope(|scope| {
+        let deadline = Deadline::after(Duration::from_secs(15));
+        let seen = scope.spawn(move || cluster.observe(&named("vm1"), deadline));
+        std::thread::sleep(Duration::from_millis(7500));
+        rig.run(&format!("set {VM1} Name -"));
+        assert_eq!(seen.join().unwrap().unwrap().power(), Power::On);
+    });
+}
+
 /// The owner is dead and the cluster does nothing: the guest is never called off.
 #[test]
 fn a_dead_owner_proves_nothing() {
@@ -185,17 +221,49 @@ fn the_list_goes_on_without_a_node() {
 #[test]
 fn a_resource_that_is_coming_up_is_not_off() {
     let rig = Rig::cluster();
-    rig.run(&format!("resource {VM2} 129"));
     let cluster = rig.hyperv();
-    assert_eq!(
-        cluster.observe(&named("vm2"), soon()).unwrap().power(),
-        Power::Unknown
-    );
-    rig.run(&format!("resource {VM2} -"));
-    assert_eq!(
-        cluster.observe(&named("vm2"), soon()).unwrap().power(),
-        Power::Off
-    );
+    let both = || {
+        let list = cluster.list(soon()).unwrap();
+        let listed = list.iter().find(|seen| seen.guest.name == "vm2").unwrap();
+        let seen = cluster.observe(&named("vm2"), soon()).unwrap();
+        (seen.power(), listed.power())
+    };
+    // Initializing; online, as the cluster has not noticed the end of it; pending.
+    for state in [1, 2, 128, 129] {
+        rig.run(&format!("resource {VM2} {state}"));
+        assert_eq!(both(), (Power::Unknown, Power::Unknown), "{state}");
+    }
+    // Offline; failed, and nobody here has ended it.
+    for state in ["-", "3", "4"] {
+        rig.run(&format!("resource {VM2} {state}"));
+        assert_eq!(both(), (Power::Off, Power::Off), "{state}");
+    }
+}
+
+/// The guest is off at once, the cluster notices later: until then it might start it again.
+#[test]
+fn off_is_what_the_cluster_has_noticed_as_well() {
+    let rig = Rig::cluster();
+    rig.run("behave notice 1500");
+    let begun = Instant::now();
+    let off = rig.hyperv().power_off(&named("vm1"), soon()).unwrap();
+    assert_eq!(off.evidence.means, Means::Destroyed);
+    assert!(begun.elapsed() > Duration::from_millis(1500));
+    assert_eq!(rig.truth(VM1), (3, 0, 1));
+}
+
+/// To the cluster, an ended worker process is a crash, and what crashes is started again.
+#[test]
+fn a_guest_that_the_cluster_starts_again_is_turned_off_again() {
+    let rig = Rig::cluster();
+    rig.run(&format!("behave restart 1500\nhung {VM1} yes"));
+    let mut settings = rig.settings();
+    settings.kill_worker = Some(Duration::from_millis(500));
+    let off = HyperV::new(settings)
+        .power_off(&named("vm1"), soon())
+        .unwrap();
+    assert_eq!(off.evidence.means, Means::Killed);
+    assert_eq!(rig.truth(VM1), (3, 1, 2));
 }
 
 #[test]
@@ -215,12 +283,29 @@ fn a_node_that_calls_itself_otherwise_is_refused() {
 #[test]
 fn an_owner_that_does_not_know_the_guest_proves_nothing() {
     let rig = Rig::cluster();
-    rig.fault("op=Enumerate:Msvm_ComputerSystem count=* do=is:without:x");
     let cluster = rig.hyperv();
-    cluster.health(soon()).unwrap();
-    // The cluster's word is older than the move: its resource says HV1, the guest is nowhere.
+    // The cluster's word is older than a move: its resource says HV1, which has another guest only.
+    rig.run(&format!(
+        "set {VM1} Name 564D1FCB-2B1C-4B8E-8C52-9B54D1A9B2EE"
+    ));
+    let short = || Deadline::after(Duration::from_secs(2));
+    let error = cluster.observe(&named("vm1"), short()).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::CannotKnow, "{error}");
+    assert!(
+        error.to_string().contains("HV1, which does not know it"),
+        "{error}"
+    );
+    let error = cluster.power_off(&named("vm1"), short()).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::CannotKnow, "{error}");
+    assert_eq!(rig.truth(VM1), (2, 0, 0));
+}
+
+/// What the cluster says of a guest is unusable: nothing is known.
+#[test]
+fn a_role_without_a_state_proves_nothing() {
+    let rig = Rig::cluster();
     rig.fault("op=Enumerate:MSCluster_Resource count=* do=is:without:State");
-    let error = cluster.observe(&named("vm1"), soon()).unwrap_err();
+    let error = rig.hyperv().observe(&named("vm1"), soon()).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Unreachable, "{error}");
 }
 
@@ -272,6 +357,55 @@ fn rights_are_proven_on_every_node() {
         ErrorKind::Unreachable,
         "up, and out of reach: {error}"
     );
+}
+
+/// Without a node to ask, nothing is proven.
+#[test]
+fn a_cluster_without_a_node_that_is_up_is_not_well() {
+    let rig = Rig::cluster();
+    rig.run("nodestate HV1 1\nnodestate HV2 1\nnodestate HV3 1");
+    let cluster = rig.hyperv();
+    for error in [
+        cluster.may_switch(None, soon()).unwrap_err(),
+        cluster.may_switch(Some(&named("vm1")), soon()).unwrap_err(),
+        cluster.health(soon()).unwrap_err(),
+    ] {
+        assert_eq!(error.kind(), ErrorKind::Refused, "{error}");
+        assert!(error.to_string().contains("no node that is up"), "{error}");
+    }
+}
+
+#[test]
+fn the_right_to_read_roles_is_proven() {
+    let rig = Rig::cluster();
+    rig.fault("op=Enumerate:MSCluster_Resource count=* do=is:denied");
+    let error = rig.hyperv().may_switch(None, soon()).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Refused, "{error}");
+}
+
+/// Wherever the guest is now, it may be on any node by the time it is fenced.
+#[test]
+fn monitor_of_a_guest_asks_all_nodes_and_follows_it() {
+    let rig = Rig::cluster();
+    rig.run("kill HV3 close\nnodestate HV3 0");
+    let error = rig
+        .hyperv()
+        .may_switch(Some(&named("vm1")), soon())
+        .unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Unreachable, "{error}");
+    assert!(error.to_string().contains("HV3"), "{error}");
+
+    // In the middle of a migration no node has it for a moment.
+    let rig = Rig::cluster();
+    let other = "564D1FCB-2B1C-4B8E-8C52-9B54D1A9B2EE";
+    rig.run(&format!("set {VM1} Name {other}"));
+    let cluster = rig.hyperv();
+    std::thread::scope(|scope| {
+        let monitor = scope.spawn(|| cluster.may_switch(Some(&named("vm1")), soon()));
+        std::thread::sleep(Duration::from_millis(700));
+        rig.run(&format!("set {VM1} Name -"));
+        monitor.join().unwrap().unwrap();
+    });
 }
 
 #[test]

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use hypervisor::hyperv::HyperV;
 use hypervisor::{Deadline, ErrorKind, Hypervisor as _, Power};
 
 use crate::common::{Rig, VM1, VM2, named, soon};
@@ -80,6 +81,32 @@ fn a_guest_that_moves_meanwhile_is_followed() {
         off.join().unwrap().unwrap();
     });
     assert_eq!(rig.truth(VM1).0, 3);
+}
+
+/// A list is as old as its oldest answer: what one host said before a guest was told to start says nothing of that start.
+#[test]
+fn a_list_that_takes_long_lifts_no_order_that_was_given_meanwhile() {
+    let rig = rig();
+    rig.run("behave start 6000\nbehave lazy yes");
+    rig.servers[0]
+        .faults()
+        .set("path=/wsman count=1 do=delay:2500")
+        .unwrap();
+    let mut settings = rig.settings();
+    settings.step = Duration::from_secs(5);
+    let hosts = HyperV::new(settings);
+    std::thread::scope(|scope| {
+        let list = scope.spawn(|| hosts.list(soon()));
+        std::thread::sleep(Duration::from_millis(500));
+        hosts.power_off(&named("vm1"), soon()).unwrap();
+        let short = Deadline::after(Duration::from_millis(700));
+        hosts.power_on(&named("vm1"), None, short).unwrap_err();
+        let list = list.join().unwrap().unwrap();
+        assert_eq!(list[0].power(), Power::On, "as it was then");
+    });
+    assert_eq!(rig.truth(VM1), (3, 0, 1), "the start is yet to come");
+    let seen = hosts.observe(&named("vm1"), soon()).unwrap();
+    assert_eq!(seen.power(), Power::Unknown, "{seen}");
 }
 
 #[test]

@@ -101,6 +101,30 @@ fn missing_rights_are_named_by_monitor() {
     assert_eq!(rig.truth(VM1), (2, 0, 0));
 }
 
+/// A host that fails before it looks at rights has proven none.
+#[test]
+fn monitor_takes_no_failure_for_a_proof() {
+    for what in [
+        "error",
+        "timeout",
+        "return:32772",
+        "return:0",
+        "return:4096",
+    ] {
+        let rig = Rig::host();
+        rig.fault(&format!(
+            "op=RequestStateChange:Msvm_ComputerSystem count=* do=is:{what}"
+        ));
+        let host = rig.hyperv();
+        for guest in [None, Some(named("vm1"))] {
+            let checked = host.may_switch(guest.as_ref(), soon());
+            // Of a guest that does not exist the server says so before it makes up an answer.
+            assert_eq!(checked.is_ok(), what.starts_with("return"), "{what}");
+        }
+        assert_eq!(rig.truth(VM1), (2, 0, 0), "{what}");
+    }
+}
+
 #[test]
 fn proving_the_right_switches_nobody() {
     let rig = Rig::host();

@@ -9,13 +9,14 @@
 //! set GUID PROPERTY VALUE                     a property of its instance; `-` takes it back
 //! state GUID STATE                            its state, at once
 //! hung GUID yes|no                            whether its worker process ignores orders
-//! resource GUID STATE|-                       the state of its resource in the cluster
+//! resource GUID STATE|-                       the state of its resource in the cluster, until the guest has another
 //! delete GUID
 //! move GUID NODE MS                           a live migration that takes so long
 //! kill NODE hang|close [NODE MS]              the node dies; its roles are started on that node after so long
 //! revive NODE
 //! nodestate NODE STATE                        its state in the cluster
-//! behave NAME VALUE                           v1, v2, optimize, jobs, lazy, enforced (yes or no); start, stop (ms); page
+//! behave NAME VALUE                           v1, v2, optimize, jobs, lazy, enforced (yes or no); start, stop (ms); page;
+//!                                             notice, restart (ms): of the cluster, see `Behaviour`
 //! ```
 //!
 //! `GET /-/world` shows one line for each guest: `GUID NAME NODE STATE starts=N stops=N apart=… owners=…`.
@@ -155,6 +156,8 @@ fn behave(world: &mut World, name: &str, value: &str) -> Option<()> {
         "enforced" => behaviour.enforced = yes,
         "start" => behaviour.start = time(value)?,
         "stop" => behaviour.stop = time(value)?,
+        "notice" => behaviour.notice = time(value)?,
+        "restart" => behaviour.restart = time(value)?,
         "page" => behaviour.page = value.parse().ok()?,
         _ => return None,
     }

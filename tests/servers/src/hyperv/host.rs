@@ -160,6 +160,7 @@ impl Session for Conversation<'_> {
             lists: &self.host.lists,
             rights: admitted.rights,
             fault,
+            after,
         };
         let (status, xml) = desk.answer(&message);
         let response = self.login.seal(&admitted, status, &xml, fault);

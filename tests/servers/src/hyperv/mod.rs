@@ -25,8 +25,8 @@
 //! |---|---|
 //! | `is:401` | the connection is forgotten: HTTP 401 |
 //! | `is:denied` | a fault: access denied |
-//! | `is:error` | a fault: internal error |
-//! | `is:timeout` | a fault: the operation timed out |
+//! | `is:error` | a fault: internal error; with `when=after` it is carried out all the same |
+//! | `is:timeout` | a fault: the operation timed out; the same |
 //! | `is:truncated` | the reply ends in the middle, properly framed and encrypted |
 //! | `is:unrelated` | the reply is to another message |
 //! | `is:plain` | the reply is not encrypted |
@@ -40,7 +40,8 @@
 //! | `is:stuck` | the job never ends and has no effect |
 //! | `is:vanished` | the job takes effect and is not known afterwards |
 //! | `is:failed` | the job fails |
-//! | `is:return:N` | the method returns N and does nothing |
+//! | `is:endless` | the list does not get shorter |
+//! | `is:return:N` | the method returns N and does nothing, unless `when=after` |
 
 pub mod commands;
 pub mod host;

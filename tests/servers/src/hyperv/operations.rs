@@ -27,6 +27,8 @@ pub(super) struct Desk<'a> {
     pub(super) rights: Rights,
     /// The fault to play.
     pub(super) fault: Option<&'a str>,
+    /// Whether what is asked is carried out all the same, and only the answer suffers.
+    pub(super) after: bool,
 }
 
 type Answer = (u16, String);
@@ -35,6 +37,9 @@ impl Desk<'_> {
     /// Status and envelope.
     pub(super) fn answer(&self, message: &Message) -> Answer {
         let id = message.id.as_str();
+        if self.after && matches!(self.fault, Some("error" | "timeout")) {
+            self.carry_out(message);
+        }
         match self.fault {
             Some("denied") => return denied(id),
             Some("error") => return fail(id, FAILED, "Generic failure"),
@@ -52,15 +57,7 @@ impl Desk<'_> {
             }
             _ => {}
         }
-        let action = message.action.rsplit('/').next().unwrap_or_default();
-        let (status, mut xml) = match action {
-            "Enumerate" => self.enumerate(message),
-            "Pull" => self.pull(message),
-            "Get" => self.get(message),
-            "Put" => self.put(message),
-            "Release" => (200, soap::reply("", id, "")),
-            method => self.invoke(message, method),
-        };
+        let (status, mut xml) = self.carry_out(message);
         match self.fault {
             Some("truncated") => xml.truncate(xml.len() * 2 / 3),
             Some("unrelated") => xml = xml.replace(id, "uuid:00000000-1111-2222-3333-444444444444"),
@@ -68,6 +65,17 @@ impl Desk<'_> {
             _ => {}
         }
         (status, xml)
+    }
+
+    fn carry_out(&self, message: &Message) -> Answer {
+        match message.action.rsplit('/').next().unwrap_or_default() {
+            "Enumerate" => self.enumerate(message),
+            "Pull" => self.pull(message),
+            "Get" => self.get(message),
+            "Put" => self.put(message),
+            "Release" => (200, soap::reply("", &message.id, "")),
+            method => self.invoke(message, method),
+        }
     }
 
     fn view<'a>(&'a self, namespace: &'a str) -> View<'a> {
@@ -249,7 +257,10 @@ impl Desk<'_> {
                 ),
             );
         };
-        let count = message.max.unwrap_or(1).min(page).min(items.len());
+        let mut count = message.max.unwrap_or(1).min(page).min(items.len());
+        if self.fault == Some("endless") {
+            count = 0;
+        }
         let given: String = items.drain(..count).collect();
         let end = if items.is_empty() {
             "<n:EndOfSequence/>".to_owned()
@@ -426,7 +437,8 @@ impl Desk<'_> {
         instance: &Instance,
     ) -> (u32, Option<String>) {
         let returned = self.fault.and_then(|fault| fault.strip_prefix("return:"));
-        if let Some(value) = returned.and_then(|value| value.parse().ok()) {
+        let returned = returned.and_then(|value| value.parse().ok());
+        if let Some(value) = returned.filter(|_| !self.after) {
             return (value, None);
         }
         let quirk = match self.fault {
@@ -442,7 +454,10 @@ impl Desk<'_> {
             .argument("RequestedState")
             .and_then(|state| state.trim().parse().ok());
         match (guid, wanted) {
-            (Some(guid), Some(wanted)) => self.world.now().request(guid, wanted, quirk),
+            (Some(guid), Some(wanted)) => {
+                let answer = self.world.now().request(guid, wanted, quirk);
+                returned.map_or(answer, |value| (value, None))
+            }
             _ => (32773, None),
         }
     }

@@ -98,6 +98,22 @@ pub struct Role {
     pub owners: Vec<String>,
     /// `State` of the resource, where it is not what follows from the guest's.
     pub state: Option<u32>,
+    /// When the cluster looks at the guest, and `state` is what follows again.
+    pub noticed: Option<Instant>,
+}
+
+impl Role {
+    /// The guest has a new state: what the cluster took it for lasts until it notices.
+    fn changed(&mut self, running: bool, now: Instant, notice: Duration) {
+        const ONLINE: u32 = 2;
+        const OFFLINE: u32 = 3;
+        if notice.is_zero() {
+            (self.state, self.noticed) = (None, None);
+        } else {
+            self.state = Some(if running { OFFLINE } else { ONLINE });
+            self.noticed = Some(now + notice);
+        }
+    }
 }
 
 /// A job.
@@ -128,6 +144,10 @@ pub struct Behaviour {
     pub start: Duration,
     /// How long a stop takes.
     pub stop: Duration,
+    /// How long the cluster takes to notice what a guest does.
+    pub notice: Duration,
+    /// After what time the cluster starts a guest again whose worker process was ended; zero for never.
+    pub restart: Duration,
     /// The most instances in one reply.
     pub page: usize,
     /// The cluster's name, if there is one.
@@ -164,6 +184,8 @@ impl Default for World {
                 lazy: false,
                 start: Duration::from_millis(100),
                 stop: Duration::from_millis(100),
+                notice: Duration::ZERO,
+                restart: Duration::ZERO,
                 page: 32,
                 cluster: None,
                 enforced: false,
@@ -219,6 +241,11 @@ impl World {
     fn pass(&mut self) {
         let now = Instant::now();
         for guest in &mut self.guests {
+            if let Some(role) = &mut guest.role
+                && role.noticed.take_if(|at| *at <= now).is_some()
+            {
+                role.state = None;
+            }
             let Some(change) = guest.change.take_if(|change| change.at <= now) else {
                 continue;
             };
@@ -229,6 +256,12 @@ impl World {
                     }
                     if state == enabled::OFF {
                         guest.stops += 1;
+                    }
+                    let running = Self::has_process(state);
+                    if running != Self::has_process(guest.state)
+                        && let Some(role) = &mut guest.role
+                    {
+                        role.changed(running, now, self.behaviour.notice);
                     }
                     guest.state = state;
                 }
@@ -321,6 +354,8 @@ impl World {
 
     /// `Win32_Process.Terminate`.
     pub fn terminate(&mut self, process: u32) -> bool {
+        const FAILED: u32 = 4;
+        let restart = self.behaviour.restart;
         let Some(guest) = self
             .guests
             .iter_mut()
@@ -333,6 +368,13 @@ impl World {
         guest.process = None;
         guest.hung = false;
         guest.stops += 1;
+        if let Some(role) = guest.role.as_mut().filter(|_| !restart.is_zero()) {
+            role.state = Some(FAILED);
+            guest.change = Some(Change {
+                at: Instant::now() + restart,
+                to: Outcome::State(enabled::ON),
+            });
+        }
         true
     }
 

@@ -44,6 +44,8 @@ pub(in crate::hyperv) enum Settles {
     Soon,
     /// When the cluster has started the guest on another node than the one that is down.
     WithTheCluster,
+    /// The same, once the cluster has noticed that the node is down: it still counts it as a member, and may be right.
+    WhenTheClusterNotices,
 }
 
 impl From<Error> for Unseen {
@@ -193,16 +195,27 @@ impl Fleet {
         trouble: Trouble,
         deadline: Deadline,
     ) -> Unseen {
+        // A name that leads nowhere was written wrong; no node dies of that.
+        let is_misnamed = matches!(trouble, Trouble::Http(https::Error::NoAddress { .. }));
         let error = host.error(trouble);
         if self.is_interrupted() || error.kind() != ErrorKind::Unreachable {
             return error.into();
         }
+        let unnoticed = if is_misnamed {
+            Settles::Never
+        } else {
+            Settles::WhenTheClusterNotices
+        };
         let nodes = self.nodes(deadline).unwrap_or_default();
         let node = nodes
             .iter()
             .find(|node| node.name.eq_ignore_ascii_case(&role.owner));
         let Some(node) = node else {
-            return error.into();
+            // The others may be busy agreeing on who is left.
+            return Unseen {
+                error,
+                settles: unnoticed,
+            };
         };
         let detail = format!(
             "the guest is on {}, which is {} by the cluster's word; {error}",
@@ -215,7 +228,7 @@ impl Fleet {
                 detail,
             },
             settles: if node.is_member() {
-                Settles::Never
+                unnoticed
             } else {
                 Settles::WithTheCluster
             },

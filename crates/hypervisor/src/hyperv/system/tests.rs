@@ -49,6 +49,9 @@ fn off_is_only_what_nothing_contradicts() {
     for (more, why) in [
         ("<ProcessID>4711</ProcessID>".to_owned(), "a worker process"),
         (statuses(32771), "a delayed start"),
+        (statuses(32774), "a migration"),
+        (statuses(32769), "a checkpoint being applied"),
+        (statuses(32780), "a planned guest being moved"),
         (
             "<ReplicationMode>2</ReplicationMode>".to_owned(),
             "a replica",
@@ -72,6 +75,16 @@ fn off_is_only_what_nothing_contradicts() {
     let failed_over = "<EnabledState>3</EnabledState><ReplicationMode>2</ReplicationMode>\
         <FailedOverReplicationType>1</FailedOverReplicationType>";
     assert_eq!(power(failed_over), Power::Off);
+    let busy = format!("<EnabledState>3</EnabledState>{}", statuses(32776));
+    assert_eq!(power(&busy), Power::Off, "a backup starts nobody");
+    let moving = machine(&format!(
+        "<EnabledState>3</EnabledState>{}",
+        statuses(32774)
+    ));
+    assert!(
+        !moving.observation("HV1").has_left(),
+        "it is still looked for"
+    );
 }
 
 #[test]
