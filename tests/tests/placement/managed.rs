@@ -3,6 +3,7 @@
 use std::{
     fs,
     net::TcpListener,
+    os::unix::fs::PermissionsExt as _,
     path::{Path, PathBuf},
     process::Command,
 };
@@ -51,6 +52,11 @@ impl Site {
         });
         fs::write(dir.path().join("password"), format!("{PASSWORD}\n"))
             .expect("one's own directory");
+        fs::set_permissions(
+            dir.path().join("password"),
+            fs::Permissions::from_mode(0o600),
+        )
+        .expect("one's own file");
         Self { dir, server, port }
     }
 
