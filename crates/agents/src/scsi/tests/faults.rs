@@ -339,3 +339,38 @@ fn a_key_that_is_gone_already_is_followed_by_a_command_in_turn() {
     let failure = world.off(1, 2).unwrap_err();
     assert_eq!(failure.kind, fence_agent::FailureKind::CannotKnow);
 }
+
+/// What the device has in force must be known before anything is registered, which sets it anew for everybody.
+#[test]
+fn a_device_that_does_not_say_what_is_in_force_keeps_it() {
+    let mut lost = 0;
+    for at in 0..12 {
+        for fenced_before in [false, true] {
+            let mut world = World::new(3, 1, 1);
+            for machine in &mut world.machines {
+                machine.aptpl = true;
+                machine.run(Action::On).unwrap();
+                machine.aptpl = false;
+            }
+            if fenced_before {
+                let by = Machine {
+                    aptpl: true,
+                    ..world.node(3).clone()
+                };
+                by.run(Action::Off(key(2))).unwrap();
+            }
+            let reads = vec![Fault::None; at].into_iter();
+            let mut faults: Vec<_> = reads.chain([Fault::LostBefore; 2]).collect();
+            if !fenced_before {
+                // The answer to PREEMPT AND ABORT, after keys and reservation.
+                faults.resize(faults.len().max(3), Fault::None);
+                faults[2] = Fault::LostAfter;
+            }
+            world.luns[0].lock().faults = faults.into();
+            lost += usize::from(world.off(1, 2).is_err());
+            let aptpl = world.luns[0].lock().reservations.aptpl();
+            assert!(aptpl, "at {at}, fenced before: {fenced_before}");
+        }
+    }
+    assert!(lost > 1, "{lost}: the moment was hit");
+}
