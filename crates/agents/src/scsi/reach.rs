@@ -442,6 +442,16 @@ impl<'r> Disk<'r> {
         }
     }
 
+    /// PRGENERATION, which counts the changes of registrations.
+    ///
+    /// # Errors
+    /// If it cannot be read.
+    pub(crate) fn generation(&mut self) -> Result<u32, Failure> {
+        let read = self.read(|path, limit| path.read_keys(limit));
+        read.map(|(generation, _)| generation)
+            .map_err(|error| failure(&error))
+    }
+
     /// The names of this machine's initiator ports, as far as they are known, in lower case.
     pub(crate) fn initiators(&self) -> Vec<String> {
         let ports = self

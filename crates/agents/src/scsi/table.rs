@@ -119,7 +119,9 @@ const NOTE_KEYS: (&str, &str) = (
      A registration belongs to a session's initiator port. One that logs in with another session id (ISID) is another port: \
      the node is registered over it by the next on, and the registration of the old port stays as long as another path of \
      the node is in use, for no command removes it alone. It gives nobody access but this node, and whoever fences the node \
-     takes it away with the others. After a restart, when no path was in use, on removes what was left.\n\n\
+     takes it away with the others. After a restart, when no path was in use, on removes what was left, if the reservation is this \
+     node's: otherwise the node would be without any registration for a moment, in which whoever fences it has nothing to do, \
+     and the registration that follows would undo that.\n\n\
      Keys are numbers: upper case, 0x and leading zeros make no difference.",
 );
 const NOTE_DEVICES: (&str, &str) = (
