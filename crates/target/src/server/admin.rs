@@ -186,7 +186,10 @@ impl SessionInfo {
             target: session.target.clone(),
             group: session.nexus.port.0,
             peer: session.peer.to_string(),
-            user: session.authenticated.clone(),
+            user: session
+                .authenticated
+                .as_ref()
+                .map(|account| account.name.clone()),
             seconds: session.since.elapsed().map_or(0, |time| time.as_secs()),
         }
     }

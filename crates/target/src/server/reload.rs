@@ -24,7 +24,7 @@ use crate::server::identity::UnitName;
 use crate::server::letter::{Ending, Letter};
 use crate::server::portal::Portal;
 use crate::server::sessions::Session;
-use crate::server::targets::{Access, Target, Units};
+use crate::server::targets::{Access, Target, Units, same_account};
 use crate::server::unit::{Closed, Unit};
 use crate::server::{Admin, Shared, chain};
 
@@ -333,16 +333,17 @@ impl Shared {
         }
     }
 
-    /// Whether a session could log in today: its target is there and lets it in, and so is the portal it came through.
+    /// Whether a session could log in today: its target is there and lets it in with what it proved itself with, and so is the
+    /// portal it came through.
     fn has_its_place(&self, session: &Session) -> bool {
         let group = session.nexus.port.0;
         let initiator = session.nexus.initiator.name();
-        let user = session.authenticated.as_deref();
+        let account = session.authenticated.as_ref();
         self.listens_at(session.local, group)
             && self
                 .targets
                 .find(&session.target)
-                .is_some_and(|target| target.would_let_in(initiator, user))
+                .is_some_and(|target| target.would_let_in(initiator, account))
     }
 }
 
@@ -390,10 +391,6 @@ fn same_file(one: &std::path::Path, other: &std::path::Path) -> bool {
         (Ok(one), Ok(other)) => one == other,
         _ => one == other,
     }
-}
-
-fn same_account(one: &Credentials, other: &Credentials) -> bool {
-    one.name == other.name && one.secret.same(&other.secret)
 }
 
 fn same_access(one: &Access, other: &Access) -> bool {

@@ -12,7 +12,8 @@ use target::config::{Config, InitiatorOptions, TargetOptions};
 use target::server::{ReloadError, Reloaded};
 
 use crate::harness::{
-    BLOCK, Door, Fixture, Initiator, LUN, OpensAtEnd, TARGET, config, lun, options, soon, write10,
+    BLOCK, Door, Fixture, Initiator, LUN, OpensAtEnd, TARGET, a_while, config, lun, options,
+    soon, write10,
 };
 
 const OTHER: &str = "iqn.2026-11.org.example:other";
@@ -325,6 +326,56 @@ fn who_has_lost_its_place_goes_and_nobody_else() {
     };
     assert_eq!(reload(&fixture, mutual).unwrap().done.len(), 1);
     assert!(is_alive(&mut proved));
+    // The same user with another secret: whoever knew the old one goes.
+    let another = |config: &mut Config| {
+        let mut user = account("user");
+        user.secret = Secret::new(b"another secret of some length".to_vec()).unwrap();
+        config.targets[0].initiators = vec![entry("stays", Some(user))];
+    };
+    assert_eq!(reload(&fixture, another).unwrap().done.len(), 1);
+    assert!(!is_alive(&mut proved));
+}
+
+/// The old session of the same initiator port has a write at the medium, and the new one waits for its end, after it has proved
+/// who it is. Meanwhile its account is removed, and another one stays.
+#[test]
+fn who_is_removed_while_it_logs_in_does_not_get_in() {
+    let door = Arc::new(Door::default());
+    let fixture = Fixture::gated(&door);
+    let with = |users: &[&str]| {
+        let entry = |user: &&str| InitiatorOptions {
+            name: "iqn.2026-11.org.example:node".parse().unwrap(),
+            account: Some(account(user)),
+        };
+        let initiators: Vec<_> = users.iter().map(entry).collect();
+        move |config: &mut Config| config.targets[0].initiators = initiators
+    };
+    reload(&fixture, with(&["goes", "stays"])).unwrap();
+    let credentials = |user| ChapCredentials {
+        ours: account(user),
+        target: None,
+    };
+    let proved =
+        |user| crate::harness::with_secret(options(fixture.address(), "node"), credentials(user));
+    let mut old = Initiator::connect(fixture.address(), &proved("stays")).unwrap();
+    let _opens = OpensAtEnd(&door);
+    door.shut();
+    let data = Payload::Out(vec![7; BLOCK]);
+    old.0
+        .submit(LUN, &write10(0, BLOCK, true), data, soon())
+        .unwrap();
+    old.0.flush(soon()).unwrap();
+    door.await_crowd(1);
+    std::thread::scope(|scope| {
+        let goes = scope.spawn(|| Session::connect(&proved("goes"), soon()).is_ok());
+        std::thread::sleep(a_while().remaining());
+        let reloaded = reload(&fixture, with(&["stays"])).unwrap();
+        assert_eq!(reloaded.trouble, Vec::<String>::new());
+        door.open();
+        assert!(!goes.join().unwrap(), "it was let in");
+    });
+    assert!(fixture.server.admin().sessions().is_empty());
+    assert!(Session::connect(&proved("stays"), soon()).is_ok());
 }
 
 #[test]
