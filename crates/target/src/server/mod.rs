@@ -28,7 +28,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, TryLockError};
 use std::time::{Duration, Instant};
 
 use deadline::Deadline;
@@ -37,6 +37,7 @@ use scsi::pr::RelativePort;
 
 use crate::config::{Config, LunOptions, PortalAddress, TargetOptions};
 
+use admin::DROP_LIMIT;
 pub(crate) use admin::chain;
 pub use admin::{
     Admin, AdminError, RegistrationInfo, ReservationInfo, SessionInfo, TargetInfo, UnitInfo,
@@ -98,8 +99,8 @@ pub enum StopError {
     /// What initiators have written, and was acknowledged while there was a write cache, may be lost.
     #[error("what was written cannot be made durable: {}", .0.join("; "))]
     Unwritten(Vec<String>),
-    /// Commands did not end.
-    #[error("commands are still at the disks")]
+    /// Commands did not end, nor did a change that was under way.
+    #[error("commands are still at the disks, or a disk is still being closed")]
     Unfinished,
 }
 
@@ -231,6 +232,22 @@ impl Shared {
 
     fn is_stopping(&self) -> bool {
         self.stopping.load(Ordering::Acquire)
+    }
+
+    /// Waits for a change of targets that is under way, and keeps others from beginning; `None` if it has not ended by `deadline`.
+    fn await_changes(&self, deadline: Deadline) -> Option<MutexGuard<'_, ()>> {
+        const NOW_AND_THEN: Duration = Duration::from_millis(20);
+        loop {
+            match self.changes.try_lock() {
+                Ok(alone) => return Some(alone),
+                // It failed half-way, and will do nothing more.
+                Err(TryLockError::Poisoned(poisoned)) => return Some(poisoned.into_inner()),
+                Err(TryLockError::WouldBlock) if deadline.has_passed() => return None,
+                Err(TryLockError::WouldBlock) => {
+                    std::thread::sleep(NOW_AND_THEN.min(deadline.remaining()));
+                }
+            }
+        }
     }
 
     /// A target has other disks: who is logged in is told.
@@ -385,6 +402,14 @@ impl Server {
         if !all_gone {
             tracing::warn!("sessions remain: commands are still at the disks");
         }
+        // A disk that is being removed is no target's any more, and may have writes that are not durable yet.
+        let changing = if all_gone { DROP_LIMIT } else { Duration::ZERO };
+        let alone = self.shared.await_changes(Deadline::after(changing));
+        if alone.is_none() {
+            tracing::warn!(
+                "a change is under way still: a disk that was removed is not closed yet"
+            );
+        }
         let mut lost = Vec::new();
         for target in self.shared.targets.all() {
             for (lun, unit) in target.units().iter() {
@@ -401,7 +426,7 @@ impl Server {
                 tracing::debug!(lun, took = ?begun.elapsed(), "flushed");
             }
         }
-        match (lost.is_empty(), all_gone) {
+        match (lost.is_empty(), all_gone && alone.is_some()) {
             (false, _) => Err(StopError::Unwritten(lost)),
             (true, false) => Err(StopError::Unfinished),
             (true, true) => Ok(()),

@@ -2,18 +2,20 @@
 
 use std::net::TcpStream;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use disk::initiator::{ChapCredentials, Payload, Session, SessionOptions, TaskEnd};
 use iscsi::login::{Credentials, Secret};
 use iscsi::pdu::Lun;
+use scsi::pr::OutAction;
 use scsi::{AdditionalSense, Status};
 use target::config::{Config, InitiatorOptions, TargetOptions};
 use target::server::{ReloadError, Reloaded};
 
 use crate::harness::{
-    BLOCK, Door, Fixture, Initiator, LUN, OpensAtEnd, TARGET, a_while, config, lun, options,
-    soon, write10,
+    BLOCK, Door, Fixture, Initiator, LUN, OpensAtEnd, TARGET, a_while, config, key, lun, options,
+    reserve_out, soon, write10,
 };
 
 const OTHER: &str = "iqn.2026-11.org.example:other";
@@ -376,6 +378,50 @@ fn who_is_removed_while_it_logs_in_does_not_get_in() {
     });
     assert!(fixture.server.admin().sessions().is_empty());
     assert!(Session::connect(&proved("stays"), soon()).is_ok());
+}
+
+/// A disk that is being removed belongs to no target any more, and is not closed yet.
+#[test]
+fn a_stop_waits_for_a_disk_that_is_being_closed() {
+    let door = Arc::new(Door::default());
+    let directory = tempfile::tempdir().unwrap();
+    let second = lun(1, directory.path().join("second.img"));
+    let add = |config: &mut Config| config.targets[0].luns.push(second);
+    let fixture = Fixture::with_journals(add, &door, directory);
+    let mut node = fixture.connect("node");
+    while node.run_on(number(1), &[0; 6], Payload::None).0.status != Status::GOOD {}
+    let _opens = OpensAtEnd(&door);
+    door.shut();
+    let keys = (None, Some(key(7)));
+    let (cdb, list) = reserve_out(OutAction::RegisterAndIgnoreExistingKey, keys, true);
+    node.0
+        .submit(number(1), &cdb, Payload::Out(list), soon())
+        .unwrap();
+    node.0.flush(soon()).unwrap();
+    door.await_crowd(1);
+    let removed = changed(&fixture, |_| {});
+    let Fixture { server, directory } = fixture;
+    let (admin, over) = (server.admin(), AtomicBool::new(false));
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            admin.change_to(removed).unwrap();
+            over.store(true, Ordering::SeqCst);
+        });
+        while server.admin().targets()[0].units.len() > 1 {
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        node.0.end("enough");
+        scope.spawn(|| {
+            std::thread::sleep(3 * a_while().remaining());
+            door.open();
+        });
+        let stopped = server.stop();
+        assert!(
+            stopped.is_err() || over.load(Ordering::SeqCst),
+            "{stopped:?} while a disk was being closed"
+        );
+    });
+    drop(directory);
 }
 
 #[test]
