@@ -352,6 +352,7 @@ mod tests {
             target: name,
             ports: vec![RelativePort(1)],
             journals: directory.path(),
+            claimed: &std::collections::BTreeSet::new(),
             gate: None,
         };
         let unit = Arc::new(Unit::open(&options, &around).unwrap());

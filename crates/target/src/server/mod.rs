@@ -23,6 +23,7 @@ mod targets;
 mod tasks;
 mod unit;
 
+use std::collections::BTreeSet;
 use std::fs::File;
 use std::io;
 use std::net::SocketAddr;
@@ -46,6 +47,7 @@ pub(crate) use mailbox::Mailbox;
 pub use reload::{ReloadError, Reloaded};
 pub use unit::{Gate, UnitError};
 
+use identity::UnitName;
 use letter::{Ending, Letter};
 use portal::{Guests, Portal};
 use sessions::{Session, Sessions};
@@ -260,21 +262,47 @@ impl Shared {
         self.sessions.post(&Letter::UnitsChanged, of);
     }
 
-    fn open_unit(&self, target: &str, lun: &LunOptions) -> Result<Arc<Unit>, UnitError> {
+    /// The journals of disks that are served, and of those that are about to be: none of them is another disk's.
+    fn claimed<'a>(&self, coming: impl IntoIterator<Item = &'a TargetOptions>) -> BTreeSet<String> {
+        let mut claimed = BTreeSet::new();
+        for target in self.targets.all() {
+            claimed.extend(target.units().values().map(|unit| unit.name().journal()));
+        }
+        for target in coming {
+            let names = target
+                .luns
+                .iter()
+                .filter_map(|lun| UnitName::of(target.name.as_str(), &lun.disk).ok());
+            claimed.extend(names.map(|name| name.journal()));
+        }
+        claimed
+    }
+
+    fn open_unit(
+        &self,
+        target: &str,
+        lun: &LunOptions,
+        claimed: &BTreeSet<String>,
+    ) -> Result<Arc<Unit>, UnitError> {
         let around = Surroundings {
             target,
             ports: self.ports(),
             journals: &self.config.state,
+            claimed,
             gate: self.gate.clone(),
         };
         Unit::open(&lun.disk, &around).map(Arc::new)
     }
 
-    fn open_target(&self, options: &TargetOptions) -> Result<Target, StartError> {
+    fn open_target(
+        &self,
+        options: &TargetOptions,
+        claimed: &BTreeSet<String>,
+    ) -> Result<Target, StartError> {
         let mut units = Units::new();
         for lun in &options.luns {
             let unit = self
-                .open_unit(options.name.as_str(), lun)
+                .open_unit(options.name.as_str(), lun, claimed)
                 .map_err(|source| StartError::Unit {
                     path: lun.disk.path.clone(),
                     target: options.name.to_string(),
@@ -358,8 +386,9 @@ impl Server {
             let portal = Portal::prepare(shared, listener, configured)?;
             shared.portals().push(portal);
         }
+        let claimed = shared.claimed(&shared.config.targets);
         for target in &shared.config.targets {
-            shared.targets.add(shared.open_target(target)?);
+            shared.targets.add(shared.open_target(target, &claimed)?);
         }
         for portal in shared.portals().iter() {
             portal.begin();

@@ -61,6 +61,8 @@ pub struct Reloaded {
 /// What is to be done, with everything opened that has to be.
 #[derive(Default)]
 struct Plan {
+    /// The journals of all disks, those of before and those to come.
+    claimed: BTreeSet<String>,
     done: Vec<String>,
     refused: Vec<String>,
     /// Targets that are there already: with whom they let in, and their disks.
@@ -113,6 +115,7 @@ impl Shared {
     /// Everything that can fail.
     fn plan(self: &Arc<Self>, config: &Config) -> Plan {
         let mut plan = Plan {
+            claimed: self.claimed(&config.targets),
             refused: fixed(&self.config, config),
             ..Plan::default()
         };
@@ -188,7 +191,14 @@ impl Shared {
         let old = target.units();
         let mut new = Units::new();
         for lun in &options.luns {
-            let identity = UnitName::of(name.as_str(), &lun.disk);
+            let identity = match UnitName::of(name.as_str(), &lun.disk) {
+                Ok(identity) => identity,
+                Err(error) => {
+                    plan.refused
+                        .push(format!("target {name}: {}", chain(&error)));
+                    continue;
+                }
+            };
             let known = old.iter().find(|(_, unit)| *unit.name() == identity);
             let unit = match known {
                 Some((_, unit)) if !same_disk(unit.options(), &lun.disk) => {
@@ -250,7 +260,7 @@ impl Shared {
         // Nobody who is logged in waits for a disk that somebody has.
         let mut lun = lun.clone();
         lun.disk.store.patience = std::time::Duration::ZERO;
-        match self.open_unit(target.as_str(), &lun) {
+        match self.open_unit(target.as_str(), &lun, &plan.claimed) {
             Ok(unit) => {
                 plan.done
                     .push(format!("target {target} LUN {} ({path}) added", lun.number));
