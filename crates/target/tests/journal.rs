@@ -192,3 +192,107 @@ fn names_that_are_no_file_names_are_no_identities() {
     }
     assert!(Identity::new("naa.6001405-a_B:1").is_some());
 }
+
+fn known_as(name: &str) -> Identity {
+    Identity::new(&format!("naa.{name}")).unwrap()
+}
+
+fn keep(directory: &Path, name: &Identity, number: u64) {
+    let mut journal = Journal::open(directory, name).unwrap().0;
+    journal.store(&state(number)).unwrap();
+}
+
+#[test]
+fn reservations_follow_a_disk_to_its_new_name() {
+    let _nobody = nobody_starts();
+    let directory = tempfile::tempdir().unwrap();
+    let at = directory.path();
+    let former = [known_as("path"), known_as("device")];
+    let open = || Journal::open_known_as(at, &identity(), &former, |_| false);
+    // What holds nothing is nobody's.
+    let mut empty = Journal::open(at, &former[0]).unwrap().0;
+    empty.store(&Reservations::default()).unwrap();
+    drop(empty);
+    let opened = open().unwrap();
+    assert_eq!(
+        (opened.state, opened.adopted),
+        (Reservations::default(), None)
+    );
+    drop(opened.journal);
+    keep(at, &former[1], 5);
+    let opened = open().unwrap();
+    assert_eq!(opened.state, state(5));
+    assert_eq!(
+        opened.adopted,
+        Some(at.join("naa.device.reservations.adopted"))
+    );
+    assert!(!at.join("naa.device.reservations").exists());
+    drop(opened.journal);
+    // As after a crash before the old file was moved, or under its old name for a while: its own file counts.
+    keep(at, &former[1], 6);
+    let opened = open().unwrap();
+    assert_eq!((opened.state, opened.adopted), (state(5), None));
+}
+
+/// Whatever makes it unclear whose a file is: it stays where it is, and the disk closed until an administrator decides.
+#[test]
+fn a_former_name_that_is_not_clear_keeps_the_disk_closed() {
+    let _nobody = nobody_starts();
+    for case in ["two", "another's", "in use", "damaged"] {
+        let directory = tempfile::tempdir().unwrap();
+        let at = directory.path();
+        let former = [known_as("path"), known_as("device")];
+        keep(at, &former[0], 5);
+        let file = at.join("naa.path.reservations");
+        let mut in_use = None;
+        match case {
+            "two" => keep(at, &former[1], 6),
+            "in use" => in_use = Some(Journal::open(at, &former[0]).unwrap()),
+            "damaged" => std::fs::write(&file, "x").unwrap(),
+            _ => {}
+        }
+        let others = |name: &Identity| case == "another's" && *name == former[0];
+        let open = || Journal::open_known_as(at, &identity(), &former, others);
+        for _ in 0..2 {
+            let error = open().unwrap_err();
+            assert!(matches!(error, JournalError::Unclear(_)), "{case}: {error}");
+            let text = error.to_string();
+            for part in [
+                file.to_str().unwrap(),
+                "naa.3000000000000001",
+                "Move aside",
+                "discard",
+            ] {
+                assert!(text.contains(part), "{case}: {part}: {text}");
+            }
+        }
+        assert!(file.exists(), "{case}");
+        drop(in_use);
+        if case == "two" {
+            // The remedy.
+            std::fs::rename(&file, at.join("aside")).unwrap();
+            assert_eq!(open().unwrap().state, state(6));
+        } else {
+            assert_eq!(Journal::discard(at, &identity()).unwrap(), None);
+            assert_eq!(open().unwrap().state, Reservations::default());
+            assert!(file.exists(), "{case}");
+        }
+    }
+}
+
+/// Nor do they come back by what the disk was called before.
+#[test]
+fn what_an_administrator_has_given_up_does_not_come_back() {
+    let _nobody = nobody_starts();
+    let directory = tempfile::tempdir().unwrap();
+    let at = directory.path();
+    keep(at, &identity(), 5);
+    let file = at.join("naa.3000000000000001.reservations");
+    std::fs::write(&file, "x").unwrap();
+    let former = [known_as("path")];
+    keep(at, &former[0], 6);
+    let open = || Journal::open_known_as(at, &identity(), &former, |_| false);
+    assert!(matches!(open(), Err(JournalError::Damaged { .. })));
+    assert!(Journal::discard(at, &identity()).unwrap().is_some());
+    assert_eq!(open().unwrap().state, Reservations::default());
+}

@@ -8,14 +8,16 @@
 //! list ─▶ each path: registered? ─ no ─▶ register ─▶ ask again ─▶ list ─▶ the key is another's? ─ yes ─▶ withdraw, fail
 //!                         └─ yes ───────────────────────────────────┘           └─ no
 //!   ┌────────────────────────────────────────────────────────────────────────────────┘
-//!   └▶ leftovers of an earlier session? (no path was registered before) ─▶ preempt own key, register each path again
+//!   └▶ leftovers of an earlier session? (no path was registered before, and the reservation is held with this key)
+//!        │    └▶ preempt own key over the first path, which keeps its registration; register the other paths again
 //!        └▶ each path: still registered? ─ no ─▶ this node was fenced meanwhile: withdraw, fail
 //!             └▶ reservation ─ none ─▶ reserve ─▶ the key is listed: done
 //! ```
 //!
-//! Whoever fences this node takes all its registrations away. One that is made afterwards, over the next path, would give a
-//! node that was reported off its access back: so nothing is registered after the last look at all of them, and what is
-//! missing then is not made up for.
+//! Whoever fences this node takes all its registrations away. One that is made afterwards would give a node that was reported
+//! off its access back. So the first path is registered once: from then on it tells whether this node was fenced, until the
+//! last look at all of them, after which nothing is registered. Where the answer to its registration is lost and it is not
+//! there, it was never made, or taken away: it is made again only if PRGENERATION says that nothing has changed since.
 
 use disk::pr::PrError;
 use fence_agent::{Failure, FailureKind, Level};
@@ -33,7 +35,8 @@ const ATTEMPTS: usize = 4;
 /// If any path is not registered, the key is another node's, or there is no reservation.
 pub(crate) fn admit(disk: &mut Disk<'_>, own: Key, aptpl: bool) -> Result<(), Failure> {
     let before = disk.registrations()?;
-    let fresh = register(disk, own, aptpl)?;
+    let mut fresh = Vec::new();
+    register(disk, own, aptpl, 0, &mut fresh)?;
     let after = disk.registrations()?;
     let leftovers = match whose(disk, own, &before, &after, fresh.len()) {
         Ok(leftovers) => leftovers,
@@ -43,7 +46,7 @@ pub(crate) fn admit(disk: &mut Disk<'_>, own: Key, aptpl: bool) -> Result<(), Fa
         }
     };
     if leftovers && fresh.len() == disk.paths() {
-        tidy(disk, own, aptpl)?;
+        tidy(disk, own, aptpl, &mut fresh)?;
     }
     for at in 0..disk.paths() {
         if !is_registered(disk, at, own, aptpl)? {
@@ -80,16 +83,29 @@ fn is_registered(disk: &mut Disk<'_>, at: usize, own: Key, aptpl: bool) -> Resul
     }
 }
 
-/// Registers over every path; which were not registered before.
-fn register(disk: &mut Disk<'_>, own: Key, aptpl: bool) -> Result<Vec<usize>, Failure> {
-    let mut fresh = Vec::new();
-    for at in 0..disk.paths() {
+/// Registers over every path from this one on. To `fresh` come those that were not registered before; all of these are
+/// withdrawn where this node may have been fenced.
+fn register(
+    disk: &mut Disk<'_>,
+    own: Key,
+    aptpl: bool,
+    first: usize,
+    fresh: &mut Vec<usize>,
+) -> Result<(), Failure> {
+    for at in first..disk.paths() {
         match register_path(disk, at, own, aptpl) {
-            Ok(Place::New) => fresh.push(at),
-            Ok(Place::Old) => {}
+            Ok(Place::New) if !fresh.contains(&at) => fresh.push(at),
+            Ok(Place::New | Place::Old) => {}
             Ok(Place::Lost) => {
-                withdraw(disk, &fresh, aptpl);
+                withdraw(disk, fresh, aptpl);
                 return Err(fenced_meanwhile(disk));
+            }
+            Ok(Place::Doubtful) => {
+                let text = "not registered, perhaps not any more: the answer to the registration was lost, and others \
+                            have changed registrations since. Another node may have fenced this one meanwhile, so it is not \
+                            registered again; if none has, repeat the action";
+                withdraw(disk, fresh, aptpl);
+                return Err(disk.fail(FailureKind::CannotKnow, text));
             }
             Err(failure) => {
                 let text = format!(
@@ -100,7 +116,7 @@ fn register(disk: &mut Disk<'_>, own: Key, aptpl: bool) -> Result<Vec<usize>, Fa
             }
         }
     }
-    Ok(fresh)
+    Ok(())
 }
 
 /// How a path came to be registered.
@@ -111,12 +127,47 @@ enum Place {
     New,
     /// The device had taken the registration, and has it no more. Registering again would undo a fencing.
     Lost,
+    /// It may have been so.
+    Doubtful,
+}
+
+/// What tells, after a registration whose answer was lost, that nobody has taken it away.
+enum Witness {
+    /// A path that was registered before.
+    Path(usize),
+    /// PRGENERATION of before.
+    Generation(u32),
+}
+
+impl Witness {
+    fn call(disk: &mut Disk<'_>, at: usize) -> Result<Self, Failure> {
+        match at.checked_sub(1) {
+            Some(earlier) => Ok(Self::Path(earlier)),
+            None => disk.generation().map(Self::Generation),
+        }
+    }
+
+    /// Where this node may have been fenced.
+    fn doubt(&self, disk: &mut Disk<'_>, own: Key, aptpl: bool) -> Result<Option<Place>, Failure> {
+        match *self {
+            Self::Path(earlier) => {
+                let stays = is_registered(disk, earlier, own, aptpl)?;
+                Ok((!stays).then_some(Place::Lost))
+            }
+            Self::Generation(before) => {
+                let same = disk.generation()? == before;
+                Ok((!same).then_some(Place::Doubtful))
+            }
+        }
+    }
 }
 
 /// Asks, registers, asks again. A lost answer is made up for by asking.
 fn register_path(disk: &mut Disk<'_>, at: usize, own: Key, aptpl: bool) -> Result<Place, Failure> {
     let mut place = Place::Old;
     let mut taken = false;
+    // A registration may have been carried out although nobody said so: who can tell what has become of it.
+    let mut unknown: Option<Witness> = None;
     let mut last = None;
     for _ in 0..ATTEMPTS {
         match disk.over(at, |path, limit| {
@@ -131,12 +182,22 @@ fn register_path(disk: &mut Disk<'_>, at: usize, own: Key, aptpl: bool) -> Resul
             }
             Err(error) => return Err(refused(&error, aptpl)),
         }
+        let witness = match unknown.take() {
+            None => Witness::call(disk, at)?,
+            Some(witness) => match witness.doubt(disk, own, aptpl)? {
+                None => witness,
+                Some(doubt) => return Ok(doubt),
+            },
+        };
         place = Place::New;
         match disk.over(at, |path, limit| {
             path.register_ignoring(Some(own), aptpl, limit)
         }) {
             Ok(()) => taken = true,
-            Err(error) if error.may_pass() => last = Some(failure(&error)),
+            Err(error) if error.may_pass() => {
+                unknown = error.is_unknown().then_some(witness);
+                last = Some(failure(&error));
+            }
             Err(error) => return Err(refused(&error, aptpl)),
         }
     }
@@ -267,8 +328,18 @@ fn names(
 }
 
 /// Removes registrations that earlier sessions of this machine left. It takes all with this key, so it is only done where no
-/// path was in use, and every path is registered again.
-fn tidy(disk: &mut Disk<'_>, own: Key, aptpl: bool) -> Result<(), Failure> {
+/// path was in use, and where the reservation is held with this key: then the nexus that asks for it stays registered (SPC-4,
+/// "Preempting persistent reservations and registration handling"), and tells whether this node was fenced meanwhile. Elsewhere
+/// there would be a moment without any registration, in which whoever fences this node has nothing to do. What is left does no
+/// harm: whoever fences this node removes it with the others.
+fn tidy(disk: &mut Disk<'_>, own: Key, aptpl: bool, fresh: &mut Vec<usize>) -> Result<(), Failure> {
+    reserve(disk, own)?;
+    let held = disk.reservation()?;
+    if !held.is_some_and(|held| held.kind() == Some(RESERVATION) && held.key == Some(own)) {
+        let text = "registrations that earlier sessions of this node had left stay: the reservation is another node's";
+        disk.note(Level::Info, text);
+        return Ok(());
+    }
     match disk.over(0, |path, limit| {
         path.preempt(own, own, RESERVATION, false, limit)
     }) {
@@ -276,13 +347,16 @@ fn tidy(disk: &mut Disk<'_>, own: Key, aptpl: bool) -> Result<(), Failure> {
             Level::Info,
             "removed registrations that earlier sessions of this node had left",
         ),
-        // They do no harm: whoever fences this node removes them with the others.
         Err(error) => disk.note(
             Level::Info,
             format!("leftover registrations stay: {}", failure(&error)),
         ),
     }
-    register(disk, own, aptpl).map(|_| ())
+    if !is_registered(disk, 0, own, aptpl)? {
+        withdraw(disk, fresh, aptpl);
+        return Err(fenced_meanwhile(disk));
+    }
+    register(disk, own, aptpl, 1, fresh)
 }
 
 /// Sees to it that only registered nodes may write. This node has to be registered.

@@ -189,7 +189,7 @@ fn stand(
     parties: &Parties<'_>,
 ) -> Result<(), Failure> {
     let own = order.own;
-    let aptpl = disk.persists(parties.aptpl);
+    let aptpl = disk.persists(parties.aptpl)?;
     let before = disk.registrations()?;
     if before.count(order.victim) == 0 {
         return Ok(());
@@ -273,23 +273,39 @@ fn another(
 /// aborting included.
 fn settle(disk: &mut Disk<'_>, parties: &Parties<'_>) -> Result<(), Failure> {
     let own = parties.own.clone()?;
-    let aptpl = disk.persists(parties.aptpl);
-    let mut last = None;
-    for at in 0..2 * disk.paths() {
-        let at = at % disk.paths();
-        match disk.over(at, |path, limit| {
-            path.register(Some(own), Some(own), aptpl, limit)
-        }) {
-            Ok(()) => return Ok(()),
-            Err(error) => last = Some(failure(&error)),
-        }
-    }
-    let why = last.map(|failure| failure.message).unwrap_or_default();
+    let asked = in_turn(disk, own, parties.aptpl, |sent| sent.is_ok());
+    let Err(why) = asked else { return Ok(()) };
     let text = format!(
         "the node's key is gone, but nobody said that its writes in flight have ended: the answer to PREEMPT AND ABORT was \
          lost, and the device cannot be asked again ({why})"
     );
     Err(disk.fail(FailureKind::CannotKnow, text))
+}
+
+/// This node's next command in turn: it changes nothing. Over whichever path it ends as `ended` wants.
+///
+/// # Errors
+/// If it does not, or the device does not say what would be changed by the way; why.
+fn in_turn(
+    disk: &mut Disk<'_>,
+    own: Key,
+    aptpl: bool,
+    ended: impl Fn(&Result<(), PrError>) -> bool,
+) -> Result<(), String> {
+    let aptpl = disk.persists(aptpl).map_err(|failure| failure.message)?;
+    let mut last = None;
+    for at in 0..2 * disk.paths() {
+        let sent = disk.over(at % disk.paths(), |path, limit| {
+            path.register(Some(own), Some(own), aptpl, limit)
+        });
+        if ended(&sent) {
+            return Ok(());
+        }
+        last = sent.err();
+    }
+    Err(last
+        .map(|error| failure(&error).message)
+        .unwrap_or_default())
 }
 
 /// The victim's key was gone before this call. Another node may be fencing it at this very moment, and its writes in flight
@@ -299,18 +315,11 @@ fn after_others(disk: &mut Disk<'_>, parties: &Parties<'_>, keys: &[Key]) -> Res
     if !keys.contains(own) {
         return Ok(());
     }
-    let (own, aptpl) = (*own, disk.persists(parties.aptpl));
-    let mut last = None;
-    for at in 0..2 * disk.paths() {
-        match disk.over(at % disk.paths(), |path, limit| {
-            path.register(Some(own), Some(own), aptpl, limit)
-        }) {
-            // Registered by an earlier session only: it cannot ask either.
-            Ok(()) | Err(PrError::Conflict { .. }) => return Ok(()),
-            Err(error) => last = Some(failure(&error)),
-        }
-    }
-    let why = last.map(|failure| failure.message).unwrap_or_default();
+    // Registered by an earlier session only: it cannot ask either.
+    let ended = |sent: &Result<(), PrError>| matches!(sent, Ok(()) | Err(PrError::Conflict { .. }));
+    let Err(why) = in_turn(disk, *own, parties.aptpl, ended) else {
+        return Ok(());
+    };
     let text = format!(
         "the node's key was gone already, but whether its writes in flight have ended cannot be asked ({why})"
     );

@@ -63,10 +63,10 @@ pub(crate) fn has_missing_volume(printed: &str) -> bool {
 
 /// Those of the `remembered` devices, which this node is registered with, that are not among `seen`. A volume group whose only
 /// device is lost to this node is not listed any more, and its other users may go on writing: whoever is to be cut off must be
-/// cut off from it too. `real` is what a name leads to.
+/// cut off from it too, and is not off before. `real` is what a name leads to.
 ///
 /// # Errors
-/// If one is not here: nobody can be cut off from it.
+/// If one is not here: nobody can be cut off from it, nor is it known who may write to it.
 pub(crate) fn unseen(
     seen: &[String],
     remembered: Vec<String>,

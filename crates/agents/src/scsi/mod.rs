@@ -158,8 +158,15 @@ fn devices(
             "a shared volume group has a physical volume that is not here: nobody could be cut off from it",
         ));
     }
-    let mut names = discover::shared_volumes(&printed);
-    if action == "off" {
+    known(&printed, action, store)
+}
+
+/// The devices of shared volume groups in what `vgs` printed, and those that this node was unfenced with. Not only `off` asks
+/// these: a node that writes to one of them is not off, and who cannot reach one of them cannot fence.
+fn known(printed: &str, action: &str, store: &Store) -> Result<Vec<Device>, Failure> {
+    let mut names = discover::shared_volumes(printed);
+    // `on` is about those that are to be used from now on.
+    if action != "on" {
         let remembered = match store.devices() {
             Ok(remembered) => remembered,
             Err(error) if error.is_missing() => Vec::new(),

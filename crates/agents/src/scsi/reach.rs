@@ -428,11 +428,28 @@ impl<'r> Disk<'r> {
 
     /// Whether registrations are to outlast a loss of power: what was asked for, or what is in force already. A command
     /// that registers anything sets this anew for the whole device, and must not switch it off by the way.
-    pub(crate) fn persists(&mut self, asked: bool) -> bool {
-        asked
-            || self
-                .read(|path, limit| path.report_capabilities(limit))
-                .is_ok_and(|capabilities| capabilities.persist_active)
+    ///
+    /// # Errors
+    /// If the device does not say. One that does not know the question knows no APTPL that could be in force.
+    pub(crate) fn persists(&mut self, asked: bool) -> Result<bool, Failure> {
+        if asked {
+            return Ok(true);
+        }
+        match self.read(|path, limit| path.report_capabilities(limit)) {
+            Ok(capabilities) => Ok(capabilities.persist_active),
+            Err(error) if error.is_unsupported() => Ok(asked),
+            Err(error) => Err(failure(&error)),
+        }
+    }
+
+    /// PRGENERATION, which counts the changes of registrations.
+    ///
+    /// # Errors
+    /// If it cannot be read.
+    pub(crate) fn generation(&mut self) -> Result<u32, Failure> {
+        let read = self.read(|path, limit| path.read_keys(limit));
+        read.map(|(generation, _)| generation)
+            .map_err(|error| failure(&error))
     }
 
     /// The names of this machine's initiator ports, as far as they are known, in lower case.

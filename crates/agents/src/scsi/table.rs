@@ -119,7 +119,9 @@ const NOTE_KEYS: (&str, &str) = (
      A registration belongs to a session's initiator port. One that logs in with another session id (ISID) is another port: \
      the node is registered over it by the next on, and the registration of the old port stays as long as another path of \
      the node is in use, for no command removes it alone. It gives nobody access but this node, and whoever fences the node \
-     takes it away with the others. After a restart, when no path was in use, on removes what was left.\n\n\
+     takes it away with the others. After a restart, when no path was in use, on removes what was left, if the reservation is this \
+     node's: otherwise the node would be without any registration for a moment, in which whoever fences it has nothing to do, \
+     and the registration that follows would undo that.\n\n\
      Keys are numbers: upper case, 0x and leading zeros make no difference.",
 );
 const NOTE_DEVICES: (&str, &str) = (
@@ -129,8 +131,9 @@ const NOTE_DEVICES: (&str, &str) = (
      and one deadline holds for all of them. One disk that is named several times, by links or by its single paths, is \
      recognised by what these lead to, and for on by what it calls itself (VPD page 83h). A device that is busy or not ready \
      yet is asked again until the deadline.\n\n\
-     Without devices, off also cuts off from every device this node was unfenced with: a volume group whose device this \
-     node has lost is not listed, and others may still write to it.\n\n\
+     Without devices, every action but on is also about each device this node was unfenced with: a volume group whose device \
+     this node has lost is not listed, and others may still write to it. off cuts off from it too, status asks it, and \
+     monitor fails if this node could not fence over it.\n\n\
      An iscsi:// device is reached by an initiator of the agent's own, whose registration is not that of the kernel: it \
      serves to fence others. A node that mounts the disk through the kernel is to be unfenced by the device node. \
      Credentials come from files (?secret=FILE after user@) or from LIBISCSI_CHAP_USERNAME and LIBISCSI_CHAP_PASSWORD.\n\n\
@@ -140,7 +143,8 @@ const NOTE_DEVICES: (&str, &str) = (
 const NOTE_STATE: (&str, &str) = (
     "FILES",
     "/var/run/cluster.key: this node's key, written by on before anything is registered. off and monitor need it.\n\n\
-     /var/run/cluster.dev: the devices this node is registered with, for the watchdog check. A reboot clears both.",
+     /var/run/cluster.dev: the devices this node is registered with, for the watchdog check, and for off, status and \
+     monitor without devices. A reboot clears both.",
 );
 const NOTE_WATCHDOG: (&str, &str) = (
     "WATCHDOG",

@@ -208,9 +208,11 @@ pub fn load(path: &Path) -> Result<Config, ConfigError> {
 pub fn parse(text: &str, path: &Path) -> Result<Config, ConfigError> {
     let wrong = |problems| ConfigError::wrong(path, text, problems);
     let document = document::read(text).map_err(|problem| wrong(vec![problem]))?;
-    let directory = path.parent().unwrap_or_else(|| Path::new(""));
+    // It is read again by this name: what is relative to it must be the same each time.
+    let file = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
+    let directory = file.parent().unwrap_or_else(|| Path::new(""));
     let mut config = check::check(document, directory).map_err(wrong)?;
-    config.file = Some(std::path::absolute(path).unwrap_or_else(|_| path.to_owned()));
+    config.file = Some(file);
     Ok(config)
 }
 

@@ -106,3 +106,23 @@ fn secrets_come_from_files_that_others_cannot_read() {
         assert!(!error.contains("twelve"), "{error}");
     }
 }
+
+/// A reload reads the file by its absolute name.
+#[test]
+fn a_relative_name_of_the_file_leads_to_the_same_as_its_absolute_one() {
+    let directory = tempfile::tempdir_in(".").unwrap();
+    let relative = Path::new(directory.path().file_name().unwrap()).join("target.toml");
+    fs::write(
+        &relative,
+        "listen = [\"127.0.0.1:1\"]\nstate = \"state\"\ncontrol = \"control\"\n[[target]]\nname = \"iqn.a\"\n\
+         [[target.lun]]\nnumber = 0\npath = \"a.img\"\nsize = \"1GiB\"\n",
+    )
+    .unwrap();
+    let first = load(&relative).unwrap();
+    let again = load(first.file.as_ref().unwrap()).unwrap();
+    assert!(first.state.is_absolute());
+    assert_eq!(first.file, again.file);
+    assert_eq!(first.state, again.state);
+    assert_eq!(first.control, again.control);
+    assert_eq!(first.targets[0].luns[0].disk, again.targets[0].luns[0].disk);
+}

@@ -109,7 +109,8 @@ enum What {
     /// Read the configuration file again, and serve what it says: all of it, or nothing has changed. Sessions that are not
     /// concerned go on. What was changed by the other subcommands and is not in the file is undone
     Reload,
-    /// Move the damaged journal of a disk aside and serve it without registrations: only if no fenced node runs
+    /// Move the damaged journal of a disk aside, or give up those that may be its own or not, and serve it without registrations:
+    /// only if no fenced node runs
     DiscardJournal {
         /// Of which target
         target: Name,

@@ -13,9 +13,15 @@
 //! SENSE, and everything else with NOT READY, LOGICAL UNIT NOT READY, MANUAL INTERVENTION REQUIRED (2/04/03), until an
 //! administrator who has made sure that no fenced node runs calls [`Journal::discard`].
 //!
+//! # Another name
+//!
+//! A logical unit may come to be recognised by another name than before: the kernel tells one that it did not, or an
+//! administrator gives it a serial number. Its reservations follow it, see [`Journal::open_known_as`].
+//!
 //! A journal that was deleted, or a state directory that is another one than before, cannot be told from that of a new
 //! logical unit. So the directory must exist, on a disk that survives a loss of power.
 
+mod adopt;
 mod codec;
 mod directory;
 pub mod memory;
@@ -26,6 +32,7 @@ use std::path::{Path, PathBuf};
 
 use scsi::pr::{Reservations, RestoreError};
 
+pub use adopt::{Opened, Unclear};
 pub use directory::{Directory, HostDirectory};
 
 use crate::lock;
@@ -42,6 +49,9 @@ pub enum JournalError {
         /// What is wrong with it.
         source: Damage,
     },
+    /// What is kept under former names of the logical unit may be its reservations or not. It must stay closed.
+    #[error(transparent)]
+    Unclear(#[from] Box<Unclear>),
     /// Another program keeps this logical unit's reservations.
     #[error("{} is in use by another program", path.display())]
     InUse {
@@ -138,25 +148,6 @@ impl Journal {
     ) -> Result<(Self, Reservations), JournalError> {
         let (directory, lock) = locked(directory, identity)?;
         Self::begin(directory, Some(lock), identity)
-    }
-
-    /// An administrator's decision: moves the file aside and begins without registrations. Returns where the old file
-    /// is now, if there was one.
-    ///
-    /// # Errors
-    /// [`JournalError::InUse`], [`JournalError::Io`].
-    pub fn discard(directory: &Path, identity: &Identity) -> Result<Option<PathBuf>, JournalError> {
-        let (directory, _lock) = locked(directory, identity)?;
-        let (from, to) = (identity.file(), format!("{}.discarded", identity.file()));
-        match directory.rename(&from, &to) {
-            Ok(()) => {}
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-            Err(source) => return Err(failed(&directory, "rename", &from, source)),
-        }
-        directory
-            .sync_names()
-            .map_err(|source| failed(&directory, "make durable", &to, source))?;
-        Ok(Some(directory.path(&to)))
     }
 }
 

@@ -186,7 +186,10 @@ impl SessionInfo {
             target: session.target.clone(),
             group: session.nexus.port.0,
             peer: session.peer.to_string(),
-            user: session.authenticated.clone(),
+            user: session
+                .authenticated
+                .as_ref()
+                .map(|account| account.name.clone()),
             seconds: session.since.elapsed().map_or(0, |time| time.as_secs()),
         }
     }
@@ -196,30 +199,32 @@ impl UnitInfo {
     fn of(lun: u16, unit: &Unit) -> Self {
         let looked = unit.look();
         let trouble = match unit.health() {
-            _ if unit.barred() => Some("its journal of reservations is damaged"),
+            _ if unit.barred().is_some() => unit.barred(),
             _ if looked.is_none() => Some("its state was lost by a failure of the server"),
             Health::LostWrites => Some("writes were lost"),
             Health::Truncated => Some("the disk became shorter"),
             Health::Sound => None,
         };
         let tasks = looked.as_ref().map_or(0, |(_, tasks)| *tasks);
-        let reservations = looked.filter(|_| !unit.barred()).map(|(reservations, _)| {
-            let registrations = reservations.registrations().iter();
-            ReservationInfo {
-                generation: reservations.generation(),
-                persistent: reservations.aptpl(),
-                held: reservations.held().map(|held| held.kind.to_string()),
-                registrations: registrations
-                    .map(|one| RegistrationInfo {
-                        initiator: one.nexus.initiator.name().to_owned(),
-                        isid: hexadecimal(&one.nexus.initiator.isid()),
-                        group: one.nexus.port.0,
-                        key: one.key.to_string(),
-                        holds: reservations.holds(&one.nexus),
-                    })
-                    .collect(),
-            }
-        });
+        let reservations = looked
+            .filter(|_| unit.barred().is_none())
+            .map(|(reservations, _)| {
+                let registrations = reservations.registrations().iter();
+                ReservationInfo {
+                    generation: reservations.generation(),
+                    persistent: reservations.aptpl(),
+                    held: reservations.held().map(|held| held.kind.to_string()),
+                    registrations: registrations
+                        .map(|one| RegistrationInfo {
+                            initiator: one.nexus.initiator.name().to_owned(),
+                            isid: hexadecimal(&one.nexus.initiator.isid()),
+                            group: one.nexus.port.0,
+                            key: one.key.to_string(),
+                            holds: reservations.holds(&one.nexus),
+                        })
+                        .collect(),
+                }
+            });
         Self {
             lun,
             path: unit.path().clone(),
@@ -333,7 +338,8 @@ impl Admin {
         if self.shared.targets.find(options.name.as_str()).is_some() {
             return Err(exists());
         }
-        let target = self.shared.open_target(options)?;
+        let claimed = self.shared.claimed([options]);
+        let target = self.shared.open_target(options, &claimed)?;
         if self.shared.targets.add(target) {
             Ok(())
         } else {
@@ -372,7 +378,8 @@ impl Admin {
         if units.contains_key(&lun.number) {
             return Err(AdminError::Exists(format!("LUN {}", lun.number)));
         }
-        let unit = self.shared.open_unit(target.name.as_str(), lun);
+        let claimed = self.shared.claimed([]);
+        let unit = self.shared.open_unit(target.name.as_str(), lun, &claimed);
         units.insert(lun.number, unit.map_err(AdminError::Unit)?);
         self.shared.change_units(&target, units);
         Ok(())
@@ -451,17 +458,18 @@ impl Admin {
     }
 
     /// An administrator's decision, who has made sure that no fenced node runs: the damaged journal of a logical unit is
-    /// moved aside, and the disk served without registrations. Gives where the old journal is.
+    /// moved aside, and the disk served without registrations, whatever is kept under former names of it. Gives where the old
+    /// journal is.
     ///
     /// # Errors
-    /// If the journal is not damaged, or cannot be moved.
+    /// If the journal can be relied on, or cannot be moved.
     pub fn discard_journal(&self, target: &Name, lun: u16) -> Result<Option<PathBuf>, AdminError> {
         let served = self.target(target)?.units().get(&lun).cloned();
         let served = served.ok_or_else(|| AdminError::NoUnit {
             target: target.to_string(),
             lun,
         })?;
-        if !served.barred() {
+        if served.barred().is_none() {
             return Err(AdminError::Exists(format!("a sound journal of LUN {lun}")));
         }
         let options = LunOptions {

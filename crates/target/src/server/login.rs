@@ -6,8 +6,8 @@ use std::sync::Arc;
 
 use deadline::Deadline;
 use iscsi::login::{
-    Admission, Applicant, Authentication, Directory, Established, LoginOutcome, LoginResponder,
-    LoginStatus, Wishes,
+    Admission, Applicant, Authentication, Credentials, Directory, Established, LoginOutcome,
+    LoginResponder, LoginStatus, Wishes,
 };
 use iscsi::pdu::FromInitiator;
 use iscsi::session::{Body, Output};
@@ -97,6 +97,17 @@ struct Door<'a> {
     group: u16,
     /// Who came, for the log.
     name: RefCell<String>,
+    /// The accounts of which it may prove to be one, as they were when it began.
+    accounts: RefCell<Vec<Credentials>>,
+}
+
+impl Door<'_> {
+    /// What the initiator proved itself with.
+    fn account(&self, established: &Established) -> Option<Credentials> {
+        let user = established.authenticated.as_deref()?;
+        let accounts = self.accounts.borrow();
+        accounts.iter().find(|one| one.name == user).cloned()
+    }
 }
 
 impl Directory for Door<'_> {
@@ -119,6 +130,9 @@ impl Directory for Door<'_> {
                 },
             },
         };
+        if let Authentication::Chap { accounts, .. } = &authentication {
+            accounts.clone_into(&mut self.accounts.borrow_mut());
+        }
         Ok(Admission {
             portal_group: self.group,
             tsih: self.shared.sessions.next_tsih(),
@@ -143,6 +157,7 @@ pub(crate) fn log_in<S>(
         shared,
         group,
         name: RefCell::new("somebody".to_owned()),
+        accounts: RefCell::default(),
     };
     let mut responder = LoginResponder::new(Wishes::default());
     loop {
@@ -155,7 +170,8 @@ pub(crate) fn log_in<S>(
         });
         let mut session = None;
         if let LoginOutcome::LoggedIn(established) = &reply.outcome {
-            match welcome(shared, link, established, group, deadline) {
+            let account = door.account(established);
+            match welcome(&door, link, established, account, deadline) {
                 Ok(normal) => session = Some(normal),
                 Err(status) => {
                     reply.response.status = status.0;
@@ -206,10 +222,10 @@ fn switch_framing(link: &mut Link, established: &Established) {
 
 /// Gives a session its place: an old one of the same nexus has ended, and every logical unit knows of it.
 fn welcome(
-    shared: &Shared,
+    &Door { shared, group, .. }: &Door<'_>,
     link: &Link,
     established: &Established,
-    group: u16,
+    account: Option<Credentials>,
     deadline: Deadline,
 ) -> Result<Option<Normal>, LoginStatus> {
     let Some(name) = &established.target else {
@@ -228,7 +244,7 @@ fn welcome(
         nexus: nexus.clone(),
         peer: link.peer,
         local: link.local,
-        authenticated: established.authenticated.clone(),
+        authenticated: account.clone(),
         owner: Arc::clone(&link.owner),
     };
     let presence = shared
@@ -240,9 +256,8 @@ fn welcome(
     if !shared.listens_at(link.local, group) {
         return Err(LoginStatus::NO_RESOURCES);
     }
-    let (target, authentication) = shared.targets.admit(name, &established.initiator)?;
-    if matches!(authentication, Authentication::Chap { .. }) && established.authenticated.is_none()
-    {
+    let (target, _) = shared.targets.admit(name, &established.initiator)?;
+    if !target.would_let_in(&established.initiator, account.as_ref()) {
         return Err(LoginStatus::AUTHENTICATION);
     }
     let mut normal = Normal {
@@ -337,6 +352,7 @@ mod tests {
             target: name,
             ports: vec![RelativePort(1)],
             journals: directory.path(),
+            claimed: &std::collections::BTreeSet::new(),
             gate: None,
         };
         let unit = Arc::new(Unit::open(&options, &around).unwrap());

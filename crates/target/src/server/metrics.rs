@@ -87,7 +87,11 @@ const OF_UNITS: [UnitMetric; 11] = {
             "gauge",
             "1 if disk and journal are as they should be",
             |unit| {
-                u64::from(unit.health() == Health::Sound && !unit.barred() && unit.look().is_some())
+                u64::from(
+                    unit.health() == Health::Sound
+                        && unit.barred().is_none()
+                        && unit.look().is_some(),
+                )
             },
         ),
     ]

@@ -23,12 +23,13 @@ mod targets;
 mod tasks;
 mod unit;
 
+use std::collections::BTreeSet;
 use std::fs::File;
 use std::io;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, TryLockError};
 use std::time::{Duration, Instant};
 
 use deadline::Deadline;
@@ -37,6 +38,7 @@ use scsi::pr::RelativePort;
 
 use crate::config::{Config, LunOptions, PortalAddress, TargetOptions};
 
+use admin::DROP_LIMIT;
 pub(crate) use admin::chain;
 pub use admin::{
     Admin, AdminError, RegistrationInfo, ReservationInfo, SessionInfo, TargetInfo, UnitInfo,
@@ -45,6 +47,7 @@ pub(crate) use mailbox::Mailbox;
 pub use reload::{ReloadError, Reloaded};
 pub use unit::{Gate, UnitError};
 
+use identity::UnitName;
 use letter::{Ending, Letter};
 use portal::{Guests, Portal};
 use sessions::{Session, Sessions};
@@ -98,8 +101,8 @@ pub enum StopError {
     /// What initiators have written, and was acknowledged while there was a write cache, may be lost.
     #[error("what was written cannot be made durable: {}", .0.join("; "))]
     Unwritten(Vec<String>),
-    /// Commands did not end.
-    #[error("commands are still at the disks")]
+    /// Commands did not end, nor did a change that was under way.
+    #[error("commands are still at the disks, or a disk is still being closed")]
     Unfinished,
 }
 
@@ -233,6 +236,22 @@ impl Shared {
         self.stopping.load(Ordering::Acquire)
     }
 
+    /// Waits for a change of targets that is under way, and keeps others from beginning; `None` if it has not ended by `deadline`.
+    fn await_changes(&self, deadline: Deadline) -> Option<MutexGuard<'_, ()>> {
+        const NOW_AND_THEN: Duration = Duration::from_millis(20);
+        loop {
+            match self.changes.try_lock() {
+                Ok(alone) => return Some(alone),
+                // It failed half-way, and will do nothing more.
+                Err(TryLockError::Poisoned(poisoned)) => return Some(poisoned.into_inner()),
+                Err(TryLockError::WouldBlock) if deadline.has_passed() => return None,
+                Err(TryLockError::WouldBlock) => {
+                    std::thread::sleep(NOW_AND_THEN.min(deadline.remaining()));
+                }
+            }
+        }
+    }
+
     /// A target has other disks: who is logged in is told.
     fn change_units(&self, target: &Target, units: Units) {
         target.set_units(units);
@@ -243,21 +262,47 @@ impl Shared {
         self.sessions.post(&Letter::UnitsChanged, of);
     }
 
-    fn open_unit(&self, target: &str, lun: &LunOptions) -> Result<Arc<Unit>, UnitError> {
+    /// The journals of disks that are served, and of those that are about to be: none of them is another disk's.
+    fn claimed<'a>(&self, coming: impl IntoIterator<Item = &'a TargetOptions>) -> BTreeSet<String> {
+        let mut claimed = BTreeSet::new();
+        for target in self.targets.all() {
+            claimed.extend(target.units().values().map(|unit| unit.name().journal()));
+        }
+        for target in coming {
+            let names = target
+                .luns
+                .iter()
+                .filter_map(|lun| UnitName::of(target.name.as_str(), &lun.disk).ok());
+            claimed.extend(names.map(|name| name.journal()));
+        }
+        claimed
+    }
+
+    fn open_unit(
+        &self,
+        target: &str,
+        lun: &LunOptions,
+        claimed: &BTreeSet<String>,
+    ) -> Result<Arc<Unit>, UnitError> {
         let around = Surroundings {
             target,
             ports: self.ports(),
             journals: &self.config.state,
+            claimed,
             gate: self.gate.clone(),
         };
         Unit::open(&lun.disk, &around).map(Arc::new)
     }
 
-    fn open_target(&self, options: &TargetOptions) -> Result<Target, StartError> {
+    fn open_target(
+        &self,
+        options: &TargetOptions,
+        claimed: &BTreeSet<String>,
+    ) -> Result<Target, StartError> {
         let mut units = Units::new();
         for lun in &options.luns {
             let unit = self
-                .open_unit(options.name.as_str(), lun)
+                .open_unit(options.name.as_str(), lun, claimed)
                 .map_err(|source| StartError::Unit {
                     path: lun.disk.path.clone(),
                     target: options.name.to_string(),
@@ -341,8 +386,9 @@ impl Server {
             let portal = Portal::prepare(shared, listener, configured)?;
             shared.portals().push(portal);
         }
+        let claimed = shared.claimed(&shared.config.targets);
         for target in &shared.config.targets {
-            shared.targets.add(shared.open_target(target)?);
+            shared.targets.add(shared.open_target(target, &claimed)?);
         }
         for portal in shared.portals().iter() {
             portal.begin();
@@ -385,6 +431,14 @@ impl Server {
         if !all_gone {
             tracing::warn!("sessions remain: commands are still at the disks");
         }
+        // A disk that is being removed is no target's any more, and may have writes that are not durable yet.
+        let changing = if all_gone { DROP_LIMIT } else { Duration::ZERO };
+        let alone = self.shared.await_changes(Deadline::after(changing));
+        if alone.is_none() {
+            tracing::warn!(
+                "a change is under way still: a disk that was removed is not closed yet"
+            );
+        }
         let mut lost = Vec::new();
         for target in self.shared.targets.all() {
             for (lun, unit) in target.units().iter() {
@@ -401,7 +455,7 @@ impl Server {
                 tracing::debug!(lun, took = ?begun.elapsed(), "flushed");
             }
         }
-        match (lost.is_empty(), all_gone) {
+        match (lost.is_empty(), all_gone && alone.is_some()) {
             (false, _) => Err(StopError::Unwritten(lost)),
             (true, false) => Err(StopError::Unfinished),
             (true, true) => Ok(()),

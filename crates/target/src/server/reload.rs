@@ -24,7 +24,7 @@ use crate::server::identity::UnitName;
 use crate::server::letter::{Ending, Letter};
 use crate::server::portal::Portal;
 use crate::server::sessions::Session;
-use crate::server::targets::{Access, Target, Units};
+use crate::server::targets::{Access, Target, Units, same_account};
 use crate::server::unit::{Closed, Unit};
 use crate::server::{Admin, Shared, chain};
 
@@ -61,6 +61,8 @@ pub struct Reloaded {
 /// What is to be done, with everything opened that has to be.
 #[derive(Default)]
 struct Plan {
+    /// The journals of all disks, those of before and those to come.
+    claimed: BTreeSet<String>,
     done: Vec<String>,
     refused: Vec<String>,
     /// Targets that are there already: with whom they let in, and their disks.
@@ -113,6 +115,7 @@ impl Shared {
     /// Everything that can fail.
     fn plan(self: &Arc<Self>, config: &Config) -> Plan {
         let mut plan = Plan {
+            claimed: self.claimed(&config.targets),
             refused: fixed(&self.config, config),
             ..Plan::default()
         };
@@ -188,7 +191,14 @@ impl Shared {
         let old = target.units();
         let mut new = Units::new();
         for lun in &options.luns {
-            let identity = UnitName::of(name.as_str(), &lun.disk);
+            let identity = match UnitName::of(name.as_str(), &lun.disk) {
+                Ok(identity) => identity,
+                Err(error) => {
+                    plan.refused
+                        .push(format!("target {name}: {}", chain(&error)));
+                    continue;
+                }
+            };
             let known = old.iter().find(|(_, unit)| *unit.name() == identity);
             let unit = match known {
                 Some((_, unit)) if !same_disk(unit.options(), &lun.disk) => {
@@ -250,7 +260,7 @@ impl Shared {
         // Nobody who is logged in waits for a disk that somebody has.
         let mut lun = lun.clone();
         lun.disk.store.patience = std::time::Duration::ZERO;
-        match self.open_unit(target.as_str(), &lun) {
+        match self.open_unit(target.as_str(), &lun, &plan.claimed) {
             Ok(unit) => {
                 plan.done
                     .push(format!("target {target} LUN {} ({path}) added", lun.number));
@@ -333,16 +343,17 @@ impl Shared {
         }
     }
 
-    /// Whether a session could log in today: its target is there and lets it in, and so is the portal it came through.
+    /// Whether a session could log in today: its target is there and lets it in with what it proved itself with, and so is the
+    /// portal it came through.
     fn has_its_place(&self, session: &Session) -> bool {
         let group = session.nexus.port.0;
         let initiator = session.nexus.initiator.name();
-        let user = session.authenticated.as_deref();
+        let account = session.authenticated.as_ref();
         self.listens_at(session.local, group)
             && self
                 .targets
                 .find(&session.target)
-                .is_some_and(|target| target.would_let_in(initiator, user))
+                .is_some_and(|target| target.would_let_in(initiator, account))
     }
 }
 
@@ -390,10 +401,6 @@ fn same_file(one: &std::path::Path, other: &std::path::Path) -> bool {
         (Ok(one), Ok(other)) => one == other,
         _ => one == other,
     }
-}
-
-fn same_account(one: &Credentials, other: &Credentials) -> bool {
-    one.name == other.name && one.secret.same(&other.secret)
 }
 
 fn same_access(one: &Access, other: &Access) -> bool {

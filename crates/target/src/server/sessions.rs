@@ -6,6 +6,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use deadline::Deadline;
+use iscsi::login::Credentials;
 use scsi::pr::Nexus;
 
 use crate::server::letter::{Ending, Letter};
@@ -22,7 +23,8 @@ pub(crate) struct Session {
     pub(crate) peer: SocketAddr,
     /// Where it came in.
     pub(crate) local: SocketAddr,
-    pub(crate) authenticated: Option<String>,
+    /// What it proved itself with.
+    pub(crate) authenticated: Option<Credentials>,
     pub(crate) since: SystemTime,
     pub(crate) owner: Owner,
 }
@@ -35,7 +37,7 @@ pub(crate) struct Arrival {
     pub(crate) nexus: Nexus,
     pub(crate) peer: SocketAddr,
     pub(crate) local: SocketAddr,
-    pub(crate) authenticated: Option<String>,
+    pub(crate) authenticated: Option<Credentials>,
     pub(crate) owner: Owner,
 }
 

@@ -45,6 +45,11 @@ impl Access {
     }
 }
 
+/// Whether who knows the secret of one knows that of the other.
+pub(crate) fn same_account(one: &Credentials, other: &Credentials) -> bool {
+    one.name == other.name && one.secret.same(&other.secret)
+}
+
 /// Logical units by their number.
 pub(crate) type Units = BTreeMap<u16, Arc<Unit>>;
 
@@ -85,12 +90,12 @@ impl Target {
         *self.access.write().unwrap_or_else(PoisonError::into_inner) = access;
     }
 
-    /// Whether who proved to be `user`, or proved nothing, could log in now.
-    pub(crate) fn would_let_in(&self, initiator: &str, user: Option<&str>) -> bool {
+    /// Whether who proved itself with `account`, or proved nothing, could log in now.
+    pub(crate) fn would_let_in(&self, initiator: &str, account: Option<&Credentials>) -> bool {
         match self.lets_in(initiator) {
             None => false,
             Some(Authentication::Chap { accounts, .. }) => {
-                user.is_some_and(|user| accounts.iter().any(|account| account.name == user))
+                account.is_some_and(|proved| accounts.iter().any(|one| same_account(one, proved)))
             }
             Some(Authentication::None) => true,
         }

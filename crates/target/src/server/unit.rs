@@ -5,6 +5,8 @@
 //! waited for). The medium is never touched under this lock. Changes of reservations come one after the other, on a thread
 //! of their own that waits for the journal (`order`): everybody else goes on meanwhile.
 
+use std::collections::BTreeSet;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -54,6 +56,18 @@ pub enum UnitError {
     /// The journal of its reservations.
     #[error("the journal of its reservations")]
     Journal(#[source] JournalError),
+    /// What its block device calls itself.
+    #[error(
+        "cannot read {}, which the disk and its reservations are recognised by (a device that never has a name needs a `serial` in \
+         the configuration; one that has had one does not: its reservations are kept under that)",
+        path.display()
+    )]
+    Name {
+        /// What was to be read.
+        path: PathBuf,
+        /// What the kernel says.
+        source: io::Error,
+    },
     /// A text that cannot be told to initiators.
     #[error("{what} `{text}` is longer than {most} characters, or not printable ASCII")]
     Text {
@@ -251,7 +265,8 @@ pub(crate) struct Unit {
     pub(crate) journal: Mutex<Option<Journal>>,
     /// The thread that changes reservations.
     pub(crate) clerk: Workers,
-    barred: bool,
+    /// Why nobody reads or writes it.
+    barred: Option<&'static str>,
     pub(crate) gate: Option<Arc<dyn Gate>>,
     pub(crate) counters: Counters,
 }
@@ -285,6 +300,8 @@ pub(crate) struct Surroundings<'a> {
     pub(crate) target: &'a str,
     pub(crate) ports: Vec<RelativePort>,
     pub(crate) journals: &'a Path,
+    /// The journals of all disks that are served, or about to be.
+    pub(crate) claimed: &'a BTreeSet<String>,
     pub(crate) gate: Option<Arc<dyn Gate>>,
 }
 
@@ -299,6 +316,45 @@ fn field<const N: usize>(
     })
 }
 
+/// The journal with what was kept, or why the disk must stay closed.
+fn open_journal(
+    name: &UnitName,
+    options: &DiskOptions,
+    around: &Surroundings<'_>,
+) -> Result<(Option<Journal>, Reservations, Option<&'static str>), UnitError> {
+    let identity = |name: &UnitName| {
+        journal::Identity::new(&name.journal()).unwrap_or_else(|| unreachable!("plain"))
+    };
+    let former = UnitName::former(around.target, options)?;
+    let former: Vec<_> = former.iter().map(identity).collect();
+    let others = |name: &journal::Identity| around.claimed.contains(name.as_str());
+    let opened = Journal::open_known_as(around.journals, &identity(name), &former, others);
+    let disk = options.path.display();
+    let (error, why) = match opened {
+        Ok(opened) => {
+            if let Some(aside) = opened.adopted {
+                let aside = aside.display();
+                tracing::warn!(
+                    %disk,
+                    "the disk is recognised by another name than before: its reservations are kept under that now, {aside} counts \
+                     no more"
+                );
+            }
+            return Ok((Some(opened.journal), opened.state, None));
+        }
+        Err(error @ JournalError::Damaged { .. }) => {
+            (error, "its journal of reservations is damaged")
+        }
+        Err(error @ JournalError::Unclear(_)) => (
+            error,
+            "which journal of reservations is its own is not clear, see the log",
+        ),
+        Err(error) => return Err(UnitError::Journal(error)),
+    };
+    tracing::error!(%disk, "{error}: nobody reads or writes this disk until its journal is discarded");
+    Ok((None, Reservations::default(), Some(why)))
+}
+
 impl Unit {
     /// Opens the medium and the journal.
     pub(crate) fn open(
@@ -307,20 +363,8 @@ impl Unit {
     ) -> Result<Self, UnitError> {
         let store = Store::open(&options.path, &options.store)?;
         // After opening: a file that was missing is there now.
-        let name = UnitName::of(around.target, options);
-        let identity = name.journal();
-        let identity = journal::Identity::new(&identity).unwrap_or_else(|| unreachable!("plain"));
-        let (journal, reservations, barred) = match Journal::open(around.journals, &identity) {
-            Ok((journal, reservations)) => (Some(journal), reservations, false),
-            Err(error @ JournalError::Damaged { .. }) => {
-                tracing::error!(
-                    disk = %options.path.display(),
-                    "{error}: nobody reads or writes this disk until its journal is discarded"
-                );
-                (None, Reservations::default(), true)
-            }
-            Err(error) => return Err(UnitError::Journal(error)),
-        };
+        let name = UnitName::of(around.target, options)?;
+        let (journal, reservations, barred) = open_journal(&name, options, around)?;
         let serial = options.serial.clone().unwrap_or_else(|| name.digits());
         let config = Config {
             identity: Identity {
@@ -392,8 +436,8 @@ impl Unit {
         self.blocks * u64::from(self.store.block_length().bytes())
     }
 
-    /// Whether its journal was found damaged.
-    pub(crate) const fn barred(&self) -> bool {
+    /// Why nobody reads or writes it, if its journal cannot be relied on.
+    pub(crate) const fn barred(&self) -> Option<&'static str> {
         self.barred
     }
 
@@ -452,7 +496,7 @@ impl Unit {
         if state.closed {
             return Judged::Done(Answer::fixed(scsi::luns::no_such_unit(cdb)));
         }
-        if self.barred && !is_harmless(cdb) {
+        if self.barred.is_some() && !is_harmless(cdb) {
             let sense = Sense::new(SenseKey::NOT_READY, MANUAL_INTERVENTION);
             return Judged::Done(Answer::of(&state.unit, Reply::check(sense)));
         }

@@ -177,3 +177,45 @@ fn who_aborts_a_change_does_not_wait_for_the_journal() {
         assert_eq!(second.keys(), [FIRST, SECOND]);
     }
 }
+
+/// Its reservations are those of the disk, by whatever name it is recognised.
+#[test]
+fn a_disk_that_is_given_a_serial_number_keeps_who_is_registered() {
+    let door = Arc::new(Door::default());
+    let fixture = Fixture::with_journals(|_| {}, &door, empty());
+    let mut node = fixture.connect("node");
+    node.register(FIRST, true);
+    node.reserve(FIRST);
+    let mut fenced = fixture.connect("fenced");
+    assert_eq!(fenced.write(0, &[1; BLOCK]), Status::RESERVATION_CONFLICT);
+    drop((node, fenced));
+    let Fixture {
+        server,
+        mut directory,
+    } = fixture;
+    server.stop().unwrap();
+    // Once more by the new name alone.
+    for _ in 0..2 {
+        let serial = |config: &mut target::config::Config| {
+            config.targets[0].luns[0].disk.serial = Some("x".to_owned());
+        };
+        let fixture = Fixture::with_journals(serial, &door, directory);
+        let mut fenced = fixture.connect("fenced");
+        assert_eq!(fenced.write(0, &[1; BLOCK]), Status::RESERVATION_CONFLICT);
+        assert_eq!(fenced.keys(), [FIRST]);
+        assert_eq!(fixture.connect("node").write(0, &[1; BLOCK]), Status::GOOD);
+        drop(fenced);
+        let Fixture {
+            server,
+            directory: same,
+        } = fixture;
+        server.stop().unwrap();
+        directory = same;
+    }
+    let names = |end: &str| {
+        let files = std::fs::read_dir(directory.path().join("state")).unwrap();
+        let names = files.map(|file| file.unwrap().file_name().into_string().unwrap());
+        names.filter(|name| name.ends_with(end)).count()
+    };
+    assert_eq!((names(".reservations"), names(".adopted")), (1, 1));
+}

@@ -2,17 +2,20 @@
 
 use std::net::TcpStream;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use disk::initiator::{ChapCredentials, Payload, Session, SessionOptions, TaskEnd};
 use iscsi::login::{Credentials, Secret};
 use iscsi::pdu::Lun;
+use scsi::pr::OutAction;
 use scsi::{AdditionalSense, Status};
 use target::config::{Config, InitiatorOptions, TargetOptions};
 use target::server::{ReloadError, Reloaded};
 
 use crate::harness::{
-    BLOCK, Door, Fixture, Initiator, LUN, OpensAtEnd, TARGET, config, lun, options, soon, write10,
+    BLOCK, Door, Fixture, Initiator, LUN, OpensAtEnd, TARGET, a_while, config, key, lun, options,
+    reserve_out, soon, write10,
 };
 
 const OTHER: &str = "iqn.2026-11.org.example:other";
@@ -325,6 +328,100 @@ fn who_has_lost_its_place_goes_and_nobody_else() {
     };
     assert_eq!(reload(&fixture, mutual).unwrap().done.len(), 1);
     assert!(is_alive(&mut proved));
+    // The same user with another secret: whoever knew the old one goes.
+    let another = |config: &mut Config| {
+        let mut user = account("user");
+        user.secret = Secret::new(b"another secret of some length".to_vec()).unwrap();
+        config.targets[0].initiators = vec![entry("stays", Some(user))];
+    };
+    assert_eq!(reload(&fixture, another).unwrap().done.len(), 1);
+    assert!(!is_alive(&mut proved));
+}
+
+/// The old session of the same initiator port has a write at the medium, and the new one waits for its end, after it has proved
+/// who it is. Meanwhile its account is removed, and another one stays.
+#[test]
+fn who_is_removed_while_it_logs_in_does_not_get_in() {
+    let door = Arc::new(Door::default());
+    let fixture = Fixture::gated(&door);
+    let with = |users: &[&str]| {
+        let entry = |user: &&str| InitiatorOptions {
+            name: "iqn.2026-11.org.example:node".parse().unwrap(),
+            account: Some(account(user)),
+        };
+        let initiators: Vec<_> = users.iter().map(entry).collect();
+        move |config: &mut Config| config.targets[0].initiators = initiators
+    };
+    reload(&fixture, with(&["goes", "stays"])).unwrap();
+    let credentials = |user| ChapCredentials {
+        ours: account(user),
+        target: None,
+    };
+    let proved =
+        |user| crate::harness::with_secret(options(fixture.address(), "node"), credentials(user));
+    let mut old = Initiator::connect(fixture.address(), &proved("stays")).unwrap();
+    let _opens = OpensAtEnd(&door);
+    door.shut();
+    let data = Payload::Out(vec![7; BLOCK]);
+    old.0
+        .submit(LUN, &write10(0, BLOCK, true), data, soon())
+        .unwrap();
+    old.0.flush(soon()).unwrap();
+    door.await_crowd(1);
+    std::thread::scope(|scope| {
+        let goes = scope.spawn(|| Session::connect(&proved("goes"), soon()).is_ok());
+        std::thread::sleep(a_while().remaining());
+        let reloaded = reload(&fixture, with(&["stays"])).unwrap();
+        assert_eq!(reloaded.trouble, Vec::<String>::new());
+        door.open();
+        assert!(!goes.join().unwrap(), "it was let in");
+    });
+    assert!(fixture.server.admin().sessions().is_empty());
+    assert!(Session::connect(&proved("stays"), soon()).is_ok());
+}
+
+/// A disk that is being removed belongs to no target any more, and is not closed yet.
+#[test]
+fn a_stop_waits_for_a_disk_that_is_being_closed() {
+    let door = Arc::new(Door::default());
+    let directory = tempfile::tempdir().unwrap();
+    let second = lun(1, directory.path().join("second.img"));
+    let add = |config: &mut Config| config.targets[0].luns.push(second);
+    let fixture = Fixture::with_journals(add, &door, directory);
+    let mut node = fixture.connect("node");
+    while node.run_on(number(1), &[0; 6], Payload::None).0.status != Status::GOOD {}
+    let _opens = OpensAtEnd(&door);
+    door.shut();
+    let keys = (None, Some(key(7)));
+    let (cdb, list) = reserve_out(OutAction::RegisterAndIgnoreExistingKey, keys, true);
+    node.0
+        .submit(number(1), &cdb, Payload::Out(list), soon())
+        .unwrap();
+    node.0.flush(soon()).unwrap();
+    door.await_crowd(1);
+    let removed = changed(&fixture, |_| {});
+    let Fixture { server, directory } = fixture;
+    let (admin, over) = (server.admin(), AtomicBool::new(false));
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            admin.change_to(removed).unwrap();
+            over.store(true, Ordering::SeqCst);
+        });
+        while server.admin().targets()[0].units.len() > 1 {
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        node.0.end("enough");
+        scope.spawn(|| {
+            std::thread::sleep(3 * a_while().remaining());
+            door.open();
+        });
+        let stopped = server.stop();
+        assert!(
+            stopped.is_err() || over.load(Ordering::SeqCst),
+            "{stopped:?} while a disk was being closed"
+        );
+    });
+    drop(directory);
 }
 
 #[test]

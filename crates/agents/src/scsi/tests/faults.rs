@@ -339,3 +339,126 @@ fn a_key_that_is_gone_already_is_followed_by_a_command_in_turn() {
     let failure = world.off(1, 2).unwrap_err();
     assert_eq!(failure.kind, fence_agent::FailureKind::CannotKnow);
 }
+
+/// What the device has in force must be known before anything is registered, which sets it anew for everybody.
+#[test]
+fn a_device_that_does_not_say_what_is_in_force_keeps_it() {
+    let mut lost = 0;
+    for at in 0..12 {
+        for fenced_before in [false, true] {
+            let mut world = World::new(3, 1, 1);
+            for machine in &mut world.machines {
+                machine.aptpl = true;
+                machine.run(Action::On).unwrap();
+                machine.aptpl = false;
+            }
+            if fenced_before {
+                let by = Machine {
+                    aptpl: true,
+                    ..world.node(3).clone()
+                };
+                by.run(Action::Off(key(2))).unwrap();
+            }
+            let reads = vec![Fault::None; at].into_iter();
+            let mut faults: Vec<_> = reads.chain([Fault::LostBefore; 2]).collect();
+            if !fenced_before {
+                // The answer to PREEMPT AND ABORT, after keys and reservation.
+                faults.resize(faults.len().max(3), Fault::None);
+                faults[2] = Fault::LostAfter;
+            }
+            world.luns[0].lock().faults = faults.into();
+            lost += usize::from(world.off(1, 2).is_err());
+            let aptpl = world.luns[0].lock().reservations.aptpl();
+            assert!(aptpl, "at {at}, fenced before: {fenced_before}");
+        }
+    }
+    assert!(lost > 1, "{lost}: the moment was hit");
+}
+
+/// The registration is made, its answer lost, and the node fenced before it can ask: it must not be registered again.
+#[test]
+fn a_node_that_is_fenced_behind_a_lost_answer_stays_out() {
+    let mut hit = 0;
+    for paths in [1, 2] {
+        for at in 0..16 {
+            let world = World::new(2, 1, paths);
+            world.node(1).run(Action::On).unwrap();
+            let mut faults = vec![Fault::None; at];
+            faults.push(Fault::LostAfter);
+            world.luns[0].lock().faults = faults.into();
+            let (other, victim) = (world.machines[0].clone(), world.machines[1].clone());
+            let within = Arc::new(std::sync::Mutex::new(false));
+            let noted = Arc::clone(&within);
+            world.luns[0].before(at + 1, move || {
+                *noted.lock().unwrap() = victim.writable() > 0;
+                other.run(Action::Off(key(2))).unwrap();
+            });
+            let on = world.node(2).run(Action::On);
+            if *within.lock().unwrap() {
+                hit += 1;
+                assert!(on.is_err(), "{paths} paths, at {at}");
+                assert!(!world.node(2).may_write(), "{paths} paths, at {at}");
+            }
+        }
+    }
+    assert!(hit > 8, "{hit}: the moment was hit");
+}
+
+/// The same without a fencing: other nodes that are unfenced at that moment cost nobody whose answers arrive anything, and where
+/// the answer to the first registration is lost there is no wrong success.
+#[test]
+fn nodes_that_are_unfenced_at_the_same_time_do_not_disturb_each_other() {
+    for before in [World::new, World::unfenced] {
+        for paths in [1, 2] {
+            for at in 0..20 {
+                let mut world = before(3, 1, paths);
+                world.machines[1].boots += 1;
+                let others = world.machines.clone();
+                world.luns[0].before(at, move || {
+                    for other in [0, 2] {
+                        others[other].run(Action::On).unwrap();
+                    }
+                });
+                assert_eq!(world.node(2).run(Action::On), Ok(Exit::OK), "at {at}");
+                assert_eq!(world.node(2).writable(), paths);
+            }
+        }
+    }
+}
+
+/// Of a node that has leftovers of earlier sessions, and is fenced at any moment from its first registration on.
+#[test]
+fn a_node_with_leftovers_that_is_fenced_is_not_registered_again() {
+    for holder in [1, 2] {
+        let mut hit = 0;
+        for paths in [1, 2] {
+            for at in 0..24 {
+                let mut world = World::new(2, 1, paths);
+                for number in [holder, 3 - holder] {
+                    world.node(number).run(Action::On).unwrap();
+                }
+                world.machines[1].boots += 1;
+                let other = world.machines[0].clone();
+                let (lun, nexus) = (world.luns[0].clone(), world.node(2).nexus(0));
+                let begun = Arc::new(std::sync::Mutex::new(false));
+                let noted = Arc::clone(&begun);
+                world.luns[0].before(at, move || {
+                    let orders = lun.lock().orders.clone();
+                    *noted.lock().unwrap() = orders.iter().any(|(from, action, _)| {
+                        *from == nexus && *action == OutAction::RegisterAndIgnoreExistingKey
+                    });
+                    other.run(Action::Off(key(2))).unwrap();
+                });
+                let on = world.node(2).run(Action::On);
+                world.luns[0].undisturbed();
+                if *begun.lock().unwrap() {
+                    hit += 1;
+                    let place = format!("holder {holder}, {paths} paths, at {at}");
+                    assert!(on.is_err(), "{place}");
+                    assert!(!world.node(2).may_write(), "{place}");
+                }
+            }
+        }
+        assert!(hit > 4, "holder {holder}, {hit}: the moment was hit");
+    }
+}

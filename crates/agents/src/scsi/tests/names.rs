@@ -2,6 +2,8 @@
 
 use scsi::pr::OutAction;
 
+use super::super::known;
+use super::super::state::Store;
 use super::*;
 
 /// Machines whose disks have more names: for each the disk, and the path that the name leads to.
@@ -121,5 +123,39 @@ fn a_collision_of_keys_is_found_on_either_of_two_disks_of_one_name() {
             failure.message.contains("belongs to another node"),
             "{foreign}: {failure}"
         );
+    }
+}
+
+/// The only device of a second shared group is lost to LVM, and not to those who write to it.
+#[test]
+fn a_device_that_is_remembered_is_asked_although_lvm_lists_it_no_more() {
+    let directory = tempfile::tempdir().unwrap();
+    let [a, b] = ["a", "b"].map(|name| {
+        let path = directory.path().join(name);
+        std::fs::write(&path, "").unwrap();
+        path.to_str().unwrap().to_owned()
+    });
+    let store = Store::at(&directory.path().join("cluster"));
+    let printed = format!("  wz--ns:{a}\n");
+    let names = |action| {
+        let devices = known(&printed, action, &store);
+        devices.map(|all| all.into_iter().map(|one| one.name).collect::<Vec<_>>())
+    };
+    assert_eq!(
+        names("status"),
+        Ok(vec![a.clone()]),
+        "nothing is remembered"
+    );
+    for name in [&a, &b] {
+        store.add_device(name).unwrap();
+    }
+    for action in ["off", "status", "monitor"] {
+        assert_eq!(names(action), Ok(vec![a.clone(), b.clone()]), "{action}");
+    }
+    assert_eq!(names("on"), Ok(vec![a]));
+    std::fs::remove_file(&b).unwrap();
+    for action in ["off", "status", "monitor"] {
+        let failure = names(action).unwrap_err();
+        assert!(failure.message.contains(&b), "{action}: {failure}");
     }
 }
