@@ -27,6 +27,10 @@ const SERVER: &str = "picket-target";
 /// The program.
 pub(crate) const PROGRAM: &str = "picket-target";
 const START_LIMIT: Duration = Duration::from_secs(60);
+/// How multipathd names its disks on Debian, before the serial number.
+const CALLED: &str = "/dev/mapper/1PICKET_";
+/// What the server takes, in bytes.
+const LONGEST_SERIAL: usize = 32;
 
 /// Whether `storage` is served by `picket-target`.
 pub(crate) fn serves(storage: &Storage) -> bool {
@@ -48,6 +52,7 @@ struct Disk {
     name: String,
     target: String,
     lun: u32,
+    serial: String,
 }
 
 /// A disk and who may write to it, as its server says.
@@ -95,6 +100,7 @@ impl Target {
                 name: storage.name.to_string(),
                 target: storage::target(storage)?,
                 lun: storage::lun(storage),
+                serial: serial(storage),
             });
         }
         Ok(Some(Self { portals, disks }))
@@ -183,9 +189,10 @@ impl Target {
             for disk in disks {
                 let _ = write!(
                     text,
-                    "[[target.lun]]\nnumber = {}\npath = \"{}\"\nsize = \"{mib}MiB\"\n",
+                    "[[target.lun]]\nnumber = {}\npath = \"{}\"\nsize = \"{mib}MiB\"\nserial = \"{}\"\n",
                     disk.lun,
-                    disk.file(directory).display()
+                    disk.file(directory).display(),
+                    disk.serial
                 );
             }
         }
@@ -258,6 +265,22 @@ fn no_answer(why: &dyn std::fmt::Display) -> Error {
     }
 }
 
+/// The serial number by which guests call the disk as the definition expects; else its name.
+fn serial(storage: &Storage) -> String {
+    let device = storage.device.as_ref().map(ToString::to_string);
+    let expected = device
+        .as_deref()
+        .and_then(|device| device.strip_prefix(CALLED))
+        .filter(|serial| !serial.is_empty() && serial.len() <= LONGEST_SERIAL);
+    expected.map_or_else(
+        || {
+            let name = storage.name.as_str();
+            name.chars().take(LONGEST_SERIAL).collect()
+        },
+        str::to_owned,
+    )
+}
+
 /// What it prints.
 pub(crate) fn log(directory: &Path) -> PathBuf {
     directory.join("picket-target.log")
@@ -313,7 +336,10 @@ mod tests {
         assert_eq!(config.targets.len(), 1);
         let groups: Vec<u16> = config.listen.iter().map(|portal| portal.group).collect();
         assert_eq!(groups, [1, 2], "each portal is a port of its own");
-        assert_eq!(config.targets[0].luns[0].disk.store.size, Some(64 << 20));
+        let disk = &config.targets[0].luns[0].disk;
+        assert_eq!(disk.store.size, Some(64 << 20));
+        // The example's device is called after it.
+        assert_eq!(disk.serial.as_deref(), Some("366967d5fcf9c3f0"));
     }
 
     #[test]
